@@ -1,0 +1,120 @@
+"""Every environment variable the service reads, in one class.
+
+The name of a variable is the upper-case name of its field. `docs/configuration.md`
+is generated from this file (`make generate`), so a description here is what an
+operator reads there. Variables of the OpenTelemetry SDK (`OTEL_*`) keep their own
+meaning and are read by the SDK itself.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, HttpUrl, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class SettingsError(ValueError):
+    """An environment variable has a value the service cannot use; the text names it."""
+
+
+def _split(value: object) -> object:
+    return (
+        [part.strip() for part in value.split(",") if part.strip()]
+        if isinstance(value, str)
+        else value
+    )
+
+
+# `a, b` in the environment, as people write lists in a shell; a tuple in Python.
+CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+class Settings(BaseSettings):
+    """The service's configuration. Durations end in `_s`, sizes in `_mb` or `_bytes`."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    # Identity and logs
+    service_name: str = Field(
+        "tldw-transcript-service", description="`service.name` of all telemetry."
+    )
+    environment: str = Field(
+        "production", description="`deployment.environment.name` of all telemetry."
+    )
+    enable_structured_logging: bool = Field(
+        True, description="JSON lines on stderr; `0` gives coloured text for people."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        "INFO", description="Least severe level that is logged."
+    )
+
+    # Serving
+    service_bind: str = Field("127.0.0.1:5000", description="Address and port gunicorn listens on.")
+    web_concurrency: int = Field(2, ge=1, le=64, description="Gunicorn worker processes.")
+    web_threads: int = Field(8, ge=1, le=256, description="Threads per worker.")
+    graceful_timeout_s: int = Field(
+        25, ge=1, le=600, description="Seconds a worker may take to finish its requests on stop."
+    )
+    state_dir: Path = Field(
+        Path(".stack/service"),
+        description="Folder for the service's own files (caches, tokens, alert log).",
+    )
+
+    # Where the answers about ourselves come from
+    prometheus_url: HttpUrl = Field(
+        HttpUrl("http://127.0.0.1:9090"), description="Prometheus, asked by the dashboard API."
+    )
+    jaeger_url: HttpUrl = Field(
+        HttpUrl("http://127.0.0.1:16686"), description="Jaeger query API, for traces."
+    )
+    loki_url: HttpUrl = Field(
+        HttpUrl("http://127.0.0.1:3100"), description="Loki, for log lines of a trace."
+    )
+    alertmanager_url: HttpUrl = Field(HttpUrl("http://127.0.0.1:9093"), description="Alertmanager.")
+
+    # Getting transcripts
+    job_deadline_s: float = Field(
+        60.0, gt=0, le=900, description="Seconds one request may take over all stages together."
+    )
+    connect_timeout_s: float = Field(
+        5.0, gt=0, le=60, description="Seconds to open one connection to YouTube."
+    )
+    read_timeout_s: float = Field(
+        15.0, gt=0, le=120, description="Seconds to wait for bytes of one answer."
+    )
+    enable_youtube_api: bool = Field(True, description="Use the `youtube_api` stage.")
+    youtube_resolve_to: str | None = Field(
+        None,
+        pattern=r"^[^:/\s]+:\d{1,5}$",
+        description="`host:port` to connect to instead of YouTube, like `curl --connect-to`.",
+    )
+    youtube_ca_file: Path | None = Field(
+        None,
+        description="CA bundle (PEM) to check YouTube's certificate with, instead of the system's.",
+    )
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+
+@cache
+def get_settings() -> Settings:
+    """The settings of this process, read once.
+
+    Raises:
+        SettingsError: one line that names every variable with a bad value (never the
+            value itself: it may be a secret).
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            for item in error.errors(include_input=False, include_url=False)
+        )
+        raise SettingsError(problems) from None

@@ -1,0 +1,446 @@
+"""The registry: every metric instrument of the service, and the only place that makes one.
+
+An instrument is declared with its kind, unit, description and the values its attributes
+may take. At a call an undeclared attribute is dropped and a value outside the list becomes
+`other`, so the number of series is bounded by this file. `docs/metrics.md` is generated
+from it, and every PromQL of the project is tested against it.
+
+Names follow the OpenTelemetry semantic conventions (dots, seconds, no unit in the name);
+breaker names follow resilience4j's CircuitBreakerMetricNames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from keyword import iskeyword
+from typing import Any, ClassVar, Final
+
+from opentelemetry.metrics import Meter
+
+from .vocabulary import BREAKER_STATES, ERROR_TYPES, OUTCOMES, PROFILES, SOURCES, STAGES
+
+OTHER: Final = "other"
+# Most attribute sets remembered per instrument; beyond it a call only gets slower.
+_REMEMBERED: Final = 4096
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One attribute of an instrument.
+
+    `values` is the closed list. Where the values are only known at run time (a masked
+    proxy id, an alert's name) it is empty and `limit` is how many distinct ones are let
+    through before the rest become `other`.
+    """
+
+    key: str
+    values: tuple[str, ...] = ()
+    limit: int = 0
+
+    @property
+    def parameter(self) -> str:
+        """The keyword that carries it in a call: `error_type` for `error.type`, `from_` for `from`."""
+        name = self.key.replace(".", "_")
+        return f"{name}_" if iskeyword(name) else name
+
+    @property
+    def budget(self) -> int:
+        """The most values it can have in storage: absent and `other` included."""
+        return (len(self.values) or self.limit) + 2
+
+
+class Instrument:
+    """Common part: the attribute rules and the life cycle. Use a subclass."""
+
+    kind: ClassVar[str]
+
+    def __init__(
+        self,
+        name: str,
+        unit: str,
+        description: str,
+        *attributes: Attribute,
+        zeros: Iterable[Mapping[str, str]] = (),
+        series_limit: int | None = None,
+    ) -> None:
+        """Declare an instrument.
+
+        Args:
+            name: OpenTelemetry name.
+            unit: UCUM unit; annotations such as `{request}` never reach Prometheus.
+            description: one sentence for people.
+            attributes: what a call may say.
+            zeros: attribute sets (by parameter) that exist from the start with 0, because
+                the first increment of a series is invisible to `increase()`.
+            series_limit: cardinality budget where it is less than the product of all
+                values, because most combinations cannot occur.
+        """
+        self.name = name
+        self.unit = unit
+        self.description = description
+        self.attributes = {attribute.parameter: attribute for attribute in attributes}
+        self.zeros = [dict(zero) for zero in zeros]
+        budget = 1
+        for attribute in attributes:
+            budget *= attribute.budget
+        self.series_limit = min(budget, series_limit or budget)
+        self._open_values: dict[str, set[str]] = {p: set() for p in self.attributes}
+        self._remembered: dict[tuple[Any, ...], dict[str, str]] = {}
+        self._series: set[tuple[tuple[str, str], ...]] = set()
+        self._sdk: Any = None
+
+    def start(self, meter: Meter) -> None:
+        """Create the SDK's instrument and its zero series."""
+        self._sdk = self._create(meter)
+
+    def stop(self) -> None:
+        """Forget the SDK's instrument; calls do nothing until the next `start`."""
+        self._sdk = None
+        self._remembered.clear()
+        self._series.clear()
+        for values in self._open_values.values():
+            values.clear()
+
+    def _create(self, meter: Meter) -> Any:
+        raise NotImplementedError
+
+    def _resolve(self, given: Mapping[str, str | None]) -> dict[str, str]:
+        key = tuple(given.items())
+        known = self._remembered.get(key)
+        if known is not None:
+            return known
+        resolved: dict[str, str] = {}
+        for parameter, value in given.items():
+            attribute = self.attributes.get(parameter)
+            if attribute is None or value is None:
+                continue
+            resolved[attribute.key] = self._bounded(attribute, str(value))
+        series = tuple(sorted(resolved.items()))
+        if series not in self._series and len(self._series) >= self.series_limit:
+            resolved = dict.fromkeys(resolved, OTHER)
+        self._series.add(tuple(sorted(resolved.items())))
+        if len(self._remembered) < _REMEMBERED:
+            self._remembered[key] = resolved
+        return resolved
+
+    def _bounded(self, attribute: Attribute, value: str) -> str:
+        if attribute.values:
+            return value if value in attribute.values else OTHER
+        seen = self._open_values[attribute.parameter]
+        if value not in seen:
+            if len(seen) >= attribute.limit:
+                return OTHER
+            seen.add(value)
+        return value
+
+
+class Counter(Instrument):
+    """Only ever grows."""
+
+    kind = "counter"
+
+    def _create(self, meter: Meter) -> Any:
+        counter = meter.create_counter(self.name, self.unit, self.description)
+        for zero in self.zeros:
+            counter.add(0, self._resolve(zero))
+        return counter
+
+    def add(self, amount: float = 1, /, **attributes: str | None) -> None:
+        """Count `amount` (at least 0). `None` leaves an attribute out."""
+        if self._sdk is not None:
+            self._sdk.add(amount, self._resolve(attributes))
+
+
+class UpDownCounter(Instrument):
+    """A sum that rises and falls; summed over workers it is the whole service's."""
+
+    kind = "up-down counter"
+
+    def _create(self, meter: Meter) -> Any:
+        counter = meter.create_up_down_counter(self.name, self.unit, self.description)
+        for zero in self.zeros:
+            counter.add(0, self._resolve(zero))
+        return counter
+
+    def add(self, amount: float, /, **attributes: str | None) -> None:
+        """Add `amount`, negative to take away."""
+        if self._sdk is not None:
+            self._sdk.add(amount, self._resolve(attributes))
+
+
+class Gauge(Instrument):
+    """The last value that was set."""
+
+    kind = "gauge"
+
+    def _create(self, meter: Meter) -> Any:
+        gauge = meter.create_gauge(self.name, self.unit, self.description)
+        for zero in self.zeros:
+            gauge.set(0, self._resolve(zero))
+        return gauge
+
+    def set(self, value: float, /, **attributes: str | None) -> None:
+        """Replace the value of one series."""
+        if self._sdk is not None:
+            self._sdk.set(value, self._resolve(attributes))
+
+
+class Histogram(Instrument):
+    """A distribution, kept as a base-2 exponential histogram."""
+
+    kind = "histogram"
+
+    def _create(self, meter: Meter) -> Any:
+        return meter.create_histogram(self.name, self.unit, self.description)
+
+    def record(self, value: float, /, **attributes: str | None) -> None:
+        """Record one measurement in the instrument's unit."""
+        if self._sdk is not None:
+            self._sdk.record(value, self._resolve(attributes))
+
+
+_STAGE = Attribute("stage", STAGES)
+_OUTCOME = Attribute("outcome", OUTCOMES)
+_SOURCE = Attribute("source", SOURCES)
+_ERROR_TYPE = Attribute("error.type", ERROR_TYPES)
+_PROFILE = Attribute("profile", PROFILES)
+_PROXY_USED = Attribute("proxy_used", ("true", "false"))
+_BREAKER = Attribute("name", STAGES)
+
+
+def _each(**lists: Iterable[str]) -> list[dict[str, str]]:
+    """Every combination of the given values, as attribute sets."""
+    names = list(lists)
+    return [dict(zip(names, values, strict=True)) for values in product(*lists.values())]
+
+
+TRANSCRIPT_REQUESTS: Final = Counter(
+    "transcript.requests",
+    "{request}",
+    "Transcript requests answered, by outcome and by the stage that delivered.",
+    _OUTCOME,
+    _SOURCE,
+    _ERROR_TYPE,
+    zeros=[
+        *_each(outcome=["success"], source=SOURCES),
+        *({"outcome": outcome} for outcome in ("no_captions", "blocked", "timeout", "error")),
+    ],
+    series_limit=200,
+)
+TRANSCRIPT_REQUEST_DURATION: Final = Histogram(
+    "transcript.request.duration",
+    "s",
+    "Time from a transcript request to its answer, all stages together.",
+    _OUTCOME,
+    _SOURCE,
+)
+TRANSCRIPT_STAGE_DURATION: Final = Histogram(
+    "transcript.stage.duration",
+    "s",
+    "Time one stage took to deliver or to fail, its retries included.",
+    _STAGE,
+    _OUTCOME,
+    _ERROR_TYPE,
+    _PROFILE,
+    _PROXY_USED,
+    series_limit=600,
+)
+TRANSCRIPT_STAGE_SKIPPED: Final = Counter(
+    "transcript.stage.skipped",
+    "{stage}",
+    "Stages that were not tried, and why.",
+    _STAGE,
+    Attribute("reason", ("disabled", "breaker_open", "deadline_exceeded", "unavailable")),
+    zeros=_each(stage=STAGES, reason=["breaker_open", "deadline_exceeded"]),
+)
+CIRCUIT_BREAKER_STATE: Final = Gauge(
+    "circuit_breaker.state",
+    "",  # unit "1" would make Prometheus append _ratio
+    "1 for the state a breaker is in, 0 for the others.",
+    _BREAKER,
+    Attribute("state", BREAKER_STATES),
+)
+CIRCUIT_BREAKER_TRANSITIONS: Final = Counter(
+    "circuit_breaker.transitions",
+    "{transition}",
+    "State changes of a breaker.",
+    _BREAKER,
+    Attribute("from", BREAKER_STATES),
+    Attribute("to", BREAKER_STATES),
+    zeros=[
+        {"name": stage, "from_": before, "to": after}
+        for stage in STAGES
+        for before, after in (
+            ("closed", "open"),
+            ("open", "half_open"),
+            ("half_open", "closed"),
+            ("half_open", "open"),
+        )
+    ],
+)
+CIRCUIT_BREAKER_CALLS: Final = Counter(
+    "circuit_breaker.calls",
+    "{call}",
+    "Calls through a breaker by result; `slow` counts in addition to successful or failed.",
+    _BREAKER,
+    Attribute("kind", ("successful", "failed", "ignored", "slow", "not_permitted")),
+    zeros=_each(name=STAGES, kind=["successful", "failed", "ignored", "slow", "not_permitted"]),
+)
+CIRCUIT_BREAKER_RECOVERY_DURATION: Final = Histogram(
+    "circuit_breaker.recovery.duration",
+    "s",
+    "Time from a breaker's opening to its closing again.",
+    _BREAKER,
+)
+BROWSER_CONTEXTS: Final = UpDownCounter(
+    "browser.contexts",
+    "{context}",
+    "Browser contexts that exist, by what they are doing.",
+    _PROFILE,
+    Attribute("state", ("idle", "leased")),
+    zeros=_each(profile=PROFILES, state=["idle", "leased"]),
+)
+BROWSER_CONTEXTS_LIMIT: Final = Gauge(
+    "browser.contexts.limit", "{context}", "Most browser contexts a worker keeps at once."
+)
+BROWSER_MEMORY_USAGE: Final = Gauge(
+    "browser.memory.usage", "By", "Proportional set size (PSS) of the browser's process tree."
+)
+BROWSER_CONTEXTS_CREATED: Final = Counter(
+    "browser.contexts.created",
+    "{context}",
+    "Browser contexts created.",
+    _PROFILE,
+    zeros=_each(profile=PROFILES),
+)
+BROWSER_CONTEXTS_CLOSED: Final = Counter(
+    "browser.contexts.closed",
+    "{context}",
+    "Browser contexts closed, and why.",
+    _PROFILE,
+    Attribute("reason", ("age", "uses", "memory", "unhealthy", "crash", "shutdown")),
+    zeros=_each(
+        profile=PROFILES, reason=["age", "uses", "memory", "unhealthy", "crash", "shutdown"]
+    ),
+)
+BROWSER_CONTEXT_LEASES: Final = Counter(
+    "browser.context.leases",
+    "{lease}",
+    "Leases given out, on a context used before or a new one.",
+    _PROFILE,
+    Attribute("reused", ("true", "false")),
+    zeros=_each(profile=PROFILES, reused=["true", "false"]),
+)
+BROWSER_CONTEXT_WAIT_DURATION: Final = Histogram(
+    "browser.context.wait.duration", "s", "Time a caller waited for a context.", _PROFILE
+)
+BROWSER_CONTEXT_AGE: Final = Histogram(
+    "browser.context.age", "s", "Age of a context when it was closed.", _PROFILE
+)
+BROWSER_CONTEXT_USES: Final = Histogram(
+    "browser.context.uses", "{use}", "Leases a context had served when it was closed.", _PROFILE
+)
+PROXY_PREFLIGHT_DURATION: Final = Histogram(
+    "proxy.preflight.duration",
+    "s",
+    "Time a proxy took to answer the health probe.",
+    Attribute("proxy", limit=50),
+    Attribute("outcome", ("success", "auth_failed", "blocked", "timeout", "error")),
+)
+PROXY_POOL_PROXIES: Final = Gauge(
+    "proxy.pool.proxies",
+    "{proxy}",
+    "Proxies known, by health.",
+    Attribute("state", ("healthy", "quarantined")),
+)
+PROXY_ROTATIONS: Final = Counter(
+    "proxy.rotations",
+    "{rotation}",
+    "Times a job changed its proxy, and why.",
+    Attribute(
+        "reason", ("http_401", "http_403", "http_407", "http_429", "bot_check", "proxy_error")
+    ),
+    zeros=_each(
+        reason=["http_401", "http_403", "http_407", "http_429", "bot_check", "proxy_error"]
+    ),
+)
+DASHBOARD_QUERY_DURATION: Final = Histogram(
+    "dashboard.query.duration",
+    "s",
+    "Time one named query to Prometheus took.",
+    Attribute("query", limit=60),
+    Attribute("outcome", ("success", "timeout", "unreachable", "rejected", "invalid")),
+)
+DASHBOARD_CACHE_LOOKUPS: Final = Counter(
+    "dashboard.cache.lookups",
+    "{lookup}",
+    "Lookups in the dashboard API's answer cache.",
+    Attribute("result", ("hit", "miss", "stale")),
+    zeros=_each(result=["hit", "miss", "stale"]),
+)
+DASHBOARD_AUTH_FAILURES: Final = Counter(
+    "dashboard.auth.failures",
+    "{failure}",
+    "Dashboard API requests refused, and why.",
+    Attribute(
+        "reason",
+        (
+            "missing",
+            "malformed",
+            "unknown",
+            "expired",
+            "revoked",
+            "scope",
+            "throttled",
+            "not_loopback",
+        ),
+    ),
+    zeros=_each(reason=["missing", "unknown", "expired", "revoked", "scope", "throttled"]),
+)
+ALERTS_RECEIVED: Final = Counter(
+    "alerts.received",
+    "{notification}",
+    "Alert notifications that Alertmanager delivered to the service.",
+    Attribute("alertname", limit=100),
+    Attribute("severity", ("critical", "warning", "info", "none")),
+    Attribute("status", ("firing", "resolved")),
+)
+TELEMETRY_REDACTIONS: Final = Counter(
+    "telemetry.redactions",
+    "{value}",
+    "Secrets masked before leaving the process.",
+    Attribute("signal", ("traces", "metrics", "logs")),
+    zeros=_each(signal=["traces", "metrics", "logs"]),
+)
+TELEMETRY_REDACTION_FAILURES: Final = Counter(
+    "telemetry.redaction.failures",
+    "{record}",
+    "Records replaced whole because masking them failed.",
+    Attribute("signal", ("traces", "metrics", "logs")),
+    zeros=_each(signal=["traces", "metrics", "logs"]),
+)
+LOGS_SUPPRESSED: Final = Counter(
+    "logs.suppressed",
+    "{record}",
+    "Log lines left out by the rate limit.",
+    Attribute("signal", ("logs",)),
+    zeros=[{"signal": "logs"}],
+)
+
+REGISTRY: Final[dict[str, Instrument]] = {
+    value.name: value for value in list(globals().values()) if isinstance(value, Instrument)
+}
+
+
+def start(meter: Meter) -> None:
+    """Create every instrument on this process's meter, zero series included."""
+    for instrument in REGISTRY.values():
+        instrument.start(meter)
+
+
+def stop() -> None:
+    """Detach every instrument from the SDK; calls do nothing until the next `start`."""
+    for instrument in REGISTRY.values():
+        instrument.stop()

@@ -1,0 +1,85 @@
+"""The closed lists of words that telemetry, API and logs share.
+
+They stand below everything else so that a metric's attribute, an error body's `code`
+and a log field can never drift apart.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+Stage = Literal["youtube_api", "timedtext", "youtubei", "asr"]
+Source = Literal["youtube_api", "timedtext", "youtubei", "asr", "cache"]
+Outcome = Literal["success", "no_captions", "blocked", "timeout", "error", "skipped"]
+Profile = Literal["desktop", "mobile"]
+BreakerState = Literal["closed", "open", "half_open", "disabled", "forced_open", "metrics_only"]
+ErrorType = Literal[
+    "invalid_video_id",
+    "invalid_parameter",
+    "video_unavailable",
+    "video_unplayable",
+    "age_restricted",
+    "transcripts_disabled",
+    "language_unavailable",
+    "request_blocked",
+    "ip_blocked",
+    "consent_required",
+    "po_token_required",
+    "empty_body",
+    "html_body",
+    "parse_error",
+    "http_4xx",
+    "http_5xx",
+    "proxy_error",
+    "timeout",
+    "breaker_open",
+    "deadline_exceeded",
+    "browser_unavailable",
+    "asr_unavailable",
+    "internal",
+]
+
+STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
+SOURCES: Final[tuple[Source, ...]] = get_args(Source)
+OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
+PROFILES: Final[tuple[Profile, ...]] = get_args(Profile)
+BREAKER_STATES: Final[tuple[BreakerState, ...]] = get_args(BreakerState)
+ERROR_TYPES: Final[tuple[ErrorType, ...]] = get_args(ErrorType)
+
+# What YouTube says about the video itself. No later stage, retry or proxy changes it,
+# so these end a job, are ignored by the breakers and stay out of the availability SLI.
+ANSWERS: Final[frozenset[ErrorType]] = frozenset(
+    {
+        "video_unavailable",
+        "video_unplayable",
+        "age_restricted",
+        "transcripts_disabled",
+        "language_unavailable",
+    }
+)
+
+# What a caller did wrong; never counted against the service.
+CALLER_ERRORS: Final[frozenset[ErrorType]] = frozenset({"invalid_video_id", "invalid_parameter"})
+
+_BLOCKED: Final[frozenset[ErrorType]] = frozenset(
+    {"request_blocked", "ip_blocked", "consent_required", "po_token_required"}
+)
+_TIMEOUTS: Final[frozenset[ErrorType]] = frozenset({"timeout", "deadline_exceeded"})
+
+
+def outcome_of(error_type: ErrorType | None) -> Outcome:
+    """The outcome that an error type belongs to (`success` for `None`).
+
+    "Blocked" and "no captions" are kept apart here and nowhere else.
+    """
+    if error_type is None:
+        return "success"
+    if error_type in ANSWERS:
+        return "no_captions"
+    if error_type in _BLOCKED:
+        return "blocked"
+    if error_type in _TIMEOUTS:
+        return "timeout"
+    if error_type == "breaker_open":
+        return "skipped"
+    return "error"

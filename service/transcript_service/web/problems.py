@@ -1,0 +1,103 @@
+"""Errors as RFC 9457 `application/problem+json`, the only error body the service has.
+
+Every body carries `code` (a word of the vocabulary or an HTTP condition) and `trace_id`,
+so that a caller can quote one id and an operator finds the trace and its log lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from flask import Flask, Response, request
+from opentelemetry import trace
+from werkzeug.exceptions import HTTPException
+
+from ..telemetry import get_logger
+
+log = get_logger(__name__)
+
+
+class Problem(Exception):
+    """Raise it anywhere in a request to answer with a problem document.
+
+    Args:
+        status: HTTP status code.
+        code: short machine-readable word, stable for callers.
+        detail: one sentence for people; never an upstream address or a query.
+        headers: extra response headers, such as `Retry-After`.
+        extensions: extra members of the document, such as `attempts`.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **extensions: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.extensions = extensions
+
+
+def current_trace_id() -> str:
+    """The trace id of the current span as 32 hex digits: the correlation id."""
+    return trace.format_trace_id(trace.get_current_span().get_span_context().trace_id)
+
+
+def problem_response(problem: Problem) -> Response:
+    """The response for a problem."""
+    document = {
+        "type": f"/problems/{problem.code}",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": problem.detail,
+        "instance": request.path,
+        "code": problem.code,
+        "trace_id": current_trace_id(),
+        **problem.extensions,
+    }
+    response = Response(
+        orjson.dumps(document), status=problem.status, mimetype="application/problem+json"
+    )
+    response.headers.update(problem.headers)
+    return response
+
+
+def register(app: Flask) -> None:
+    """Answer every error of `app` with a problem document, unexpected ones included."""
+
+    @app.errorhandler(Problem)
+    def _problem(error: Problem) -> Response:
+        return problem_response(error)
+
+    @app.errorhandler(HTTPException)
+    def _http(error: HTTPException) -> Response:
+        status = error.code or 500
+        phrase = HTTPStatus(status).phrase
+        code = phrase.lower().replace(" ", "_").replace("-", "_")
+        headers = {
+            name: value
+            for name, value in error.get_response().headers.items()
+            if name in ("Allow", "Retry-After", "Location")
+        }
+        detail = f"{request.method} {request.path}: {phrase.lower()}."
+        return problem_response(Problem(status, code, detail, headers=headers))
+
+    @app.errorhandler(Exception)
+    def _unexpected(error: Exception) -> Response:
+        span = trace.get_current_span()
+        span.record_exception(error)
+        span.set_status(trace.StatusCode.ERROR, type(error).__name__)
+        log.exception("http.request.failed", error_type=type(error).__name__)
+        return problem_response(
+            Problem(500, "internal", "The service failed; quote the trace id to its operators.")
+        )
