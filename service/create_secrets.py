@@ -1,0 +1,35 @@
+"""Create the secrets that docker-compose.yml mounts, where they do not exist yet.
+
+`make secrets` runs it. It uses nothing but the standard library, never replaces a secret and
+never prints one.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from pathlib import Path
+
+NAMES = ("grafana_admin_password", "alert_webhook_token")
+
+
+def create(folder: Path) -> list[Path]:
+    """Write the missing secrets of NAMES into `folder`; returns the new files."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    # Containers run as users of their own and get single files mounted, so the files are
+    # readable to all and the folder keeps everybody else on this machine out.
+    folder.chmod(0o700)
+    created = []
+    for name in NAMES:
+        file = folder / name
+        if not file.exists():
+            file.write_text(secrets.token_urlsafe(32), encoding="ascii")
+            file.chmod(0o444)
+            created.append(file)
+    return created
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent / "secrets"
+    for file in create(target):
+        print(f"created {file}")
