@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, HttpUrl, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, HttpUrl, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -50,6 +50,12 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         "INFO", description="Least severe level that is logged."
     )
+    log_rate_limit_per_min: int = Field(
+        600,
+        ge=0,
+        description="Lines a minute for each (event, video, stage) before the rest is left out "
+        "and counted; `0` for no limit.",
+    )
 
     # Serving
     service_bind: str = Field("127.0.0.1:5000", description="Address and port gunicorn listens on.")
@@ -75,6 +81,40 @@ class Settings(BaseSettings):
     )
     alertmanager_url: HttpUrl = Field(HttpUrl("http://127.0.0.1:9093"), description="Alertmanager.")
 
+    # Dashboard API
+    dashboard_query_timeout_s: float = Field(
+        2.0, gt=0, le=30, description="Seconds one query to Prometheus may take."
+    )
+    dashboard_deadline_s: float = Field(
+        4.5,
+        gt=0,
+        le=60,
+        description="Seconds all queries of one dashboard answer may take together.",
+    )
+    dashboard_parallel_queries: int = Field(
+        4,
+        ge=1,
+        le=64,
+        description="Most queries to Prometheus at once, over all workers (at least one each).",
+    )
+    dashboard_max_answer_bytes: int = Field(
+        8 * 1024 * 1024,
+        ge=1024,
+        description="Largest answer of an engine that is read, in bytes.",
+    )
+    dashboard_cache_ttl_s: float = Field(
+        30.0,
+        ge=0,
+        le=3600,
+        description="Seconds a dashboard answer is served without asking again.",
+    )
+    dashboard_stale_s: float = Field(
+        300.0,
+        ge=0,
+        le=86400,
+        description="Seconds beyond that for which it stands in, marked stale, while asking fails.",
+    )
+
     # Getting transcripts
     job_deadline_s: float = Field(
         60.0, gt=0, le=900, description="Seconds one request may take over all stages together."
@@ -85,7 +125,14 @@ class Settings(BaseSettings):
     read_timeout_s: float = Field(
         15.0, gt=0, le=120, description="Seconds to wait for bytes of one answer."
     )
+    default_languages: CommaList = Field(
+        ("en",), description="Languages wanted where a request names none; then any will do."
+    )
+    fallback_languages: CommaList = Field(
+        (), description="Languages taken where a video has none of those a request names."
+    )
     enable_youtube_api: bool = Field(True, description="Use the `youtube_api` stage.")
+    enable_timedtext: bool = Field(True, description="Use the `timedtext` stage.")
     youtube_resolve_to: str | None = Field(
         None,
         pattern=r"^[^:/\s]+:\d{1,5}$",
@@ -94,6 +141,49 @@ class Settings(BaseSettings):
     youtube_ca_file: Path | None = Field(
         None,
         description="CA bundle (PEM) to check YouTube's certificate with, instead of the system's.",
+    )
+
+    # Circuit breakers (resilience4j's vocabulary)
+    redis_url: SecretStr | None = Field(
+        None,
+        description="Redis that workers share breaker states and jobs through, such as "
+        "`redis://:password@127.0.0.1:6379/0`. Without it every worker has its own breakers.",
+    )
+    circuit_breaker_window_type: Literal["count", "time"] = Field(
+        "count", description="What a breaker's rates are computed over: last calls or last seconds."
+    )
+    circuit_breaker_window_size: int = Field(
+        20, ge=1, le=3600, description="Calls (`count`) or seconds (`time`) in that window."
+    )
+    circuit_breaker_minimum_calls: int = Field(
+        5, ge=1, le=3600, description="Calls in the window before a breaker may open."
+    )
+    circuit_breaker_failure_rate: float = Field(
+        0.5, gt=0, le=1, description="Share of failed calls that opens a breaker."
+    )
+    circuit_breaker_slow_call_rate: float = Field(
+        0.8, gt=0, le=1, description="Share of slow calls that opens a breaker."
+    )
+    circuit_breaker_slow_call_s: CommaList = Field(
+        ("youtube_api=10", "timedtext=10", "youtubei=30", "asr=300"),
+        description="Seconds after which a call of a stage is slow, as `stage=seconds`.",
+    )
+    circuit_breaker_open_s: float = Field(
+        60.0, gt=0, le=86400, description="Seconds an open breaker waits before it lets a probe by."
+    )
+    circuit_breaker_half_open_calls: int = Field(
+        2, ge=1, le=100, description="Probes whose results decide whether a breaker closes again."
+    )
+    circuit_breaker_permit_expiry_s: float = Field(
+        120.0,
+        gt=0,
+        le=3600,
+        description="Seconds after which the place of a probe that never reported is given away.",
+    )
+    circuit_breaker_forced: CommaList = Field(
+        (),
+        description="Breakers held in a state, as `stage=state`; the states are `disabled` "
+        "(all calls, nothing recorded), `metrics_only` (all calls, recorded), `forced_open`.",
     )
 
     @field_validator("log_level", mode="before")

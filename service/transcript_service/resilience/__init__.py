@@ -1,0 +1,19 @@
+"""What keeps one failing source from taking the service with it."""
+
+from .breaker_state import CircuitBreakerConfig
+from .breakers import breakers
+from .circuit_breaker import CallNotPermitted, CircuitBreaker, Permit
+from .deadline import Deadline, DeadlineExceeded
+from .retries import parse_retry_after, retry_call
+
+__all__ = [
+    "CallNotPermitted",
+    "CircuitBreaker",
+    "CircuitBreakerConfig",
+    "Deadline",
+    "DeadlineExceeded",
+    "Permit",
+    "breakers",
+    "parse_retry_after",
+    "retry_call",
+]

@@ -1,0 +1,190 @@
+"""Where a breaker's record lives: in this process, or in Redis for all workers.
+
+A store has one operation: read the record, let a pure function change it, keep it. In
+this process a lock makes that atomic; it is held for the decision only, never for the
+call that the breaker protects. In Redis it is optimistic: the record is written back by
+a script that compares it with what was read, and the function runs again if another
+worker was faster (as in "Optimistic locking using check-and-set", Redis documentation,
+but with one round trip less than WATCH). Time is Redis's own, so workers on machines
+whose clocks differ agree on when a breaker may try again.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+import orjson
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ..telemetry import get_logger
+from .breaker_state import Record
+
+log = get_logger(__name__)
+
+T = TypeVar("T")
+Change = Callable[[Record, float], T]
+"""Changes the record given the store's time in seconds. May run more than once."""
+
+
+class Store(Protocol):
+    """Keeps the records of breakers by name."""
+
+    shared: bool
+    """Whether other processes see the same records."""
+
+    def update(self, name: str, change: Change[T]) -> T:
+        """Apply `change` atomically to the record of `name` and return its result."""
+
+
+class LocalStore:
+    """Records of this process alone."""
+
+    shared = False
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        records: dict[str, Record] | None = None,
+    ) -> None:
+        self._clock = clock
+        self._records = dict(records or {})
+        self._lock = threading.Lock()
+
+    def update(self, name: str, change: Change[T]) -> T:
+        """See `Store`. Never waits for anything but other decisions."""
+        with self._lock:
+            record = self._records.get(name)
+            if record is None:
+                record = self._records[name] = Record()
+            return change(record, self._clock())
+
+
+class StoreError(Exception):
+    """Redis did not answer, or what it holds is not a record."""
+
+
+_COMPARE_AND_SET = """
+local current = redis.call('GET', KEYS[1]) or ''
+if current ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+return 1
+"""
+# A breaker that nobody asked for a day may forget: any window is far shorter.
+_KEEP_S = 86_400
+# Every round one writer wins, so this is enough for that many at the same instant.
+_TRIES = 64
+
+
+class RedisStore:
+    """Records shared through Redis. When Redis fails, this process goes on alone.
+
+    It goes on from the last record it saw, so an outage of Redis does not close an open
+    breaker; it says so once per outage and asks Redis again every `retry_s` seconds.
+    What was decided meanwhile is dropped when Redis is back: the shared record counts.
+
+    Args:
+        client: a redis client with short timeouts (see `connect`).
+        prefix: of the keys.
+        retry_s: seconds without Redis after a failure.
+        clock: monotonic seconds of this process, used while Redis is away.
+        sleep: how to wait after losing a race; tests pass their own.
+    """
+
+    shared = True
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        prefix: str = "transcript-service:breaker:",
+        retry_s: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client = client
+        self._compare_and_set = client.register_script(_COMPARE_AND_SET)
+        self._prefix = prefix
+        self._retry_s = retry_s
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._seen: dict[str, bytes] = {}
+        self._ahead_s = 0.0  # Redis's time less this process's
+        self._alone: LocalStore | None = None
+        self._ask_again_at = 0.0
+
+    @classmethod
+    def connect(cls, url: str, **options: Any) -> RedisStore:
+        """A store on the Redis at `url`; connects at the first use.
+
+        A breaker must cost less than what it saves, so Redis gets half a second and no
+        second try: the fallback is better than waiting.
+        """
+        client = redis.Redis.from_url(
+            url, socket_timeout=0.5, socket_connect_timeout=0.5, retry=Retry(NoBackoff(), 0)
+        )
+        return cls(client, **options)
+
+    def update(self, name: str, change: Change[T]) -> T:
+        """See `Store`. At most about a second, then the local fallback decides."""
+        alone = self._alone
+        if alone is not None and self._clock() < self._ask_again_at:
+            return alone.update(name, change)
+        try:
+            result = self._update_shared(name, change)
+        except (redis.RedisError, StoreError) as error:
+            return self._fall_back(error).update(name, change)
+        if alone is not None:
+            self._return()
+        return result
+
+    def _update_shared(self, name: str, change: Change[T]) -> T:
+        key = self._prefix + name
+        for attempt in range(_TRIES):
+            raw, now = self._read(key)
+            try:
+                record = Record.from_json(orjson.loads(raw)) if raw else Record()
+            except (TypeError, KeyError, ValueError) as error:
+                raise StoreError(f"{key} does not hold a breaker's record") from error
+            result = change(record, now)
+            new = orjson.dumps(record.to_json())
+            if new == raw or self._compare_and_set([key], [raw, new, _KEEP_S]):
+                with self._lock:
+                    self._seen[name] = new
+                    self._ahead_s = now - self._clock()
+                return result
+            self._sleep(random.uniform(0.0, 0.001 * min(attempt + 1, 10)))  # noqa: S311
+        raise StoreError(f"{key} changed {_TRIES} times while it was being updated")
+
+    def _read(self, key: str) -> tuple[bytes, float]:
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.get(key)
+        pipeline.time()
+        raw, (seconds, microseconds) = pipeline.execute()
+        return raw or b"", seconds + microseconds / 1e6
+
+    def _fall_back(self, error: Exception) -> LocalStore:
+        with self._lock:
+            self._ask_again_at = self._clock() + self._retry_s
+            if self._alone is not None:
+                return self._alone
+            ahead = self._ahead_s
+            records = {
+                name: Record.from_json(orjson.loads(raw)) for name, raw in self._seen.items()
+            }
+            self._alone = alone = LocalStore(lambda: self._clock() + ahead, records)
+        log.warning("circuit_breaker.store_lost", error_class=type(error).__name__)
+        return alone
+
+    def _return(self) -> None:
+        with self._lock:
+            if self._alone is None:
+                return
+            self._alone = None
+        log.info("circuit_breaker.store_restored")

@@ -1,0 +1,106 @@
+"""The breakers of this process: one per stage, as the settings say."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Final, TypeVar
+
+from ..settings import Settings, SettingsError
+from ..telemetry import get_logger
+from ..telemetry.vocabulary import STAGES, Stage
+from .breaker_state import CircuitBreakerConfig
+from .breaker_store import LocalStore, RedisStore, Store
+from .circuit_breaker import FORCED_STATES, CircuitBreaker, ForcedState
+
+log = get_logger(__name__)
+
+T = TypeVar("T")
+
+# A worker that gets no calls learns this often what the others decided (three times per
+# metric export of 15 s, so a scrape never shows an old state for long).
+_REFRESH_S: Final = 5.0
+
+
+@cache
+def breakers(settings: Settings) -> dict[Stage, CircuitBreaker]:
+    """One breaker per stage; the same objects for the same settings.
+
+    Call it after fork. State is shared through `redis_url` where that is set; otherwise
+    every worker has its own, and that is logged once.
+
+    Raises:
+        SettingsError: a stage or a state that does not exist.
+    """
+    slow_call_s = _by_stage(
+        "CIRCUIT_BREAKER_SLOW_CALL_S", settings.circuit_breaker_slow_call_s, float
+    )
+    forced = _by_stage("CIRCUIT_BREAKER_FORCED", settings.circuit_breaker_forced, _forced_state)
+    store = _store(settings)
+    made: dict[Stage, CircuitBreaker] = {
+        stage: CircuitBreaker(stage, _config(settings, slow_call_s.get(stage)), store=store)
+        for stage in STAGES
+    }
+    for stage, breaker in made.items():
+        if stage in forced:
+            breaker.force(forced[stage])
+        else:
+            breaker.refresh()
+    log.info("circuit_breaker.store_chosen", shared=store.shared)
+    if store.shared:
+        threading.Thread(
+            target=_keep_fresh, args=(made,), name="breaker-refresh", daemon=True
+        ).start()
+    return made
+
+
+def _store(settings: Settings) -> Store:
+    if settings.redis_url is None:
+        return LocalStore()
+    return RedisStore.connect(settings.redis_url.get_secret_value())
+
+
+def _config(settings: Settings, slow_call_s: float | None) -> CircuitBreakerConfig:
+    try:
+        return CircuitBreakerConfig(
+            window_type=settings.circuit_breaker_window_type,
+            window_size=settings.circuit_breaker_window_size,
+            minimum_calls=settings.circuit_breaker_minimum_calls,
+            failure_rate=settings.circuit_breaker_failure_rate,
+            slow_call_rate=settings.circuit_breaker_slow_call_rate,
+            slow_call_s=CircuitBreakerConfig.slow_call_s if slow_call_s is None else slow_call_s,
+            open_s=settings.circuit_breaker_open_s,
+            half_open_calls=settings.circuit_breaker_half_open_calls,
+            permit_expiry_s=settings.circuit_breaker_permit_expiry_s,
+        )
+    except ValueError as error:
+        raise SettingsError(f"CIRCUIT_BREAKER_*: {error}") from None
+
+
+def _by_stage(variable: str, pairs: Iterable[str], read: Callable[[str], T]) -> dict[Stage, T]:
+    """The `stage=value` pairs of a variable, each value made by `read`."""
+    found: dict[Stage, T] = {}
+    for pair in pairs:
+        stage, _, value = (part.strip() for part in pair.partition("="))
+        if stage not in STAGES:
+            raise SettingsError(f"{variable}: {stage!r} is no stage ({', '.join(STAGES)})")
+        try:
+            found[stage] = read(value)
+        except ValueError:
+            raise SettingsError(f"{variable}: {value!r} cannot be used for {stage}") from None
+    return found
+
+
+def _forced_state(value: str) -> ForcedState:
+    if value not in FORCED_STATES:
+        raise ValueError(value)
+    return value
+
+
+def _keep_fresh(made: dict[Stage, CircuitBreaker]) -> None:
+    while True:
+        time.sleep(_REFRESH_S)
+        for breaker in made.values():
+            breaker.refresh()

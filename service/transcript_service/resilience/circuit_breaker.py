@@ -1,0 +1,240 @@
+"""A circuit breaker: stop asking a source that fails, and find out when it works again.
+
+Vocabulary and rules are resilience4j's. What the common Python libraries lack and this
+one has: it decides by rate over a window, knows slow calls, lets exactly the configured
+number of probes through when half open, keeps `not_permitted` apart from failures, can
+share its state between workers, and never holds a lock while the call runs.
+
+    breaker = CircuitBreaker("timedtext")
+    with breaker.permit() as permit:        # raises CallNotPermitted when open
+        captions = fetch()
+        permit.success()
+
+An exception that leaves the block without a verdict is a failure. An answer such as
+"this video has no captions" is not: say `permit.ignore()`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Literal, Self, get_args
+
+from ..telemetry import get_logger, instruments
+from ..telemetry.vocabulary import BREAKER_STATES, BreakerState
+from .breaker_state import (
+    CircuitBreakerConfig,
+    Record,
+    Refusal,
+    Ticket,
+    Transition,
+    acquire,
+    finish,
+)
+from .breaker_store import LocalStore, Store
+
+log = get_logger(__name__)
+
+Result = Literal["successful", "failed", "ignored"]
+ForcedState = Literal["disabled", "forced_open", "metrics_only"]
+FORCED_STATES: Final[tuple[ForcedState, ...]] = get_args(ForcedState)
+
+
+class CallNotPermitted(Exception):  # noqa: N818 - resilience4j's word
+    """The breaker refused the call.
+
+    Attributes:
+        name: the breaker's name.
+        state: what it was in: `open`, `half_open` (all probes are under way) or `forced_open`.
+        retry_after_s: seconds after which asking again may help.
+    """
+
+    def __init__(self, name: str, state: BreakerState, retry_after_s: float) -> None:
+        super().__init__(f"the breaker {name} is {state}; try again in {retry_after_s:.1f} s")
+        self.name = name
+        self.state = state
+        self.retry_after_s = retry_after_s
+
+
+class CircuitBreaker:
+    """Decides whether a call may be made, by how earlier ones went. Thread-safe.
+
+    Args:
+        name: the stage it protects; the `name` attribute of its metrics.
+        config: thresholds.
+        clock: monotonic seconds; measures calls, and is the store's time when there is none.
+        store: where its record lives; a private one in this process by default.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: CircuitBreakerConfig | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        store: Store | None = None,
+    ) -> None:
+        self.name = name
+        self.config = config or CircuitBreakerConfig()
+        self.clock = clock
+        self._home: Store = store or LocalStore(clock)
+        self._store = self._home
+        self._shown: BreakerState | None = None
+
+    @property
+    def state(self) -> BreakerState:
+        """The state now; with a shared store this asks it."""
+        return self._store.update(self.name, lambda record, _: record.state)
+
+    @property
+    def shared(self) -> bool:
+        """Whether the state is shared with other processes."""
+        return self._store.shared
+
+    def permit(self, lifetime_s: float | None = None) -> Permit:
+        """A context manager around one call; entering it raises `CallNotPermitted`.
+
+        Args:
+            lifetime_s: seconds after which a half-open place is given to another call
+                (the job's deadline is a good value); the configured expiry by default.
+        """
+        return Permit(self, lifetime_s)
+
+    def force(self, state: ForcedState) -> None:
+        """Stay in `state` in this process until `reset`: for operators and configuration.
+
+        A forced state has a record of its own and never reaches a shared store, so it
+        ends with the process and does not outlive the variable that asked for it.
+        """
+        forced = LocalStore(self.clock)
+        transition = Transition(self.state, state, "forced", None, None)
+        forced.update(self.name, lambda record, now: record.enter(state, now, "forced"))
+        self._store = forced
+        self._tell([transition])
+        self.refresh()
+
+    def reset(self) -> None:
+        """Close it and forget its calls; ends a forced state. With a shared store, for all."""
+        before = self.state
+        self._store = self._home
+        transition = self._store.update(
+            self.name, lambda record, now: record.enter("closed", now, "reset")
+        )
+        self._tell([transition._replace(before=before, recovery_s=None)])
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Say the state to the metrics anew, as another worker may have changed it."""
+        self._show(self.state, again=True)
+
+    def _acquire(self, lifetime_s: float | None) -> tuple[Store, Ticket]:
+        store = self._store
+
+        def ask(
+            record: Record, now: float
+        ) -> tuple[Ticket | Refusal, list[Transition], BreakerState]:
+            answer, transitions = acquire(record, self.config, now, lifetime_s)
+            return answer, transitions, record.state
+
+        answer, transitions, state = store.update(self.name, ask)
+        self._tell(transitions)
+        self._show(state)
+        if isinstance(answer, Refusal):
+            instruments.CIRCUIT_BREAKER_CALLS.add(name=self.name, kind="not_permitted")
+            log.debug("circuit_breaker.call_refused", breaker=self.name, state=answer.state)
+            raise CallNotPermitted(self.name, answer.state, answer.retry_after_s)
+        return store, answer
+
+    def _finish(self, store: Store, ticket: Ticket, result: Result, duration_s: float) -> None:
+        slow = result != "ignored" and duration_s > self.config.slow_call_s
+
+        def record_it(record: Record, now: float) -> tuple[list[Transition], BreakerState]:
+            return finish(record, self.config, now, ticket, result, slow), record.state
+
+        transitions, state = store.update(self.name, record_it)
+        instruments.CIRCUIT_BREAKER_CALLS.add(name=self.name, kind=result)
+        if slow:
+            instruments.CIRCUIT_BREAKER_CALLS.add(name=self.name, kind="slow")
+        self._tell(transitions)
+        if store is self._store:
+            self._show(state)
+
+    def _tell(self, transitions: list[Transition]) -> None:
+        for change in transitions:
+            instruments.CIRCUIT_BREAKER_TRANSITIONS.add(
+                name=self.name, from_=change.before, to=change.after
+            )
+            if change.recovery_s is not None:
+                instruments.CIRCUIT_BREAKER_RECOVERY_DURATION.record(
+                    change.recovery_s, name=self.name
+                )
+            tell = log.warning if change.after in ("open", "forced_open") else log.info
+            tell(
+                "circuit_breaker.state_changed",
+                breaker=self.name,
+                from_state=change.before,
+                to_state=change.after,
+                reason=change.reason,
+                failure_rate=change.failure_rate,
+                slow_call_rate=change.slow_call_rate,
+                recovery_s=change.recovery_s,
+            )
+
+    def _show(self, state: BreakerState, again: bool = False) -> None:
+        if state == self._shown and not again:
+            return
+        self._shown = state
+        for known in BREAKER_STATES:
+            instruments.CIRCUIT_BREAKER_STATE.set(int(known == state), name=self.name, state=known)
+
+    def __repr__(self) -> str:
+        return f"CircuitBreaker({self.name!r}, shared={self.shared})"
+
+
+class Permit:
+    """Leave for one call. The first verdict counts, later ones are ignored."""
+
+    __slots__ = ("_breaker", "_lifetime_s", "_started", "_store", "_ticket")
+
+    def __init__(self, breaker: CircuitBreaker, lifetime_s: float | None) -> None:
+        self._breaker = breaker
+        self._lifetime_s = lifetime_s
+        self._ticket: Ticket | None = None
+        self._store: Store
+        self._started = 0.0
+
+    def __enter__(self) -> Self:
+        self._store, self._ticket = self._breaker._acquire(self._lifetime_s)
+        self._started = self._breaker.clock()
+        return self
+
+    def success(self) -> None:
+        """The source did what was asked."""
+        self._conclude("successful")
+
+    def failure(self, error: BaseException | None = None) -> None:
+        """The source failed; `error` is for the reader of the calling code."""
+        self._conclude("failed")
+
+    def ignore(self) -> None:
+        """The result says nothing about the source's health: an answer, a cancelled job."""
+        self._conclude("ignored")
+
+    def _conclude(self, result: Result) -> None:
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None:
+            elapsed = self._breaker.clock() - self._started
+            self._breaker._finish(self._store, ticket, result, elapsed)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.success()
+        elif isinstance(error, Exception):
+            self.failure(error)
+        else:  # the process or the job is being stopped; the source did nothing wrong
+            self.ignore()

@@ -1,0 +1,64 @@
+"""One deadline for a whole job, handed down through every stage, wait and socket.
+
+A timeout per call says nothing about the sum; a deadline is a point in time that all
+calls share, so whatever hangs, the job is over when it was promised to be.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+class DeadlineExceeded(Exception):  # noqa: N818 - gRPC's word
+    """The job's time is used up. Not a `TimeoutError`: nothing in particular was slow."""
+
+
+class Deadline:
+    """A point in time that no work may pass.
+
+    Args:
+        seconds: how long from now; 0 or less is a deadline that has passed.
+        clock: monotonic seconds; tests pass their own.
+    """
+
+    __slots__ = ("_clock", "_end")
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end = clock() + seconds
+
+    def remaining(self) -> float:
+        """Seconds left, never negative."""
+        return max(0.0, self._end - self._clock())
+
+    @property
+    def expired(self) -> bool:
+        """Whether no time is left."""
+        return self.remaining() <= 0
+
+    def check(self) -> None:
+        """Do nothing while there is time.
+
+        Raises:
+            DeadlineExceeded: there is none left.
+        """
+        if self.expired:
+            raise DeadlineExceeded("the job's time is used up")
+
+    def timeout(self, limit_s: float) -> float:
+        """The timeout in seconds for one call: `limit_s` or what is left, whichever is less.
+
+        Raises:
+            DeadlineExceeded: nothing is left. A timeout of 0 would mean "do not block"
+                to a socket and "for ever" to some libraries, so it is never returned.
+        """
+        self.check()
+        return min(limit_s, self.remaining())
+
+    def within(self, seconds: float) -> Deadline:
+        """A deadline for a part of the work: `seconds` from now, but never after this one."""
+        return Deadline(min(seconds, self.remaining()), self._clock)
+
+    def __repr__(self) -> str:
+        return f"Deadline({self.remaining():.3f} s left)"
