@@ -82,6 +82,10 @@ class Settings(BaseSettings):
     alertmanager_url: HttpUrl = Field(HttpUrl("http://127.0.0.1:9093"), description="Alertmanager.")
 
     # Dashboard API
+    dashboard_tokens_file: Path | None = Field(
+        None,
+        description="Hashed tokens of the dashboard API; `tokens.json` in `STATE_DIR` by default.",
+    )
     dashboard_query_timeout_s: float = Field(
         2.0, gt=0, le=30, description="Seconds one query to Prometheus may take."
     )
@@ -185,6 +189,11 @@ class Settings(BaseSettings):
         description="Breakers held in a state, as `stage=state`; the states are `disabled` "
         "(all calls, nothing recorded), `metrics_only` (all calls, recorded), `forced_open`.",
     )
+
+    @property
+    def tokens_path(self) -> Path:
+        """Where the dashboard's tokens are."""
+        return self.dashboard_tokens_file or self.state_dir / "tokens.json"
 
     @field_validator("log_level", mode="before")
     @classmethod

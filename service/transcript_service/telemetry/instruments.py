@@ -41,7 +41,7 @@ class Attribute:
 
     @property
     def parameter(self) -> str:
-        """The keyword that carries it in a call: `error_type` for `error.type`, `from_` for `from`."""
+        """The keyword for it in a call: `error_type` for `error.type`, `from_` for `from`."""
         name = self.key.replace(".", "_")
         return f"{name}_" if iskeyword(name) else name
 
@@ -420,6 +420,20 @@ TELEMETRY_REDACTION_FAILURES: Final = Counter(
     "Records replaced whole because masking them failed.",
     Attribute("signal", ("traces", "metrics", "logs")),
     zeros=_each(signal=["traces", "metrics", "logs"]),
+)
+TELEMETRY_UNKNOWN: Final = Counter(
+    "telemetry.unknown",
+    "{call}",
+    "Calls with a log event, metric, label or unit that the code does not declare.",
+    Attribute("kind", ("event", "metric", "label", "unit", "value")),
+    zeros=_each(kind=["event", "metric", "label", "unit", "value"]),
+)
+OPERATION_DURATION: Final = Histogram(
+    "operation.duration",
+    "s",
+    "Time a block measured with `log_performance` took.",
+    Attribute("operation", limit=60),
+    Attribute("outcome", ("success", "error")),
 )
 LOGS_SUPPRESSED: Final = Counter(
     "logs.suppressed",

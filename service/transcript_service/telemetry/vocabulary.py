@@ -31,6 +31,7 @@ ErrorType = Literal[
     "http_4xx",
     "http_5xx",
     "proxy_error",
+    "connection_error",
     "timeout",
     "breaker_open",
     "deadline_exceeded",

@@ -1,0 +1,115 @@
+"""Which request, video and stage the running code belongs to.
+
+The fields live inside the OpenTelemetry context, beside the current span. Whatever carries
+the span therefore carries them too: threads and executors (threading instrumentation),
+coroutines and `run_coroutine_threadsafe` (both copy contextvars).
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ContextDecorator, suppress
+from types import TracebackType
+from typing import Any, Final, ParamSpec, TypeVar
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+
+_FIELDS_KEY: Final = otel_context.create_key("transcript_service.log_fields")
+_NO_FIELDS: Final[Mapping[str, Any]] = {}
+
+_P = ParamSpec("_P")
+_Yield = TypeVar("_Yield")
+_Send = TypeVar("_Send")
+_Return = TypeVar("_Return")
+
+
+def current_fields(context: Context | None = None) -> Mapping[str, Any]:
+    """The fields that every log line gets here; treat it as read-only."""
+    fields: Mapping[str, Any] = otel_context.get_value(_FIELDS_KEY, context) or _NO_FIELDS  # type: ignore[assignment]
+    return fields
+
+
+def current_trace_id() -> str:
+    """The correlation id: the current trace id as 32 hex digits, zeros outside a trace."""
+    return trace.format_trace_id(trace.get_current_span().get_span_context().trace_id)
+
+
+class log_context(ContextDecorator):  # noqa: N801 - the name callers were promised, used like a function
+    """Add fields to every log line written inside, in this thread and all it hands work to.
+
+        with log_context(video_id="dQw4w9WgXcQ", stage="timedtext"):
+            ...
+
+    Nests (the inner value wins), ends with the block whatever is raised, and works as a
+    decorator. A field set to `None` is taken away inside the block.
+    """
+
+    def __init__(self, **fields: Any) -> None:
+        self._fields = fields
+        self._entered: list[contextvars.Token[Context]] = []
+
+    def _recreate_cm(self) -> log_context:
+        # A decorated function may run in many threads at once: one object per call.
+        return log_context(**self._fields)
+
+    def __enter__(self) -> log_context:
+        merged = {**current_fields(), **self._fields}
+        merged = {key: value for key, value in merged.items() if value is not None}
+        self._entered.append(otel_context.attach(otel_context.set_value(_FIELDS_KEY, merged)))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace_back: TracebackType | None,
+    ) -> None:
+        token = self._entered.pop()
+        # A generator that is closed elsewhere (another thread, another task, the garbage
+        # collector) leaves here in a context that was never ours: nothing to restore.
+        # The API's own `detach` would log an error with a traceback.
+        with suppress(ValueError, RuntimeError):
+            token.var.reset(token)
+
+
+def keep_context(
+    function: Callable[_P, Generator[_Yield, _Send, _Return]],
+) -> Callable[_P, Generator[_Yield, _Send, _Return]]:
+    """Decorate a generator function so that its context stays its own.
+
+    Python runs a generator's body in the context of whoever asks for the next value: a
+    `log_context` or span held open over a `yield` would leak to the caller between two
+    values, and a body resumed elsewhere would lose its own. Here every step runs in one
+    context, copied where the generator was made.
+    """
+
+    @functools.wraps(function)
+    def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> Generator[_Yield, _Send, _Return]:
+        return _step_by_step(contextvars.copy_context(), function(*args, **kwargs))
+
+    return wrapper
+
+
+def _step_by_step(
+    own: contextvars.Context, generator: Generator[_Yield, _Send, _Return]
+) -> Generator[_Yield, _Send, _Return]:
+    resume: Callable[[], _Yield] = functools.partial(next, generator)
+    while True:
+        try:
+            value = own.run(resume)
+        except StopIteration as stop:
+            result: _Return = stop.value
+            return result
+        try:
+            sent = yield value
+        except GeneratorExit:
+            own.run(generator.close)
+            raise
+        except BaseException as error:
+            resume = functools.partial(generator.throw, error)
+        else:
+            resume = functools.partial(generator.send, sent)

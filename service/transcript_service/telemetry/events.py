@@ -1,0 +1,155 @@
+"""The closed catalogue of log events: what can be written, and which fields it has.
+
+A name is `thing.what_happened`, past tense. A line may carry fewer fields than listed and
+those of the surrounding `log_context`. An unknown name is still written (losing a log line
+is worse than a badly named one), with one warning and a count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Event:
+    """One kind of log line."""
+
+    name: str
+    meaning: str
+    fields: tuple[str, ...] = ()
+
+
+_STAGE_FIELDS = ("video_id", "stage", "attempt", "outcome", "error_type", "duration_s")
+
+_CATALOGUE: Final = (
+    # requests
+    Event(
+        "http.request.finished",
+        "A request was answered.",
+        ("method", "route", "status", "duration_s", "error_type"),
+    ),
+    Event("http.request.failed", "A request ended in an unexpected exception.", ("error_type",)),
+    # transcripts
+    Event(
+        "transcript.request.finished",
+        "A transcript request was answered.",
+        ("video_id", "outcome", "source", "error_type", "cached", "duration_s", "attempts"),
+    ),
+    Event(
+        "transcript.stage.finished",
+        "One stage delivered or gave up.",
+        (*_STAGE_FIELDS, "profile", "proxy_used"),
+    ),
+    Event(
+        "transcript.stage.retried",
+        "One try failed and another follows.",
+        (*_STAGE_FIELDS, "delay_s"),
+    ),
+    Event("transcript.stage.skipped", "A stage was not tried.", ("video_id", "stage", "reason")),
+    Event(
+        "transcript.cache.failed",
+        "The transcript cache could not be read or written.",
+        ("operation", "error_type"),
+    ),
+    # breakers
+    Event(
+        "circuit_breaker.state_changed",
+        "A breaker changed state.",
+        ("name", "from_state", "to_state", "reason"),
+    ),
+    # browsers
+    Event("browser.started", "A browser process is ready.", ("duration_s", "browser_version")),
+    Event("browser.stopped", "The browser process was closed.", ("reason",)),
+    Event("browser.crashed", "The browser process died.", ("error_type",)),
+    Event("browser.unavailable", "No browser can be had.", ("reason", "error_type")),
+    Event("browser.context.created", "A browser context was made.", ("profile", "duration_s")),
+    Event(
+        "browser.context.closed",
+        "A browser context was closed.",
+        ("profile", "reason", "age_s", "uses"),
+    ),
+    Event(
+        "browser.context.lease_failed",
+        "No context could be leased in time.",
+        ("profile", "error_type", "duration_s"),
+    ),
+    Event("browser.console", "A page wrote to its console.", ("profile", "console_level", "text")),
+    # proxies
+    Event("proxy.preflight.finished", "A proxy was probed.", ("proxy", "outcome", "duration_s")),
+    Event("proxy.rotated", "A job changed its proxy.", ("reason", "proxy")),
+    Event(
+        "proxy.quarantined",
+        "A proxy was taken out of use for a while.",
+        ("proxy", "reason", "cooldown_s"),
+    ),
+    Event("proxy.restored", "A proxy is in use again.", ("proxy",)),
+    # speech recognition
+    Event(
+        "asr.finished",
+        "Speech was recognised.",
+        ("video_id", "outcome", "error_type", "audio_s", "duration_s"),
+    ),
+    Event("asr.tool_output", "A line written by a program the stage runs.", ("tool", "text")),
+    # dashboard and alerts
+    Event(
+        "dashboard.query.failed",
+        "A named query to Prometheus failed.",
+        ("query", "outcome", "error_type", "duration_s"),
+    ),
+    Event("dashboard.auth.refused", "A dashboard request was refused.", ("reason",)),
+    Event(
+        "alert.received",
+        "Alertmanager delivered an alert.",
+        ("alertname", "severity", "status", "alert_stage", "fingerprint"),
+    ),
+    Event("alert.rejected", "An alert notification could not be used.", ("reason",)),
+    # performance
+    Event(
+        "performance.measured",
+        "A block measured with `log_performance` ended.",
+        ("operation", "outcome", "error_type", "duration_s"),
+    ),
+    Event(
+        "performance.metric",
+        "A measurement given to `emit_performance_metric`.",
+        ("metric_type", "value", "unit", "p50", "p95"),
+    ),
+    # process
+    Event("service.started", "A worker is ready.", ("workers", "threads", "bind")),
+    Event("service.stopping", "A worker was told to stop.", ("reason",)),
+    Event("service.stopped", "A worker has stopped.", ("duration_s",)),
+    Event("service.config_invalid", "The configuration cannot be used.", ("problem",)),
+    Event(
+        "worker.exception", "An exception nobody caught ended a thread.", ("thread", "error_type")
+    ),
+    # telemetry about telemetry
+    Event("telemetry.started", "Providers are running in this process.", ("endpoint",)),
+    Event(
+        "telemetry.export.failing",
+        "Records cannot be delivered; they are kept and retried.",
+        ("signal", "error_type", "reason"),
+    ),
+    Event("telemetry.export.recovered", "Delivery works again.", ("signal", "outage_s", "dropped")),
+    Event(
+        "telemetry.shutdown.finished",
+        "Providers were flushed and closed.",
+        ("duration_s", "lost_spans", "lost_logs"),
+    ),
+    Event(
+        "telemetry.event.unknown", "A log event is missing in the catalogue.", ("unknown_event",)
+    ),
+    Event(
+        "telemetry.metric.unknown",
+        "A metric or label is missing in the registry.",
+        ("metric_type", "label"),
+    ),
+    Event("telemetry.sdk", "A message of the OpenTelemetry SDK.", ("message", "logger")),
+    Event(
+        "log.record",
+        "A line of the standard library's logging; its text is `message`.",
+        ("message", "logger"),
+    ),
+)
+
+CATALOGUE: Final[dict[str, Event]] = {event.name: event for event in _CATALOGUE}

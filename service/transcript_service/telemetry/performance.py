@@ -1,0 +1,298 @@
+"""Measure a block, or report a measurement made elsewhere: log line, metric and span at once."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, ParamSpec, TypeVar
+
+from . import instruments
+from .context import log_context
+from .instruments import Counter, Gauge, Histogram, Instrument, UpDownCounter
+from .logs import EventLogger, get_logger
+from .spans import set_attributes, span
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+log = get_logger(__name__)
+
+# Factors to the unit that an instrument has: seconds or bytes.
+_UNITS: Final[dict[str, tuple[str, float]]] = {
+    **dict.fromkeys(("s", "sec", "second", "seconds"), ("s", 1.0)),
+    **dict.fromkeys(("ms", "millisecond", "milliseconds"), ("s", 1e-3)),
+    **dict.fromkeys(("us", "µs", "microsecond", "microseconds"), ("s", 1e-6)),
+    **dict.fromkeys(("ns", "nanosecond", "nanoseconds"), ("s", 1e-9)),
+    **dict.fromkeys(("min", "minute", "minutes"), ("s", 60.0)),
+    **dict.fromkeys(("h", "hour", "hours"), ("s", 3600.0)),
+    **dict.fromkeys(("b", "by", "byte", "bytes"), ("By", 1.0)),
+    **dict.fromkeys(("kb", "kilobyte", "kilobytes"), ("By", 1e3)),
+    **dict.fromkeys(("kib",), ("By", 1024.0)),
+    **dict.fromkeys(("mb", "megabyte", "megabytes"), ("By", 1e6)),
+    **dict.fromkeys(("mib",), ("By", 1024.0**2)),
+    **dict.fromkeys(("gb", "gigabyte", "gigabytes"), ("By", 1e9)),
+    **dict.fromkeys(("gib",), ("By", 1024.0**3)),
+}
+
+
+@dataclass
+class Measurement:
+    """What `log_performance` yields: say how it went, read how long it took."""
+
+    operation: str
+    outcome: str = "success"
+    duration_s: float | None = None
+    """Seconds, set when the block has ended."""
+
+
+class log_performance:  # noqa: N801 - the name callers were promised, used like a function
+    """Measure the block: one span, one line `performance.measured`, one `operation.duration`.
+
+        with log_performance("captions.parse", video_id=video_id):
+            ...
+
+    Also a decorator. `name` is a constant of the code; what varies goes into `fields`, which
+    all lines inside get too (`log_context`). An exception makes the outcome `error` and goes on.
+    """
+
+    def __init__(self, name: str, /, **fields: Any) -> None:
+        self._name = name
+        self._fields = fields
+        self._blocks: list[Any] = []
+
+    def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
+        @functools.wraps(function)
+        def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            with log_performance(self._name, **self._fields):
+                return function(*args, **kwargs)
+
+        return wrapper
+
+    def __enter__(self) -> Measurement:
+        block = _measure(self._name, self._fields)
+        measurement = block.__enter__()
+        self._blocks.append(block)
+        return measurement
+
+    def __exit__(self, *raised: Any) -> bool | None:
+        block = self._blocks.pop()
+        return bool(block.__exit__(*raised))
+
+
+@contextmanager
+def _measure(name: str, fields: Mapping[str, Any]) -> Iterator[Measurement]:
+    measurement = Measurement(name)
+    started = time.perf_counter()
+    error_type: str | None = None
+    plain = {
+        key: value for key, value in fields.items() if isinstance(value, (str, bool, int, float))
+    }
+    with log_context(**fields), span(name, **plain) as opened:
+        try:
+            yield measurement
+        except BaseException as error:
+            measurement.outcome = "error"
+            error_type = type(error).__name__
+            raise
+        finally:
+            measurement.duration_s = time.perf_counter() - started
+            set_attributes(opened, outcome=measurement.outcome)
+            # While the span is current, so that the histogram's exemplar points to it.
+            instruments.OPERATION_DURATION.record(
+                measurement.duration_s, operation=name, outcome=measurement.outcome
+            )
+            said = {"error_type": error_type} if error_type else {}
+            log.info(
+                "performance.measured",
+                operation=name,
+                outcome=measurement.outcome,
+                duration_s=round(measurement.duration_s, 6),
+                **said,
+            )
+
+
+def emit_performance_metric(
+    metric_type: str,
+    value: float,
+    labels: Mapping[str, Any] | None = None,
+    unit: str | None = None,
+    p50: float | None = None,
+    p95: float | None = None,
+) -> None:
+    """Record one measurement under a name of the registry, and log it.
+
+    Args:
+        metric_type: an instrument's name, with dots or underscores, with or without the
+            suffix Prometheus adds (`transcript_stage_duration_seconds`).
+        value: in `unit`.
+        labels: the instrument's attributes, with dots or underscores.
+        unit: of `value`, such as `ms` or `MiB`; without it, the instrument's own.
+        p50: percentile the caller computed, in `unit`. Kept on the log line only: Prometheus
+            computes its own from the histogram, and the two are never mixed.
+        p95: likewise.
+
+    Never raises. An unknown name, label or unit, or a value that is no finite number, is
+    warned about once and counted in `telemetry.unknown`.
+    """
+    try:
+        _emit(metric_type, value, labels or {}, unit, p50, p95)
+    except Exception as error:  # a measurement must not break what it measures
+        _warn_once("value", metric_type, type(error).__name__)
+
+
+def _emit(
+    metric_type: str,
+    value: float,
+    labels: Mapping[str, Any],
+    unit: str | None,
+    p50: float | None,
+    p95: float | None,
+) -> None:
+    said: dict[str, Any] = {"metric_type": metric_type, "value": value}
+    said |= {
+        key: item for key, item in (("unit", unit), ("p50", p50), ("p95", p95)) if item is not None
+    }
+    instrument = _find(str(metric_type))
+    if instrument is None:
+        _warn_once("metric", str(metric_type), None)
+    else:
+        said["metric_type"] = instrument.name
+        known = {}
+        for label, label_value in labels.items():
+            parameter = _parameter(instrument, str(label))
+            if parameter is None:
+                _warn_once("label", instrument.name, str(label))
+            else:
+                known[parameter] = _as_text(label_value)
+        factor = _factor(instrument, unit)
+        if factor is None:
+            _warn_once("unit", instrument.name, unit)
+        else:
+            _record(instrument, float(value) * factor, known)
+    log.info("performance.metric", **{**dict(labels), **said})
+
+
+def _record(instrument: Instrument, value: float, attributes: Mapping[str, str | None]) -> None:
+    if isinstance(instrument, Histogram):
+        instrument.record(value, **attributes)
+    elif isinstance(instrument, Gauge):
+        instrument.set(value, **attributes)
+    elif isinstance(instrument, (Counter, UpDownCounter)):
+        instrument.add(value, **attributes)
+
+
+def _as_text(value: Any) -> str | None:
+    if value is None:
+        return None
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@functools.lru_cache(maxsize=256)
+def _find(metric_type: str) -> Instrument | None:
+    wanted = metric_type.lower().replace(".", "_")
+    for name, instrument in instruments.REGISTRY.items():
+        plain = name.replace(".", "_")
+        if wanted in (plain, f"{plain}_total", f"{plain}_seconds", f"{plain}_bytes"):
+            return instrument
+    return None
+
+
+def _parameter(instrument: Instrument, label: str) -> str | None:
+    plain = label.replace(".", "_")
+    for candidate in (plain, f"{plain}_"):
+        if candidate in instrument.attributes:
+            return candidate
+    return None
+
+
+def _factor(instrument: Instrument, unit: str | None) -> float | None:
+    """What to multiply with; `None` when the unit does not fit the instrument."""
+    if unit is None or unit == instrument.unit:
+        return 1.0
+    base, factor = _UNITS.get(unit.strip().lower(), (None, 1.0))
+    if base == instrument.unit:
+        return factor
+    # `request` on a counter of `{request}`, or `1` and `count` on any count.
+    counted = instrument.unit.strip("{}")
+    if base is None and instrument.unit not in ("s", "By"):
+        plain = unit.strip("{}").lower()
+        return 1.0 if plain in (counted, f"{counted}s", "1", "count", "") else None
+    return None
+
+
+_warned: set[tuple[str, str, str | None]] = set()
+_warned_lock = threading.Lock()
+_MOST_WARNINGS: Final = 500
+
+
+def _warn_once(kind: str, metric_type: str, label: str | None) -> None:
+    instruments.TELEMETRY_UNKNOWN.add(1, kind=kind)
+    key = (kind, metric_type, label)
+    with _warned_lock:
+        if key in _warned or len(_warned) >= _MOST_WARNINGS:
+            return
+        _warned.add(key)
+    log.warning("telemetry.metric.unknown", kind=kind, metric_type=metric_type, label=label)
+
+
+class PerformanceLogger:
+    """`log_performance` and `emit_performance_metric` with fields given once."""
+
+    def __init__(self, component: str, **fields: Any) -> None:
+        """`component` begins every operation's name; `fields` are on every line."""
+        self._component = component
+        self._fields = fields
+        self._log: EventLogger = get_logger(component, **fields)
+
+    def measure(self, operation: str, **fields: Any) -> log_performance:
+        """Measure a block named `component.operation`."""
+        return log_performance(f"{self._component}.{operation}", **{**self._fields, **fields})
+
+    def metric(
+        self,
+        metric_type: str,
+        value: float,
+        labels: Mapping[str, Any] | None = None,
+        unit: str | None = None,
+        p50: float | None = None,
+        p95: float | None = None,
+    ) -> None:
+        """`emit_performance_metric` inside this logger's fields."""
+        with log_context(**self._fields):
+            emit_performance_metric(metric_type, value, labels, unit, p50, p95)
+
+    def event(self, event: str, **fields: Any) -> None:
+        """One line of an event of the catalogue."""
+        self._log.info(event, **fields)
+
+
+class AlertLogger:
+    """Write alerts that arrive, at the level of their severity, and count them."""
+
+    _LEVELS: Final = {"critical": "error", "warning": "warning"}
+
+    def __init__(self) -> None:
+        self._log = get_logger("transcript_service.alerts")
+
+    def received(self, alertname: str, severity: str, status: str, /, **fields: Any) -> None:
+        """One alert of a notification.
+
+        Args:
+            alertname: the rule's name.
+            severity: `critical`, `warning`, `info` or `none`.
+            status: `firing` or `resolved`.
+            fields: more for the line, such as `alert_stage` or `fingerprint`.
+        """
+        instruments.ALERTS_RECEIVED.add(1, alertname=alertname, severity=severity, status=status)
+        name = self._LEVELS.get(severity, "info") if status == "firing" else "info"
+        getattr(self._log, name)(
+            "alert.received", alertname=alertname, severity=severity, status=status, **fields
+        )
+
+    def rejected(self, reason: str, /, **fields: Any) -> None:
+        """A notification that could not be used."""
+        self._log.warning("alert.rejected", reason=reason, **fields)

@@ -1,0 +1,142 @@
+"""Telemetry kept in memory, for tests.
+
+def test_it(telemetry):
+    do_something()
+    assert telemetry.span("transcript.stage").attributes["outcome"] == "success"
+    assert telemetry.metrics()["transcript.requests", (("outcome", "success"),)] == 1
+    assert telemetry.events("transcript.stage.finished")[0]["video_id"] == "dQw4w9WgXcQ"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from opentelemetry import trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from ..settings import Settings
+from . import instruments
+from .lines import write_stderr
+from .logs import pipeline
+from .ratelimit import RateLimit
+from .spans import TRACER_NAME, use_tracer
+
+Attributes = tuple[tuple[str, Any], ...]
+
+
+class InMemoryTelemetry:
+    """Spans, metrics and log lines of one test. Use as a context manager (or the fixture)."""
+
+    def __init__(self) -> None:
+        self.span_exporter = InMemorySpanExporter()
+        self.tracer_provider = TracerProvider(shutdown_on_exit=False)
+        self.tracer_provider.add_span_processor(SimpleSpanProcessor(self.span_exporter))
+        self.reader = InMemoryMetricReader()
+        self.meter_provider = MeterProvider([self.reader], shutdown_on_exit=False)
+        self._lines: list[bytes] = []
+
+    def __enter__(self) -> InMemoryTelemetry:
+        use_tracer(self.tracer_provider.get_tracer(TRACER_NAME))
+        instruments.stop()
+        instruments.start(self.meter_provider.get_meter(TRACER_NAME))
+        pipeline.configure(Settings(_env_file=None))
+        pipeline.level = 10
+        pipeline.limit = RateLimit(0)
+        pipeline.write = self._lines.append
+        pipeline.human = False
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pipeline.write = write_stderr
+        instruments.stop()
+        use_tracer(None)
+
+    def clear(self) -> None:
+        """Forget spans and log lines so far; metrics go on counting."""
+        self.span_exporter.clear()
+        self._lines.clear()
+
+    # Spans
+
+    def spans(self, name: str | None = None) -> list[ReadableSpan]:
+        """Finished spans in the order they ended, all or those of one name."""
+        return [
+            span
+            for span in self.span_exporter.get_finished_spans()
+            if name is None or span.name == name
+        ]
+
+    def span(self, name: str) -> ReadableSpan:
+        """The only finished span of that name; an AssertionError says what there was."""
+        found = self.spans(name)
+        assert len(found) == 1, (  # noqa: S101 - a test helper
+            f"{len(found)} spans named {name!r}; finished: {[s.name for s in self.spans()]}"
+        )
+        return found[0]
+
+    def trace_id(self, span: ReadableSpan) -> str:
+        """The span's trace id as in log lines."""
+        assert span.context is not None  # noqa: S101 - a test helper
+        return trace.format_trace_id(span.context.trace_id)
+
+    # Metrics
+
+    def metrics(self, *, zeros: bool = False) -> dict[tuple[str, Attributes], float]:
+        """`{(name, attributes): value}`, attributes as sorted pairs.
+
+        A counter's or gauge's value is its number, a histogram's the count of its
+        measurements. Series at 0 are left out unless `zeros`.
+        """
+        return {
+            key: value
+            for key, point in self._points().items()
+            if (
+                value := point.count
+                if isinstance(point, HistogramDataPoint) or hasattr(point, "count")
+                else point.value
+            )
+            or zeros
+        }
+
+    def metric(self, name: str, **attributes: Any) -> float:
+        """One series' value, 0 where it does not exist. `error_type` stands for `error.type`."""
+        parameters = instruments.REGISTRY[name].attributes
+        wanted = tuple(sorted((parameters[key].key, value) for key, value in attributes.items()))
+        return self.metrics().get((name, wanted), 0)
+
+    def histogram_sum(self, name: str, **attributes: Any) -> float:
+        """The sum of a histogram's measurements, 0 where the series does not exist."""
+        parameters = instruments.REGISTRY[name].attributes
+        wanted = tuple(sorted((parameters[key].key, value) for key, value in attributes.items()))
+        point = self._points().get((name, wanted))
+        return float(point.sum) if point is not None else 0.0
+
+    def _points(self) -> dict[tuple[str, Attributes], Any]:
+        data = self.reader.get_metrics_data()
+        return {
+            (metric.name, tuple(sorted((point.attributes or {}).items()))): point
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            for point in metric.data.data_points
+        }
+
+    # Log lines
+
+    def lines(self) -> list[Mapping[str, Any]]:
+        """Every log line, parsed."""
+        return [orjson.loads(line) for line in list(self._lines)]
+
+    def events(self, name: str | None = None) -> list[Mapping[str, Any]]:
+        """Log lines of one event, or all."""
+        return [line for line in self.lines() if name is None or line["event"] == name]
+
+    def log_text(self) -> str:
+        """Everything that would have gone to stderr."""
+        return b"".join(self._lines).decode()
