@@ -1,0 +1,20 @@
+"""Getting transcripts: stages, parsers and the pipeline that runs them."""
+
+from __future__ import annotations
+
+from ..resilience import breakers
+from ..settings import Settings
+from .pipeline import Pipeline
+from .stages.base import Stage
+from .stages.timedtext import TimedtextStage
+from .stages.youtube_api import YouTubeApiStage
+
+
+def create_pipeline(settings: Settings) -> Pipeline:
+    """The pipeline of this process with the stages that are switched on, cheapest first."""
+    stages: list[Stage] = []
+    if settings.enable_youtube_api:
+        stages.append(YouTubeApiStage(settings))
+    if settings.enable_timedtext:
+        stages.append(TimedtextStage(settings))
+    return Pipeline(settings, stages, breakers(settings))

@@ -1,0 +1,46 @@
+"""The Flask application: `create_app()` is what gunicorn loads in every worker."""
+
+from __future__ import annotations
+
+from flask import Flask, Response, request
+from opentelemetry.instrumentation.flask import FlaskInstrumentor
+from opentelemetry.trace import Span
+
+from ..settings import Settings, get_settings
+from ..telemetry import current_trace_id
+from ..transcripts import create_pipeline
+from . import health, problems, transcripts
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Build the application.
+
+    Args:
+        settings: those of the environment unless given.
+
+    Raises:
+        SettingsError: the environment holds a value that cannot be used.
+    """
+    settings = settings or get_settings()
+    app = Flask("transcript_service")
+    # A video may be named by a URL in the path, and `//` is part of it.
+    app.url_map.merge_slashes = False
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    FlaskInstrumentor().instrument_app(app, response_hook=_name_unmatched)  # type: ignore[no-untyped-call]
+    problems.register(app)
+    app.register_blueprint(health.create_blueprint(settings))
+    app.register_blueprint(transcripts.create_blueprint(create_pipeline(settings)))
+
+    @app.after_request
+    def _correlate(response: Response) -> Response:
+        response.headers["X-Correlation-ID"] = current_trace_id()
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        return response
+
+    return app
+
+
+def _name_unmatched(span: Span, status: str, headers: object) -> None:
+    """Keep paths that match no route out of span names, where they would be unbounded."""
+    if span.is_recording() and request.url_rule is None:
+        span.update_name(request.method)

@@ -15,7 +15,7 @@ from flask import Flask, Response, request
 from opentelemetry import trace
 from werkzeug.exceptions import HTTPException
 
-from ..telemetry import get_logger
+from ..telemetry import current_trace_id, get_logger, record_error
 
 log = get_logger(__name__)
 
@@ -46,11 +46,6 @@ class Problem(Exception):
         self.detail = detail
         self.headers = dict(headers or {})
         self.extensions = extensions
-
-
-def current_trace_id() -> str:
-    """The trace id of the current span as 32 hex digits: the correlation id."""
-    return trace.format_trace_id(trace.get_current_span().get_span_context().trace_id)
 
 
 def problem_response(problem: Problem) -> Response:
@@ -94,9 +89,7 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def _unexpected(error: Exception) -> Response:
-        span = trace.get_current_span()
-        span.record_exception(error)
-        span.set_status(trace.StatusCode.ERROR, type(error).__name__)
+        record_error(trace.get_current_span(), error)
         log.exception("http.request.failed", error_type=type(error).__name__)
         return problem_response(
             Problem(500, "internal", "The service failed; quote the trace id to its operators.")

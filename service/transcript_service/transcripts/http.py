@@ -1,0 +1,138 @@
+"""The HTTP session towards YouTube: bounded in time and size, and able to talk to a stand-in.
+
+`requests` has no limit on how long a whole answer may take and reads bodies of any size;
+both limits live in the adapter here, so a library that is handed the session is bound by
+them too.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+
+from ..resilience.deadline import Deadline
+from ..resilience.retries import parse_retry_after
+from ..settings import Settings
+from ..telemetry.vocabulary import ErrorType
+from .model import TranscriptError
+
+# A watch page is about 1 MB, the captions of a twelve-hour video about 3 MB.
+MAX_BODY_BYTES = 20 * 1024 * 1024
+
+
+class YouTubeSession(requests.Session):
+    """A session for one stage attempt. Not shared between threads."""
+
+    def __init__(
+        self, settings: Settings, deadline: Deadline, proxies: dict[str, str] | None = None
+    ) -> None:
+        super().__init__()
+        # Proxies, credentials and CA files come from the settings alone: what happens to
+        # be in the environment must not decide where requests go.
+        self.trust_env = False
+        self.verify = str(settings.youtube_ca_file) if settings.youtube_ca_file else True
+        self.proxies = dict(proxies or {})
+        self.headers["Accept-Language"] = "en-US"
+        self.mount("https://", BoundedAdapter(settings, deadline))
+        self.mount("http://", BoundedAdapter(settings, deadline))
+
+
+class BoundedAdapter(HTTPAdapter):
+    """Reads answers within the deadline and `MAX_BODY_BYTES`; resolves hosts as told."""
+
+    def __init__(self, settings: Settings, deadline: Deadline) -> None:
+        self._settings = settings
+        self._deadline = deadline
+        super().__init__(max_retries=0)
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
+        """Send and read the whole body.
+
+        Raises:
+            DeadlineExceeded: the job's time is over.
+            TranscriptError: `parse_error` for a body beyond the size limit.
+            requests.RequestException: as usual.
+        """
+        if self._settings.youtube_resolve_to and request.url:
+            request.headers["Host"] = urlsplit(request.url).netloc
+        kwargs["timeout"] = (
+            self._deadline.timeout(self._settings.connect_timeout_s),
+            self._deadline.timeout(self._settings.read_timeout_s),
+        )
+        kwargs["stream"] = True
+        response = super().send(request, *args, **kwargs)
+        response.raw = self._read(response.raw)
+        return response
+
+    def _read(self, raw: urllib3.HTTPResponse) -> urllib3.HTTPResponse:
+        body = bytearray()
+        try:
+            # read1 returns what has arrived, so a body that dribbles cannot hold us.
+            while chunk := raw.read1(65536, decode_content=True):
+                body += chunk
+                self._deadline.check()
+                if len(body) > MAX_BODY_BYTES:
+                    raise TranscriptError("parse_error", "YouTube's answer is too large.")
+        except urllib3.exceptions.TimeoutError as error:
+            raise requests.ReadTimeout(error) from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise requests.ConnectionError(error) from error
+        finally:
+            raw.close()
+        headers = urllib3.HTTPHeaderDict(raw.headers)
+        headers.discard("Content-Encoding")
+        headers.discard("Transfer-Encoding")
+        return urllib3.HTTPResponse(
+            body=io.BytesIO(bytes(body)),
+            headers=headers,
+            status=raw.status,
+            preload_content=False,
+            request_method=None,
+            original_response=raw._original_response,  # requests reads Set-Cookie from it
+        )
+
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
+    ) -> Any:
+        """Connect elsewhere under the same name, like `curl --connect-to`."""
+        attributes: Any = super().build_connection_pool_key_attributes(request, verify, cert)
+        host, pool = attributes
+        if self._settings.youtube_resolve_to and host["scheme"] == "https":
+            pool["server_hostname"] = pool["assert_hostname"] = host["host"]
+            name, _, port = self._settings.youtube_resolve_to.rpartition(":")
+            host["host"], host["port"] = name, int(port)
+        return host, pool
+
+
+def classify(error: requests.RequestException | OSError) -> TranscriptError:
+    """What a failed exchange means; the text keeps nothing of the original, which quotes URLs."""
+    error_type: ErrorType = "connection_error"
+    detail = "The connection to YouTube failed."
+    if isinstance(error, requests.exceptions.ProxyError):
+        error_type, detail = "proxy_error", "The proxy refused or failed."
+    elif isinstance(error, requests.Timeout):
+        error_type, detail = "timeout", "YouTube did not answer in time."
+    elif isinstance(error, requests.HTTPError) and error.response is not None:
+        return classify_status(error.response) or TranscriptError(error_type, detail)
+    elif isinstance(error, requests.exceptions.JSONDecodeError):
+        error_type, detail = "parse_error", "YouTube's answer is damaged JSON."
+    return TranscriptError(error_type, detail)
+
+
+def classify_status(response: requests.Response) -> TranscriptError | None:
+    """What an error status means, `None` below 400."""
+    status = response.status_code
+    if status < 400:
+        return None
+    retry_after = parse_retry_after(response.headers.get("Retry-After"))
+    if status == 429:
+        return TranscriptError(
+            "ip_blocked", "YouTube refuses this address for now (429).", retry_after_s=retry_after
+        )
+    error_type: ErrorType = "http_4xx" if status < 500 else "http_5xx"
+    return TranscriptError(error_type, f"YouTube answered {status}.", retry_after_s=retry_after)

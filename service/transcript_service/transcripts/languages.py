@@ -1,0 +1,68 @@
+"""Choosing a caption track: exact language, then its relatives; people before machines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from .model import Track, TranscriptError
+
+# BCP 47 as YouTube writes it: `en`, `zh-Hans`, `es-419`, and `en-nP7-2PuUl7o` for named tracks.
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9][A-Za-z0-9_-]{0,31})?")
+
+
+def parse_languages(text: str) -> tuple[str, ...]:
+    """`en,de` as a tuple, most wanted first, without repetitions.
+
+    Raises:
+        TranscriptError: `invalid_parameter`.
+    """
+    languages = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if len(languages) > 10 or not all(_LANGUAGE.fullmatch(language) for language in languages):
+        raise TranscriptError(
+            "invalid_parameter", "lang takes up to ten language codes, such as en,de or zh-Hans."
+        )
+    return languages
+
+
+def choose_track(
+    tracks: Sequence[Track],
+    wanted: Sequence[str],
+    fallbacks: Sequence[str] = (),
+    *,
+    accept_any: bool = False,
+) -> Track:
+    """The track to fetch.
+
+    For the wanted languages in order, first those that match exactly, then those of the
+    same base language (`en` and `en-GB`), then the fallbacks likewise; within one
+    language a manual track before an automatic one. With `accept_any` the rest follows.
+
+    Raises:
+        TranscriptError: `language_unavailable`, with the tracks that exist.
+    """
+    for languages in (wanted, fallbacks):
+        for matches in (_same, _related):
+            for language in languages:
+                found = [track for track in tracks if matches(track.language, language)]
+                if found:
+                    return min(found, key=_automatic)
+    if tracks and accept_any:
+        return min(tracks, key=_automatic)
+    raise TranscriptError(
+        "language_unavailable",
+        "There are captions, but none in a wanted language.",
+        available=tracks,
+    )
+
+
+def _automatic(track: Track) -> bool:
+    return track.kind != "manual"
+
+
+def _same(have: str, want: str) -> bool:
+    return have.lower().replace("_", "-") == want.lower().replace("_", "-")
+
+
+def _related(have: str, want: str) -> bool:
+    return re.split("[-_]", have.lower())[0] == re.split("[-_]", want.lower())[0]

@@ -1,0 +1,224 @@
+"""One request from its video id to a transcript or to the reason why there is none.
+
+Stages run in order of cost under one deadline: deadline, breaker, retry, call. The first
+transcript ends the job, and so does an answer about the video itself, which no other
+stage can change. Everything tried is kept, so that caller, trace, metric and log line
+tell the same story.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Final, NamedTuple
+
+from opentelemetry.trace import Span
+
+from ..resilience.circuit_breaker import CallNotPermitted, CircuitBreaker
+from ..resilience.deadline import Deadline, DeadlineExceeded
+from ..resilience.retries import retry_call
+from ..settings import Settings
+from ..telemetry import get_logger, instruments, log_context, set_attributes, span
+from ..telemetry.vocabulary import ANSWERS, ErrorType
+from ..telemetry.vocabulary import Stage as StageName
+from .model import Attempt, Transcript, TranscriptError
+from .stages.base import Job, Stage
+
+log = get_logger(__name__)
+
+# Answers that end a job at once. Disabled captions do not: speech recognition needs none.
+_FINAL: Final = ANSWERS - {"transcripts_disabled"}
+_NEEDS_CAPTIONS: Final[frozenset[StageName]] = frozenset({"youtube_api", "timedtext", "youtubei"})
+# Worth a second try at once: the next answer may well be a good one.
+_RETRYABLE: Final[frozenset[ErrorType]] = frozenset(
+    {"timeout", "connection_error", "http_5xx", "empty_body", "parse_error"}
+)
+# Says something about us rather than about YouTube; reported only if nothing else is known.
+_OWN: Final[frozenset[ErrorType]] = frozenset(
+    {"breaker_open", "deadline_exceeded", "browser_unavailable", "asr_unavailable", "internal"}
+)
+
+
+class _Result(NamedTuple):
+    transcript: Transcript | None
+    error: TranscriptError | None
+
+
+class Pipeline:
+    """Fetches transcripts. One per process, called from all its threads."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        stages: Sequence[Stage],
+        breakers: Mapping[StageName, CircuitBreaker],
+    ) -> None:
+        self._settings = settings
+        self._stages = stages
+        self._breakers = breakers
+        # A call that hangs where no timeout reaches (DNS, a library) is left behind on
+        # these threads when the deadline passes; it ends by its own timeouts.
+        self._threads = ThreadPoolExecutor(
+            max_workers=settings.web_threads * 3, thread_name_prefix="stage"
+        )
+
+    def fetch(
+        self, video_id: str, languages: tuple[str, ...] = (), translate_to: str | None = None
+    ) -> Transcript:
+        """The transcript of a video.
+
+        Raises:
+            TranscriptError: with `attempts` filled in.
+        """
+        started = time.perf_counter()
+        deadline = Deadline(self._settings.job_deadline_s)
+        job = Job(video_id, languages, deadline, translate_to)
+        with log_context(video_id=video_id), span("transcript.fetch", video_id=video_id) as opened:
+            try:
+                transcript = self._stages_in_order(job)
+            except TranscriptError as error:
+                _tell(opened, time.perf_counter() - started, None, error)
+                raise
+            _tell(opened, time.perf_counter() - started, transcript, None)
+            return transcript
+
+    def _stages_in_order(self, job: Job) -> Transcript:
+        attempts: list[Attempt] = []
+        errors: list[TranscriptError] = []
+        for stage in self._stages:
+            if any(error.error_type == "transcripts_disabled" for error in errors) and (
+                stage.name in _NEEDS_CAPTIONS
+            ):
+                continue
+            attempt, result = self._attempt(stage, job)
+            attempts.append(attempt)
+            if result.transcript:
+                return result.transcript.with_attempts(attempts)
+            if result.error:
+                errors.append(result.error)
+                if result.error.error_type in _FINAL:
+                    break
+        if not errors:
+            errors.append(TranscriptError("internal", "No stage is switched on."))
+        telling = next((error for error in errors if error.error_type not in _OWN), errors[0])
+        telling.attempts = tuple(attempts)
+        raise telling
+
+    def _attempt(self, stage: Stage, job: Job) -> tuple[Attempt, _Result]:
+        """One stage, measured; never raises."""
+        started = time.perf_counter()
+        with log_context(stage=stage.name), span("transcript.stage", stage=stage.name) as opened:
+            tries = [0]
+            result = self._guarded(stage, job, tries)
+            error_type = result.error.error_type if result.error else None
+            attempt = Attempt(
+                stage=stage.name,
+                outcome=result.error.outcome if result.error else "success",
+                error_type=error_type,
+                duration_s=time.perf_counter() - started,
+            )
+            set_attributes(
+                opened,
+                video_id=job.video_id,
+                attempt=tries[0],
+                outcome=attempt.outcome,
+                error_type=error_type,
+                proxy_used=attempt.proxy_used,
+            )
+            if attempt.outcome == "skipped" or (error_type == "deadline_exceeded" and not tries[0]):
+                # No duration: a refusal in microseconds would ruin the stage's quantiles.
+                reason = "breaker_open" if error_type == "breaker_open" else "deadline_exceeded"
+                instruments.TRANSCRIPT_STAGE_SKIPPED.add(1, stage=stage.name, reason=reason)
+                log.info("transcript.stage.skipped", stage=stage.name, reason=reason)
+            else:
+                instruments.TRANSCRIPT_STAGE_DURATION.record(
+                    attempt.duration_s,
+                    stage=stage.name,
+                    outcome=attempt.outcome,
+                    error_type=error_type,
+                    proxy_used="true" if attempt.proxy_used else "false",
+                )
+                log.info(
+                    "transcript.stage.finished",
+                    attempt=tries[0],
+                    outcome=attempt.outcome,
+                    error_type=error_type,
+                    duration_s=round(attempt.duration_s, 6),
+                )
+        return attempt, result
+
+    def _guarded(self, stage: Stage, job: Job, tries: list[int]) -> _Result:
+        """Deadline, breaker, retry, call: every way it can end as a result."""
+        try:
+            job.deadline.check()
+            with self._breakers[stage.name].permit() as permit:
+                try:
+                    transcript = self._within_deadline(stage, job, tries)
+                except TranscriptError as error:
+                    if error.error_type in ANSWERS:
+                        permit.ignore()
+                    else:
+                        permit.failure(error)
+                    return _Result(None, error)
+                permit.success()
+                return _Result(transcript, None)
+        except CallNotPermitted as refusal:
+            return _Result(
+                None,
+                TranscriptError(
+                    "breaker_open",
+                    "This way is closed for a while after failing too often.",
+                    retry_after_s=refusal.retry_after_s,
+                ),
+            )
+        except DeadlineExceeded:
+            return _Result(
+                None, TranscriptError("deadline_exceeded", "The request's time was used up.")
+            )
+        except Exception as error:
+            log.exception("transcript.stage.failed", error_type=type(error).__name__)
+            return _Result(None, TranscriptError("internal", "The stage failed unexpectedly."))
+
+    def _within_deadline(self, stage: Stage, job: Job, tries: list[int]) -> Transcript:
+        def count(number: int) -> None:
+            tries[0] = number
+
+        def call() -> Transcript:
+            return retry_call(
+                lambda: stage.fetch(job),
+                deadline=job.deadline,
+                is_retryable=lambda error: (
+                    isinstance(error, TranscriptError) and error.error_type in _RETRYABLE
+                ),
+                retry_after=lambda error: getattr(error, "retry_after_s", None),
+                on_attempt=count,
+            )
+
+        future = self._threads.submit(contextvars.copy_context().run, call)
+        try:
+            return future.result(timeout=job.deadline.remaining())
+        except FutureTimeout:
+            future.cancel()
+            raise DeadlineExceeded("the stage did not end in time") from None
+
+
+def _tell(
+    opened: Span, duration_s: float, transcript: Transcript | None, error: TranscriptError | None
+) -> None:
+    """The request's span, metrics and log line, from one set of facts."""
+    outcome = error.outcome if error else "success"
+    source = transcript.source if transcript else None
+    error_type = error.error_type if error else None
+    set_attributes(opened, outcome=outcome, source=source, error_type=error_type)
+    instruments.TRANSCRIPT_REQUESTS.add(1, outcome=outcome, source=source, error_type=error_type)
+    instruments.TRANSCRIPT_REQUEST_DURATION.record(duration_s, outcome=outcome, source=source)
+    log.info(
+        "transcript.request.finished",
+        outcome=outcome,
+        source=source,
+        error_type=error_type,
+        duration_s=round(duration_s, 6),
+    )

@@ -1,0 +1,125 @@
+"""Reading YouTube's player answer and watch page: is there a transcript, and if not, why."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import orjson
+
+from ..telemetry.vocabulary import ErrorType
+from .captions import check_body, check_page
+from .model import Track, TranscriptError
+
+# Reasons are matched on a few words, lower-cased and with YouTube's typographic
+# apostrophe made plain: the sentences around them vary.
+_BOT = ("not a bot", "unusual traffic")
+_AGE = ("inappropriate for some users", "confirm your age", "age-restricted", "age restricted")
+_AGE_STATUSES = frozenset(
+    {"AGE_VERIFICATION_REQUIRED", "AGE_CHECK_REQUIRED", "CONTENT_CHECK_REQUIRED"}
+)
+_KEY = re.compile(rb'"INNERTUBE_API_KEY":\s*"([a-zA-Z0-9_-]+)"')
+
+
+def read_player(body: bytes) -> list[Track]:
+    """The caption tracks of a `/youtubei/v1/player` answer, in YouTube's order.
+
+    Raises:
+        TranscriptError: what the answer says instead (`video_unavailable`,
+            `video_unplayable`, `age_restricted`, `request_blocked`,
+            `transcripts_disabled`), or why it is none (`empty_body`, `html_body`,
+            `consent_required`, `ip_blocked`, `parse_error`).
+    """
+    check_body(body)
+    try:
+        player = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise TranscriptError("parse_error", "The player answer is damaged JSON.") from None
+    playability = _dict(_dict(player).get("playabilityStatus"))
+    if not playability:
+        raise TranscriptError("parse_error", "The player answer has no playability status.")
+    status, reason = playability.get("status"), playability.get("reason")
+    if status != "OK":
+        raise _unplayable(playability, str(status), reason if isinstance(reason, str) else "")
+    renderer = _dict(_dict(player.get("captions")).get("playerCaptionsTracklistRenderer"))
+    listed = renderer.get("captionTracks")
+    tracks = (
+        [track for item in listed if (track := _track(item))] if isinstance(listed, list) else []
+    )
+    if not tracks:
+        raise TranscriptError("transcripts_disabled", "The video has no captions.")
+    return tracks
+
+
+def check_watch_page(body: bytes) -> None:
+    """Refuse a watch page from which no transcript can be reached.
+
+    Raises:
+        TranscriptError: `empty_body`, `consent_required`, `ip_blocked`, or `html_body` for
+            a page that is no watch page.
+    """
+    if not body.strip():
+        raise TranscriptError("empty_body", "YouTube answered with an empty page.")
+    check_page(body)
+    if not _KEY.search(body):
+        raise TranscriptError("html_body", "YouTube answered with a page that is no watch page.")
+
+
+def _unplayable(playability: dict[str, Any], status: str, reason: str) -> TranscriptError:
+    error_type: ErrorType = "video_unplayable"
+    detail = "YouTube does not play this video."
+    words = reason.replace("’", "'").lower()
+    if any(part in words for part in _BOT):
+        error_type, detail = "request_blocked", "YouTube takes this client for a bot."
+    elif (
+        status in _AGE_STATUSES
+        or playability.get("desktopLegacyAgeGateReason")
+        or any(part in words for part in _AGE)
+    ):
+        error_type, detail = "age_restricted", "The video is age-restricted and needs a login."
+    elif status == "ERROR":
+        error_type, detail = "video_unavailable", "The video does not exist or was removed."
+    elif status == "LIVE_STREAM_OFFLINE":
+        detail = "The live stream has not started or has ended."
+    elif status == "LOGIN_REQUIRED":
+        detail = "The video is private or needs a login."
+    return TranscriptError(error_type, detail)
+
+
+def _track(item: object) -> Track | None:
+    data = _dict(item)
+    language, url = data.get("languageCode"), data.get("baseUrl")
+    if not isinstance(language, str) or not isinstance(url, str) or not language:
+        return None
+    return Track(
+        language=language,
+        kind="asr" if data.get("kind") == "asr" else "manual",
+        name=_name(data.get("name")),
+        url=url,
+        po_token_required=needs_po_token(url),
+        is_translatable=bool(data.get("isTranslatable")),
+    )
+
+
+def needs_po_token(url: str) -> bool:
+    """Whether a caption URL answers with nothing unless a proof-of-origin token is sent.
+
+    YouTube marks such URLs with the experiments `xpe` or `xpv` in `exp`.
+    """
+    query = parse_qs(urlsplit(url).query)
+    experiments = ",".join(query.get("exp", [])).split(",")
+    return "pot" not in query and bool({"xpe", "xpv"} & set(experiments))
+
+
+def _name(value: object) -> str:
+    name = _dict(value)
+    if isinstance(name.get("simpleText"), str):
+        return str(name["simpleText"])
+    runs = name.get("runs")
+    texts = [_dict(run).get("text") for run in runs] if isinstance(runs, list) else []
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

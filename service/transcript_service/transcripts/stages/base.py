@@ -1,0 +1,56 @@
+"""What the pipeline asks of a stage and what it gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ...resilience.deadline import Deadline
+from ...settings import Settings
+from ...telemetry.vocabulary import Stage as StageName
+from ..languages import choose_track
+from ..model import Track, Transcript
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One request for a transcript.
+
+    `languages` are the wanted ones, most wanted first; empty takes what there is.
+    `translate_to` asks YouTube for a machine translation of the chosen track.
+    """
+
+    video_id: str
+    languages: tuple[str, ...]
+    deadline: Deadline
+    translate_to: str | None = None
+
+
+class Stage(Protocol):
+    """One way to a transcript. `fetch` is called from several threads at once."""
+
+    name: StageName
+
+    def fetch(self, job: Job) -> Transcript:
+        """The transcript.
+
+        Raises:
+            TranscriptError: why there is none.
+            DeadlineExceeded: the job's time is over.
+        """
+        ...
+
+
+def track_for(job: Job, tracks: Sequence[Track], settings: Settings) -> Track:
+    """The track that a job should get, by its wishes and the service's defaults.
+
+    Raises:
+        TranscriptError: `language_unavailable`.
+    """
+    return choose_track(
+        tracks,
+        job.languages or settings.default_languages,
+        settings.fallback_languages,
+        accept_any=not job.languages,
+    )

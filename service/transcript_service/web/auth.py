@@ -1,0 +1,165 @@
+"""Who may use the dashboard API. Everything that is not clearly allowed is refused.
+
+* With tokens in the token file: `Authorization: Bearer <token>` whose scopes open the route.
+* With none: only a process on the same machine, asking for a loopback name directly. The
+  name is checked because a web page can point its own host name at 127.0.0.1 (DNS
+  rebinding), and a forwarding header means that the real caller is somewhere else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from typing import Final
+
+from flask import request
+
+from ..settings import Settings
+from ..telemetry import get_logger
+from ..telemetry.instruments import DASHBOARD_AUTH_FAILURES
+from .problems import Problem
+from .tokens import SCOPES, Refused, TokensUnreadable, TokenStore
+
+log = get_logger(__name__)
+
+_FORWARDED: Final = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
+_LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
+# Wrong tokens one peer may present within a minute before it is told to wait.
+_MAX_FAILURES: Final = 10
+_MINUTE_S: Final = 60.0
+_PEERS: Final = 4096
+
+
+class FailureThrottle:
+    """Counts refusals per peer in fixed minutes. Bounded: the oldest peer is forgotten first."""
+
+    def __init__(
+        self, limit: int = _MAX_FAILURES, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._peers: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def record(self, peer: str) -> int | None:
+        """Count one refusal; the seconds to wait once there are too many, else `None`."""
+        now = self._clock()
+        with self._lock:
+            started, count = self._peers.pop(peer, (now, 0))
+            if now - started >= _MINUTE_S:
+                started, count = now, 0
+            self._peers[peer] = (started, count + 1)
+            while len(self._peers) > _PEERS:
+                self._peers.popitem(last=False)
+        return int(started + _MINUTE_S - now) + 1 if count >= self._limit else None
+
+
+class Authorizer:
+    """Decides about the current request; call it with the scope that a route needs.
+
+    Args:
+        store: where the tokens are.
+    """
+
+    def __init__(self, store: TokenStore) -> None:
+        self._store = store
+        self._throttle = FailureThrottle()
+
+    def __call__(self, scope: str) -> Collection[str]:
+        """All scopes of the caller.
+
+        Raises:
+            Problem: 401, 403, 429, or 503 when the token file is damaged.
+        """
+        try:
+            if not self._store.tokens():
+                return self._without_tokens()
+            token = self._store.check(self._presented())
+        except TokensUnreadable as error:
+            log.error("dashboard.auth.refused", reason="tokens_unreadable", detail=str(error))
+            raise Problem(
+                503,
+                "tokens_unreadable",
+                "The service cannot read its tokens.",
+                headers={"Retry-After": "30"},
+            ) from error
+        except Refused as refused:
+            raise self._refusal(refused.reason) from refused
+        if scope not in token.scopes:
+            self._count("scope")
+            raise Problem(403, "scope_missing", f"The token does not hold the scope {scope}.")
+        return token.scopes
+
+    def _presented(self) -> str:
+        header = request.headers.get("Authorization")
+        if header is None:
+            raise Refused("missing")
+        kind, _, text = header.partition(" ")
+        if kind.lower() != "bearer":
+            raise Refused("malformed")
+        return text.strip()
+
+    def _without_tokens(self) -> Collection[str]:
+        if (
+            is_loopback(request.remote_addr)
+            and request.host.rsplit(":", 1)[0].lower() in _LOOPBACK_NAMES
+            and not any(name in request.headers for name in _FORWARDED)
+        ):
+            return SCOPES
+        self._count("not_loopback")
+        raise Problem(
+            403,
+            "tokens_not_configured",
+            "Without tokens only this machine is served; an operator creates one with "
+            "'transcript-service token create'.",
+        )
+
+    def _refusal(self, reason: str) -> Problem:
+        # A request without a token is a page that has not asked for it yet, not a guess.
+        wait_s = None if reason == "missing" else self._throttle.record(request.remote_addr or "")
+        if wait_s is not None:
+            self._count("throttled")
+            return Problem(
+                429,
+                "too_many_failures",
+                "Too many wrong tokens from this address.",
+                headers={"Retry-After": str(wait_s)},
+            )
+        self._count(reason)
+        challenge = 'Bearer realm="dashboard"'
+        if reason == "missing":
+            return Problem(
+                401,
+                "token_missing",
+                "This needs 'Authorization: Bearer <token>'.",
+                headers={"WWW-Authenticate": challenge},
+            )
+        # One answer for unknown, expired and revoked: a guesser learns nothing.
+        return Problem(
+            401,
+            "token_invalid",
+            "The token is not valid.",
+            headers={"WWW-Authenticate": f'{challenge}, error="invalid_token"'},
+        )
+
+    def _count(self, reason: str) -> None:
+        DASHBOARD_AUTH_FAILURES.add(1, reason=reason)
+        log.warning("dashboard.auth.refused", reason=reason)
+
+
+def is_loopback(address: str | None) -> bool:
+    """Whether a peer address is this machine; a Unix socket has none and counts as foreign."""
+    try:
+        found = ipaddress.ip_address(address or "")
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_loopback
+
+
+def create_authorizer(settings: Settings) -> Authorizer:
+    """The authorizer over the configured token file."""
+    return Authorizer(TokenStore(settings.tokens_path))

@@ -1,0 +1,22 @@
+"""Joins the dashboard with what only the web room knows: tokens and problem documents."""
+
+from __future__ import annotations
+
+from flask import Flask, Response
+
+from ..dashboard.errors import ApiError
+from ..dashboard.routes import create_blueprint
+from ..settings import Settings
+from .auth import create_authorizer
+from .problems import Problem, problem_response
+
+
+def register(app: Flask, settings: Settings) -> None:
+    """Add the dashboard's routes to `app`, whose problems are registered already."""
+
+    @app.errorhandler(ApiError)
+    def _problem(error: ApiError) -> Response:
+        headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+        return problem_response(Problem(error.status, error.code, error.detail, headers=headers))
+
+    app.register_blueprint(create_blueprint(settings, authorize=create_authorizer(settings)))

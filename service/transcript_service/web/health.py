@@ -1,0 +1,39 @@
+"""Liveness and readiness.
+
+Live means that the process answers. Ready means that it can do its work with what is its
+own; it does not ask Prometheus or YouTube, because a service that leaves the load balancer
+when its dashboard is down has made a small outage a large one.
+"""
+
+from __future__ import annotations
+
+import os
+
+from flask import Blueprint, Response, jsonify
+
+from ..settings import Settings
+
+
+def create_blueprint(settings: Settings) -> Blueprint:
+    """`/health/live` and `/health/ready`."""
+    blueprint = Blueprint("health", __name__, url_prefix="/health")
+
+    @blueprint.get("/live")
+    def live() -> Response:
+        return jsonify(status="ok")
+
+    @blueprint.get("/ready")
+    def ready() -> tuple[Response, int]:
+        checks = {"state_dir": _writable(settings)}
+        ok = all(value == "ok" for value in checks.values())
+        return jsonify(status="ok" if ok else "not_ready", checks=checks), 200 if ok else 503
+
+    return blueprint
+
+
+def _writable(settings: Settings) -> str:
+    try:
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return "cannot be created"
+    return "ok" if os.access(settings.state_dir, os.W_OK) else "not writable"

@@ -1,0 +1,208 @@
+"""Opaque bearer tokens for the dashboard API, kept as hashes in one file.
+
+A token is `tdash_<id>_<secret><checksum>`: the prefix lets secret scanners find it, the id
+finds its record, the secret has 256 bits, the checksum tells a typing error from a guess.
+Only SHA-256 of the secret is stored; a slow hash would add nothing to a random secret of
+that length but load. Every process reads the file again when it has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import tempfile
+import threading
+import zlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+SCOPES: Final = ("metrics:read", "alerts:read", "proxy:read", "export:read")
+# Two, so that a client can take up the new one before the old one is revoked.
+MAX_ACTIVE_PER_CLIENT: Final = 2
+_TOKEN: Final = re.compile(r"tdash_([0-9a-f]{12})_([0-9a-f]{64})([0-9a-f]{8})", re.ASCII)
+_CLIENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+
+
+class TokenError(Exception):
+    """A token cannot be created or revoked; the text says why."""
+
+
+class TokensUnreadable(Exception):
+    """The token file exists but cannot be used: nobody gets in until it is repaired."""
+
+
+class Refused(Exception):
+    """A token that opens nothing. `reason` is a value of `dashboard.auth.failures`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Token:
+    """What is stored about a token: everything but its secret. Times are RFC 3339, UTC."""
+
+    id: str
+    client: str
+    sha256: str
+    scopes: tuple[str, ...]
+    created_at: str
+    expires_at: str
+    revoked_at: str | None = None
+
+    def state(self, now: datetime) -> str:
+        """`active`, `expired` or `revoked`."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if now >= datetime.fromisoformat(self.expires_at) else "active"
+
+
+class TokenStore:
+    """The token file.
+
+    Args:
+        path: JSON, created with the first token, readable by its owner only.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._stamp: tuple[int, int, int] | None = None
+        self._tokens: dict[str, Token] = {}
+
+    def tokens(self) -> list[Token]:
+        """Every token, oldest first.
+
+        Raises:
+            TokensUnreadable: the file is damaged or may not be read.
+        """
+        return list(self._read().values())
+
+    def check(self, presented: str, *, now: datetime | None = None) -> Token:
+        """The record of a presented token.
+
+        Raises:
+            Refused: it is malformed, unknown, expired or revoked.
+            TokensUnreadable: the file is damaged or may not be read.
+        """
+        match = _TOKEN.fullmatch(presented)
+        if match is None or _checksum(match[1], match[2]) != match[3]:
+            raise Refused("malformed")
+        token = self._read().get(match[1])
+        # The same work for an unknown id as for a wrong secret.
+        expected = token.sha256 if token is not None else "0" * 64
+        if not hmac.compare_digest(_digest(match[2]), expected) or token is None:
+            raise Refused("unknown")
+        state = token.state(now or datetime.now(UTC))
+        if state != "active":
+            raise Refused(state)
+        return token
+
+    def create(self, client: str, scopes: Iterable[str], lifetime: timedelta) -> tuple[Token, str]:
+        """A new token, and its text, which cannot be had again.
+
+        Raises:
+            TokenError: bad name, scope or lifetime, or the client has two active ones.
+        """
+        wanted = tuple(scope for scope in SCOPES if scope in set(scopes))
+        if not wanted or set(scopes) - set(SCOPES):
+            raise TokenError(f"scopes must be some of {', '.join(SCOPES)}")
+        if not _CLIENT.fullmatch(client):
+            raise TokenError("a client's name has up to 64 letters, digits, dots, dashes")
+        if lifetime <= timedelta(0):
+            raise TokenError("a token must expire in the future")
+        now = datetime.now(UTC)
+        with self._lock:
+            tokens = self._read()
+            active = [t for t in tokens.values() if t.client == client and t.state(now) == "active"]
+            if len(active) >= MAX_ACTIVE_PER_CLIENT:
+                ids = ", ".join(token.id for token in active)
+                raise TokenError(f"{client} has two active tokens ({ids}); revoke one first")
+            token_id, secret = secrets.token_hex(6), secrets.token_hex(32)
+            token = Token(
+                token_id,
+                client,
+                _digest(secret),
+                wanted,
+                now.isoformat(timespec="seconds"),
+                (now + lifetime).isoformat(timespec="seconds"),
+            )
+            self._write({**tokens, token_id: token})
+        return token, f"tdash_{token_id}_{secret}{_checksum(token_id, secret)}"
+
+    def revoke(self, token_id: str) -> Token:
+        """Close a token for good; revoking it again changes nothing.
+
+        Raises:
+            TokenError: there is no such token.
+        """
+        with self._lock:
+            tokens = self._read()
+            token = tokens.get(token_id)
+            if token is None:
+                raise TokenError(f"there is no token {token_id}")
+            if token.revoked_at is None:
+                token = replace(token, revoked_at=datetime.now(UTC).isoformat(timespec="seconds"))
+                self._write({**tokens, token_id: token})
+        return token
+
+    def _read(self) -> dict[str, Token]:
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            self._stamp, self._tokens = None, {}
+            return self._tokens
+        except OSError as error:
+            raise TokensUnreadable(type(error).__name__) from error
+        stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
+        if stamp != self._stamp:
+            try:
+                self._tokens = {
+                    token.id: token for token in map(_parsed, orjson.loads(self._path.read_bytes()))
+                }
+            except (OSError, ValueError, TypeError, KeyError) as error:
+                raise TokensUnreadable(type(error).__name__) from error
+            self._stamp = stamp
+        return self._tokens
+
+    def _write(self, tokens: dict[str, Token]) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        body = orjson.dumps(
+            [asdict(token) for token in tokens.values()], option=orjson.OPT_INDENT_2
+        )
+        # mkstemp makes it readable by the owner only; the rename makes it whole or absent.
+        handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=".tokens-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(body)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(self._path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _checksum(token_id: str, secret: str) -> str:
+    return f"{zlib.crc32(f'{token_id}_{secret}'.encode()):08x}"
+
+
+def _parsed(record: Any) -> Token:
+    token = Token(**{**record, "scopes": tuple(record["scopes"])})
+    datetime.fromisoformat(token.expires_at)  # a date that cannot be read must not mean "never"
+    if len(token.sha256) != 64 or not isinstance(token.id, str):
+        raise ValueError("not a token record")
+    return token

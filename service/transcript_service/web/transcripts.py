@@ -1,0 +1,100 @@
+"""`GET /api/transcripts/{video}`: a transcript, or a problem document that says why not."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flask import Blueprint, Response, request
+
+from ..telemetry import current_trace_id, instruments
+from ..telemetry.vocabulary import ErrorType
+from ..transcripts.formats import FORMATS
+from ..transcripts.languages import parse_languages
+from ..transcripts.model import TranscriptError
+from ..transcripts.pipeline import Pipeline
+from ..transcripts.video_id import parse_video_id
+from .problems import Problem
+
+# 4xx: about the request or the video. 502: YouTube's answer is unusable. 503: come back
+# later. 504: out of time.
+STATUS: Final[dict[ErrorType, int]] = {
+    "invalid_video_id": 400,
+    "invalid_parameter": 400,
+    "video_unavailable": 404,
+    "video_unplayable": 403,
+    "age_restricted": 403,
+    "transcripts_disabled": 404,
+    "language_unavailable": 404,
+    "request_blocked": 503,
+    "ip_blocked": 503,
+    "consent_required": 502,
+    "po_token_required": 502,
+    "empty_body": 502,
+    "html_body": 502,
+    "parse_error": 502,
+    "http_4xx": 502,
+    "http_5xx": 502,
+    "proxy_error": 502,
+    "connection_error": 502,
+    "timeout": 504,
+    "breaker_open": 503,
+    "deadline_exceeded": 504,
+    "browser_unavailable": 503,
+    "asr_unavailable": 503,
+    "internal": 500,
+}
+# Where YouTube did not say how long a refusal lasts.
+_RETRY_AFTER_S: Final = 60.0
+
+
+def create_blueprint(pipeline: Pipeline) -> Blueprint:
+    """The transcript routes over a pipeline."""
+    blueprint = Blueprint("transcripts", __name__, url_prefix="/api/transcripts")
+
+    @blueprint.get("/", defaults={"video": ""})
+    @blueprint.get("/<path:video>")
+    def transcript(video: str) -> Response:
+        try:
+            languages, fmt = _parameters()
+            video_id = parse_video_id(_video(video))
+        except TranscriptError as error:
+            instruments.TRANSCRIPT_REQUESTS.add(
+                1, outcome=error.outcome, error_type=error.error_type
+            )
+            raise _problem(error) from None
+        try:
+            result = pipeline.fetch(video_id, languages)
+        except TranscriptError as error:
+            raise _problem(error) from None
+        media_type, write = FORMATS[fmt]
+        return Response(write(result, current_trace_id()), content_type=media_type)
+
+    return blueprint
+
+
+def _video(path: str) -> str:
+    """The video as the caller wrote it: a watch URL's `?v=` arrives as our own query."""
+    return f"{path}?{request.query_string.decode('latin-1')}" if "/" in path else path
+
+
+def _parameters() -> tuple[tuple[str, ...], str]:
+    for name in ("lang", "format"):
+        if len(request.args.getlist(name)) > 1:
+            raise TranscriptError("invalid_parameter", f"{name} may be given once.")
+    languages = parse_languages(request.args["lang"]) if "lang" in request.args else ()
+    fmt = request.args.get("format", "json")
+    if fmt not in FORMATS:
+        raise TranscriptError("invalid_parameter", f"format is one of {', '.join(FORMATS)}.")
+    return languages, fmt
+
+
+def _problem(error: TranscriptError) -> Problem:
+    status = STATUS[error.error_type]
+    wait = error.retry_after_s or (_RETRY_AFTER_S if status == 503 else None)
+    extensions: dict[str, object] = {
+        "attempts": [attempt.as_dict() for attempt in error.attempts],
+    }
+    if error.available:
+        extensions["available"] = [track.as_dict() for track in error.available]
+    headers = {"Retry-After": str(max(1, round(wait)))} if wait else {}
+    return Problem(status, error.error_type, error.detail, headers=headers, **extensions)
