@@ -1,0 +1,1 @@
+"""The native launcher: builds, starts, watches and stops the engines and the service."""

@@ -1,0 +1,178 @@
+"""`python -m stack`: the launcher's command line.
+
+Exit codes: 0 done, 1 could not (the reason is one line on stderr), 2 wrong use, 128 + n ended by
+signal n (130 for Ctrl-C).
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from stack.build_queue import BuildQueue
+from stack.errors import Interrupted, StackError, explain
+from stack.layout import Layout
+from stack.lock import state_lock
+from stack.pins import ENGINES_BY_NAME
+from stack.programs import PROGRAMS, Options
+from stack.progress import Progress
+from stack.status import status, table
+from stack.supervise import Supervisor, orphans
+from stack.up import summary, up
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, _interrupt)
+    try:
+        return int(_COMMANDS[arguments.command](Layout.from_env(), arguments))
+    except StackError as error:
+        return _fail(error)
+    except OSError as error:
+        return _fail(explain(error))
+    except Interrupted as interrupted:
+        print("\nstack: interrupted", file=sys.stderr)
+        return 128 + interrupted.signum
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise Interrupted(signum)
+
+
+def _fail(error: StackError) -> int:
+    for line in error.details:
+        print(f"  | {line}", file=sys.stderr)
+    print(f"stack: {error}", file=sys.stderr)
+    return 1
+
+
+def _up(layout: Layout, arguments: argparse.Namespace) -> int:
+    options = Options(
+        without=frozenset(arguments.without),
+        simulator=arguments.with_simulator is not None,
+        recordings=arguments.recordings,
+    )
+    started = time.monotonic()
+    up(layout, options, wait=arguments.wait)
+    state = "up" if arguments.wait else "started"
+    print(f"The stack is {state} ({time.monotonic() - started:.0f} s):")
+    print(summary(layout, options))
+    return 0
+
+
+def _down(layout: Layout, arguments: argparse.Namespace) -> int:
+    supervisor = Supervisor(layout)
+    if supervisor.pid() is None and not orphans(layout):
+        print("The stack is not running.")
+        return 0
+    with state_lock(layout):
+        started = time.monotonic()
+        supervisor.shutdown()
+    print(f"The stack is down ({time.monotonic() - started:.0f} s); its state is kept.")
+    return 0
+
+
+def _status(layout: Layout, arguments: argparse.Namespace) -> int:
+    rows = status(layout)
+    if not rows:
+        print(f"The stack is not running ({layout.state_dir}).")
+        return 1
+    print(table(rows))
+    return 0 if all(row.not_ready is None for row in rows) else 1
+
+
+def _build(layout: Layout, arguments: argparse.Namespace) -> int:
+    layout.log_dir.mkdir(parents=True, exist_ok=True)
+    with Progress() as progress:
+        builds = BuildQueue(layout, arguments.engine or ENGINES_BY_NAME, progress)
+        try:
+            while builds.pending:
+                builds.poll()
+                time.sleep(0.2)
+        except BaseException:
+            builds.cancel()
+            raise
+    print(f"The engines are built ({layout.bin_dir}).")
+    return 0
+
+
+def _logs(layout: Layout, arguments: argparse.Namespace) -> int:
+    path = layout.log(arguments.name)
+    if not path.exists():
+        raise StackError(f"there is no log of {arguments.name} ({path})")
+    with path.open(errors="replace") as file:
+        for line in file.readlines()[-arguments.lines :]:
+            print(line, end="")
+        while arguments.follow:
+            line = file.readline()
+            if line:
+                print(line, end="", flush=True)
+            else:
+                time.sleep(0.2)
+    return 0
+
+
+def _env(layout: Layout, arguments: argparse.Namespace) -> int:
+    for name, value in layout.endpoints().items():
+        print(f"{name}={value}")
+    return 0
+
+
+_COMMANDS = {
+    "up": _up,
+    "down": _down,
+    "status": _status,
+    "build": _build,
+    "logs": _logs,
+    "env": _env,
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m stack",
+        description="Runs the observability stack and the service as ordinary processes.",
+        epilog="STACK_DIR: the state folder (.stack). STACK_PORT_OFFSET: added to every port (0). "
+        "STACK_BIN_DIR: where built engines are (.stack/bin).",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    command = commands.add_parser("up", help="build what is missing and start everything")
+    command.add_argument(
+        "--without", nargs="+", action="extend", default=[], metavar="NAME", choices=PROGRAMS
+    )
+    command.add_argument(
+        "--with", dest="with_simulator", choices=["simulator"], help="also run the simulator"
+    )
+    command.add_argument(
+        "--recordings", type=lambda text: Path(text).absolute(), help="served by the simulator"
+    )
+    command.add_argument("--wait-all", dest="wait", action="store_true", default=True)
+    command.add_argument(
+        "--no-wait", dest="wait", action="store_false", help="return when everything is started"
+    )
+
+    commands.add_parser("down", help="stop everything; the state is kept")
+    commands.add_parser("status", help="what runs; exit code 0 when all of it serves")
+
+    command = commands.add_parser("build", help="build engines without starting them")
+    command.add_argument("engine", nargs="*", metavar="ENGINE", choices=[*ENGINES_BY_NAME, []])
+
+    command = commands.add_parser("logs", help="the end of a program's log")
+    command.add_argument("name", choices=[*PROGRAMS, "supervisord"])
+    command.add_argument("-n", "--lines", type=int, default=50)
+    command.add_argument("-f", "--follow", action="store_true")
+
+    commands.add_parser("env", help="the addresses of this stack as KEY=VALUE lines")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

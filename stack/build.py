@@ -1,0 +1,163 @@
+"""Builds one engine, once: behind a lock, in a folder that is put in place when it is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO
+
+from stack import toolchain
+from stack.errors import StackError
+from stack.job import Job
+from stack.layout import Layout
+from stack.pins import BUILD_FLAGS, Engine
+from stack.toolchain import Go
+
+# Measured with an empty Go cache: modules 2.6 GB, build cache 2.2 GB, binaries and the linker's
+# own files the rest. By engine, because most of it is shared and the first ones pay.
+COLD_BYTES = {
+    "otel-collector": 900_000_000,
+    "prometheus": 1_400_000_000,
+    "alertmanager": 500_000_000,
+    "loki": 1_800_000_000,
+    "jaeger": 1_400_000_000,
+}
+
+
+def is_built(engine: Engine, layout: Layout, go_version: str) -> bool:
+    """Whether this very build of the engine is there; a folder in place is always whole."""
+    return engine.folder(layout, go_version).is_dir()
+
+
+def check_space(engines: Iterable[Engine], layout: Layout, caches: Iterable[Path]) -> None:
+    """Raises StackError when a cold build of `engines` would fill a disk.
+
+    STACK_MIN_FREE_GB replaces the estimate; 0 tries in any case (a warm cache needs little).
+    """
+    needed = float(sum(COLD_BYTES[engine.name] for engine in engines))
+    asked = os.environ.get("STACK_MIN_FREE_GB")
+    if asked is not None:
+        try:
+            needed = float(asked) * 1e9
+        except ValueError:
+            raise StackError(f"STACK_MIN_FREE_GB must be a number, not {asked!r}") from None
+    for folder in (layout.bin_dir, *caches):
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        free = shutil.disk_usage(existing).free
+        if free < needed:
+            raise StackError(
+                f"not enough disk space to build: {free / 1e9:.1f} GB free at {existing}, "
+                f"{needed / 1e9:.1f} GB needed with empty Go caches "
+                "(STACK_MIN_FREE_GB=0 tries in any case)"
+            )
+
+
+class Build:
+    """One engine being built; `poll` moves it on and never blocks for long."""
+
+    def __init__(self, engine: Engine, layout: Layout, go: Go) -> None:
+        self.engine = engine
+        self.started = time.monotonic()
+        self._layout = layout
+        self._go = go
+        self._target = engine.folder(layout, go.version)
+        self._staging = layout.bin_dir / f".build-{engine.name}"
+        self._lock: IO[str] | None = None
+        self._job: Job | None = None
+        self._packages = 0
+
+    @property
+    def doing(self) -> str:
+        """What is going on, in a few words."""
+        if self._job is None:
+            return "waiting for another launcher that builds it"
+        line = self._job.last_line
+        if not line:
+            return "looking up what to compile"
+        if line.startswith("go: downloading "):
+            return "downloading " + line.removeprefix("go: downloading ")
+        return f"compiling {line}"
+
+    def poll(self) -> bool:
+        """Whether the engine is built now. Raises StackError when it cannot be."""
+        if self._job is None:
+            if not self._take_lock():
+                return False
+            if self._target.is_dir():  # somebody else was first
+                self._link()
+                self._release()
+                return True
+            self._job = self._start()
+        code = self._job.poll()
+        if code is None:
+            return False
+        if code != 0:
+            job = self._job
+            self.cancel()
+            reason = toolchain.failure(job, f"go build ended with {code}")
+            raise StackError(
+                f"{self.engine.name} cannot be built: {reason} (log: {job.log})",
+                tuple(job.tail)[-20:],
+            )
+        shutil.rmtree(self._staging / "tmp", ignore_errors=True)
+        self._staging.replace(self._target)
+        self._link()
+        self._release()
+        return True
+
+    def cancel(self) -> None:
+        """Stops the build and leaves nothing of it behind."""
+        if self._job is not None:
+            self._job.stop()
+        if self._lock is not None:
+            shutil.rmtree(self._staging, ignore_errors=True)
+        self._release()
+
+    def _start(self) -> Job:
+        # Holding the lock, whatever lies there is from a launcher that was killed.
+        shutil.rmtree(self._staging, ignore_errors=True)
+        temporary = self._staging / "tmp"
+        temporary.mkdir(parents=True)
+        command = [str(self._go.path), "build", "-v", *BUILD_FLAGS, "-tags", self.engine.tags]
+        # With "." the program takes its name from the file, else from the folder of the package.
+        single = self.engine.packages == (".",)
+        output = self._staging / self.engine.binaries[0] if single else self._staging
+        command += ["-o", str(output) + ("" if single else os.sep), *self.engine.packages]
+        env = toolchain.environment(self._go)
+        env["GOTMPDIR"] = str(temporary)  # the linker's files: on the disk that was checked
+        return Job(
+            command,
+            env=env,
+            cwd=self.engine.module_dir,
+            log=self._layout.log(f"build-{self.engine.name}"),
+        )
+
+    def _link(self) -> None:
+        for name in self.engine.binaries:
+            link = self._layout.binary(name)
+            staged = link.with_name(f".link-{name}-{os.getpid()}")
+            with contextlib.suppress(FileNotFoundError):
+                staged.unlink()
+            staged.symlink_to(Path(self._target.name) / name)
+            staged.replace(link)
+
+    def _take_lock(self) -> bool:
+        self._layout.bin_dir.mkdir(parents=True, exist_ok=True)
+        lock = (self._layout.bin_dir / f".lock-{self.engine.name}").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            return False
+        self._lock = lock
+        return True
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None

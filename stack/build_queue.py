@@ -1,0 +1,84 @@
+"""Builds the engines that are missing, one after the other, in the order of ENGINES."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from stack import toolchain
+from stack.build import Build, check_space, is_built
+from stack.errors import StackError
+from stack.job import Job
+from stack.layout import Layout
+from stack.pins import ENGINES, Engine
+from stack.progress import Progress
+
+_GO = "go"  # its name in the progress display
+
+
+class BuildQueue:
+    """What is still to be built; `poll` moves it on and never blocks for long.
+
+    One at a time: `go build` uses every core by itself, and the first engines are wanted first.
+    """
+
+    def __init__(self, layout: Layout, names: Iterable[str], progress: Progress) -> None:
+        """Raises StackError when the disk has no room for what is missing."""
+        wanted = set(names)
+        self._layout = layout
+        self._progress = progress
+        self._go = toolchain.find(layout)
+        engines = [engine for engine in ENGINES if engine.name in wanted]
+        self.folders: dict[str, Path] = {
+            engine.name: engine.folder(layout, self._go.version) for engine in engines
+        }
+        self._waiting: list[Engine] = [
+            engine for engine in engines if not is_built(engine, layout, self._go.version)
+        ]
+        self._installation: Job | None = None
+        self._build: Build | None = None
+        if self._waiting:
+            caches = toolchain.cache_dirs(self._go) if self._go.installed else ()
+            check_space(self._waiting, layout, caches)
+
+    @property
+    def pending(self) -> frozenset[str]:
+        """The engines that are not built yet."""
+        current = [self._build.engine] if self._build else []
+        return frozenset(engine.name for engine in (*current, *self._waiting))
+
+    def poll(self) -> None:
+        """Moves on. Raises StackError when something cannot be built."""
+        if self._build is None and not self._waiting:
+            return
+        if not self._go.installed and not self._install_go():
+            return
+        if self._build is None:
+            self._build = Build(self._waiting.pop(0), self._layout, self._go)
+        name = self._build.engine.name
+        if self._build.poll():
+            self._build = None
+            self._progress.done(name, "built")
+        else:
+            self._progress.doing(name, self._build.doing)
+
+    def cancel(self) -> None:
+        """Stops what is being built and leaves nothing of it behind."""
+        if self._installation is not None:
+            self._installation.stop()
+        if self._build is not None:
+            self._build.cancel()
+
+    def _install_go(self) -> bool:
+        if self._installation is None:
+            self._installation = toolchain.installation(self._layout)
+        code = self._installation.poll()
+        if code is None:
+            self._progress.doing(_GO, f"installing the Go toolchain ({self._go.version})")
+            return False
+        planned = self._go.version
+        self._go = toolchain.finish_installation(self._layout, self._installation, code)
+        if self._go.version != planned:
+            raise StackError(f"the Go toolchain says {self._go.version}, expected {planned}")
+        self._progress.done(_GO, f"{self._go.version} installed")
+        return True

@@ -1,0 +1,198 @@
+"""Where everything of one stack is: ports, addresses, folders and files.
+
+The port table is here and nowhere else. A stack is known by its state folder; a second one runs
+beside the first with another folder and another offset, which is added to every port.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stack.errors import StackError
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+HOST = "127.0.0.1"
+
+# The engines' usual ports where they have one. No two differ by a round number of thousands, so
+# that a stack at a round offset never meets another at offset 0 (docs/decisions/ports.md).
+BASE_PORTS: Mapping[str, int] = {
+    "service": 5000,
+    "simulator": 8443,
+    "simulator-proxy": 8444,
+    "otlp-grpc": 4317,
+    "otlp-http": 4318,
+    "collector-health": 13133,
+    "collector-metrics": 8888,
+    "prometheus": 9090,
+    "alertmanager": 9093,
+    "loki": 3100,
+    "loki-grpc": 9096,
+    "jaeger": 16686,
+    "jaeger-grpc": 16685,
+    "jaeger-otlp": 4327,
+    "jaeger-health": 13134,
+    "jaeger-metrics": 8889,
+}
+
+MAX_OFFSET = 65535 - max(BASE_PORTS.values())
+
+# sun_path holds 108 bytes, and supervisord binds a name with its process id appended first.
+_MAX_SOCKET_PATH = 90
+
+# What the ini file and the shell-like splitting of supervisord cannot carry.
+_UNUSABLE_IN_PATHS = frozenset("\"'\n\r;#,")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Ports and paths of one stack. Building one touches no file."""
+
+    state_dir: Path
+    offset: int = 0
+    bin_dir: Path = CHECKOUT / ".stack" / "bin"
+    checkout: Path = CHECKOUT
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.offset <= MAX_OFFSET:
+            raise StackError(
+                f"STACK_PORT_OFFSET must lie between 0 and {MAX_OFFSET}, not {self.offset}"
+            )
+        for path in (self.state_dir, self.bin_dir):
+            if not path.is_absolute():
+                raise StackError(f"{path} must be an absolute path")
+            if _UNUSABLE_IN_PATHS.intersection(str(path)):
+                raise StackError(f"the path {path} has one of the characters \" ' ; # ,")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Layout:
+        """The stack that STACK_DIR, STACK_PORT_OFFSET and STACK_BIN_DIR name.
+
+        Raises StackError when a value is of no use.
+        """
+        offset = environ.get("STACK_PORT_OFFSET") or "0"
+        if not offset.isdecimal():
+            raise StackError(f"STACK_PORT_OFFSET must be a whole number, not {offset!r}")
+        default = CHECKOUT / ".stack"
+        return cls(
+            state_dir=Path(environ.get("STACK_DIR") or default).absolute(),
+            offset=int(offset),
+            bin_dir=Path(environ.get("STACK_BIN_DIR") or default / "bin").absolute(),
+        )
+
+    def port(self, name: str) -> int:
+        """The TCP port that `name` of BASE_PORTS has in this stack."""
+        return BASE_PORTS[name] + self.offset
+
+    def address(self, name: str) -> str:
+        """`host:port` of `name`."""
+        return f"{HOST}:{self.port(name)}"
+
+    def url(self, name: str, path: str = "") -> str:
+        """`http://host:port` of `name`, with `path` appended."""
+        return f"http://{self.address(name)}{path}"
+
+    @property
+    def run_dir(self) -> Path:
+        """Lives only while the stack runs: configuration, pid and lock of the supervisor."""
+        return self.state_dir / "run"
+
+    @property
+    def config_dir(self) -> Path:
+        """What the launcher rendered for engines that read no environment variables."""
+        return self.state_dir / "config"
+
+    @property
+    def secrets_dir(self) -> Path:
+        return self.state_dir / "secrets"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.state_dir / "log"
+
+    def log(self, name: str) -> Path:
+        """The log of a program, or of a build (`build-loki`)."""
+        return self.log_dir / f"{name}.log"
+
+    def data(self, name: str) -> Path:
+        """Where a program keeps what must survive `down` and `up`."""
+        return self.state_dir / name
+
+    @property
+    def go_dir(self) -> Path:
+        """The Go toolchain from the Python package, installed only where PATH has none."""
+        return self.checkout / ".stack" / "go"
+
+    @property
+    def supervisor_config(self) -> Path:
+        return self.run_dir / "supervisord.conf"
+
+    @property
+    def supervisor_pid_file(self) -> Path:
+        return self.run_dir / "supervisord.pid"
+
+    @property
+    def supervisor_socket(self) -> Path:
+        """In the state folder, or in the temporary one where that path would be too long."""
+        path = self.run_dir / "supervisor.sock"
+        if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
+            return path
+        digest = hashlib.sha256(os.fsencode(self.state_dir)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"stack-{os.getuid()}-{digest}" / "supervisor.sock"
+
+    @property
+    def simulator_ca(self) -> Path:
+        """The certificate authority that the simulator makes at its start, in PEM."""
+        return self.state_dir / "simulator-ca.pem"
+
+    @property
+    def webhook_token(self) -> Path:
+        """The bearer token that Alertmanager sends to the service's webhook."""
+        return self.secrets_dir / "webhook_token"
+
+    def binary(self, name: str) -> Path:
+        """A stable name for a built program (a link to the newest build of it)."""
+        return self.bin_dir / name
+
+    def service_env(self, *, simulator: bool = False) -> dict[str, str]:
+        """What the service is told about this stack, as environment variables."""
+        env = {
+            "SERVICE_BIND": self.address("service"),
+            "OTEL_EXPORTER_OTLP_ENDPOINT": self.url("otlp-http"),
+            "PROMETHEUS_URL": self.url("prometheus"),
+            "ALERTMANAGER_URL": self.url("alertmanager"),
+            "JAEGER_URL": self.url("jaeger"),
+            "LOKI_URL": self.url("loki"),
+            "STATE_DIR": str(self.data("service")),
+            "ALERT_WEBHOOK_TOKEN_FILE": str(self.webhook_token),
+        }
+        if simulator:
+            env["YOUTUBE_RESOLVE_TO"] = self.address("simulator")
+            env["YOUTUBE_CA_FILE"] = str(self.simulator_ca)
+        return env
+
+    def endpoints(self) -> dict[str, str]:
+        """Addresses for people and tests: what `python -m stack env` prints."""
+        return {
+            "SERVICE_URL": self.url("service"),
+            "PROMETHEUS_URL": self.url("prometheus"),
+            "ALERTMANAGER_URL": self.url("alertmanager"),
+            "JAEGER_URL": self.url("jaeger"),
+            "LOKI_URL": self.url("loki"),
+            "OTEL_EXPORTER_OTLP_ENDPOINT": self.url("otlp-http"),
+            "OTLP_GRPC_ENDPOINT": self.address("otlp-grpc"),
+            "COLLECTOR_METRICS_URL": self.url("collector-metrics", "/metrics"),
+            "SIMULATOR_URL": f"https://{self.address('simulator')}",
+            "SIMULATOR_PROXY": self.url("simulator-proxy"),
+            "YOUTUBE_RESOLVE_TO": self.address("simulator"),
+            "YOUTUBE_CA_FILE": str(self.simulator_ca),
+            "ALERT_WEBHOOK_TOKEN_FILE": str(self.webhook_token),
+            "STACK_DIR": str(self.state_dir),
+            "STACK_PORT_OFFSET": str(self.offset),
+            "STACK_BIN_DIR": str(self.bin_dir),
+        }

@@ -1,0 +1,73 @@
+"""What each engine is built from: data only.
+
+The versions are in engines/<name>/go.mod, every byte of what they pull in is fixed by go.sum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from stack.layout import CHECKOUT, Layout
+
+# -s -w: no symbol tables, half the size; -trimpath and no VCS stamp: the same sources give the
+# same binary in any folder. Also the flags under which the Go build cache is shared.
+BUILD_FLAGS = ("-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", "-s -w")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One Go module and the programs built from it."""
+
+    name: str
+    packages: tuple[str, ...]
+    binaries: tuple[str, ...]
+    tags: str = "netgo"
+
+    @property
+    def module_dir(self) -> Path:
+        return CHECKOUT / "stack" / "engines" / self.name
+
+    def key(self, go_version: str) -> str:
+        """Changes whenever a rebuild would give another binary."""
+        digest = hashlib.sha256()
+        for source in sorted(self.module_dir.iterdir()):
+            digest.update(f"{source.name}\0".encode())
+            digest.update(source.read_bytes())
+        for part in (*BUILD_FLAGS, self.tags, *self.packages, go_version, platform.machine()):
+            digest.update(f"\0{part}".encode())
+        return digest.hexdigest()[:12]
+
+    def folder(self, layout: Layout, go_version: str) -> Path:
+        """Where this build of the engine is, or will be."""
+        return layout.bin_dir / f"{self.name}-{self.key(go_version)}"
+
+
+# In the order in which they are built: what the service needs first.
+ENGINES: tuple[Engine, ...] = (
+    Engine("otel-collector", (".",), ("otelcol",)),
+    Engine(
+        "prometheus",
+        (
+            "github.com/prometheus/prometheus/cmd/prometheus",
+            "github.com/prometheus/prometheus/cmd/promtool",
+        ),
+        ("prometheus", "promtool"),
+        # Without the clients of some twenty clouds: targets are files here.
+        tags="netgo,remove_all_sd",
+    ),
+    Engine(
+        "alertmanager",
+        (
+            "github.com/prometheus/alertmanager/cmd/alertmanager",
+            "github.com/prometheus/alertmanager/cmd/amtool",
+        ),
+        ("alertmanager", "amtool"),
+    ),
+    Engine("loki", ("github.com/grafana/loki/v3/cmd/loki",), ("loki",)),
+    Engine("jaeger", ("github.com/jaegertracing/jaeger/cmd/jaeger",), ("jaeger",)),
+)
+
+ENGINES_BY_NAME = {engine.name: engine for engine in ENGINES}

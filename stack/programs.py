@@ -1,0 +1,237 @@
+"""What each program of the stack is when it runs: command, ports, readiness, order."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stack.layout import HOST, Layout
+from stack.pins import ENGINES_BY_NAME
+from stack.ready import Probe, http_probe, simulator_probe
+
+# Stopped from the highest to the lowest, those of one tier together: nobody loses the one it
+# is still sending to.
+BACKEND, PIPELINE, APPLICATION, OUTSIDE = 10, 20, 30, 40
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for on the command line."""
+
+    without: frozenset[str] = frozenset()
+    simulator: bool = False
+    recordings: Path | None = None
+
+    def names(self) -> tuple[str, ...]:
+        """The programs to run, in the order in which they are started."""
+        names = tuple(name for name in PROGRAMS if name != "simulator" or self.simulator)
+        return tuple(name for name in names if name not in self.without)
+
+
+@dataclass(frozen=True)
+class Program:
+    """One process that the supervisor keeps running."""
+
+    name: str
+    tier: int
+    ports: tuple[str, ...]
+    command: Callable[[Layout, Options, Path], list[str]]
+    probe: Callable[[Layout], Probe]
+    ready_within_s: float
+    stop_within_s: int
+    environment: Callable[[Layout, Options], dict[str, str]] = lambda layout, options: {}
+    directory: Callable[[Layout], Path] = lambda layout: layout.checkout
+    # Files whose change calls for a restart, as given to the program.
+    config_files: tuple[str, ...] = ()
+    after: tuple[str, ...] = field(default=())
+
+    @property
+    def is_engine(self) -> bool:
+        return self.name in ENGINES_BY_NAME
+
+
+def _probe(port: str, path: str) -> Callable[[Layout], Probe]:
+    return lambda layout: http_probe(layout, port, path)
+
+
+def _collector(layout: Layout, options: Options, folder: Path) -> list[str]:
+    return [
+        str(folder / "otelcol"),
+        "--config",
+        str(layout.checkout / "otel-collector/config.yaml"),
+    ]
+
+
+def _collector_env(layout: Layout, options: Options) -> dict[str, str]:
+    return {
+        "OTELCOL_OTLP_GRPC_ENDPOINT": layout.address("otlp-grpc"),
+        "OTELCOL_OTLP_HTTP_ENDPOINT": layout.address("otlp-http"),
+        "OTELCOL_HEALTH_ENDPOINT": layout.address("collector-health"),
+        "OTELCOL_METRICS_HOST": HOST,
+        "OTELCOL_METRICS_PORT": str(layout.port("collector-metrics")),
+        "OTELCOL_QUEUE_DIR": str(layout.data("otel-collector") / "queue"),
+        "OTELCOL_MEMORY_LIMIT_MIB": "256",
+        "GOMEMLIMIT": "205MiB",  # four fifths of it: collect garbage before refusing data
+        "PROMETHEUS_OTLP_ENDPOINT": layout.url("prometheus", "/api/v1/otlp"),
+        "LOKI_OTLP_ENDPOINT": layout.url("loki", "/otlp"),
+        "JAEGER_OTLP_ENDPOINT": layout.address("jaeger-otlp"),
+    }
+
+
+def _prometheus(layout: Layout, options: Options, folder: Path) -> list[str]:
+    return [
+        str(folder / "prometheus"),
+        f"--config.file={layout.config_dir / 'prometheus/prometheus.yml'}",
+        f"--storage.tsdb.path={layout.data('prometheus')}",
+        f"--web.listen-address={layout.address('prometheus')}",
+        f"--web.external-url={layout.url('prometheus')}",  # links in alerts
+        "--web.enable-otlp-receiver",  # off by default; metrics are pushed here
+        "--enable-feature=exemplar-storage",  # off by default; trace ids of slow requests
+    ]
+
+
+def _alertmanager(layout: Layout, options: Options, folder: Path) -> list[str]:
+    return [
+        str(folder / "alertmanager"),
+        f"--config.file={layout.config_dir / 'alertmanager/alertmanager.yml'}",
+        f"--storage.path={layout.data('alertmanager')}",
+        f"--web.listen-address={layout.address('alertmanager')}",
+        f"--web.external-url={layout.url('alertmanager')}",
+        "--cluster.listen-address=",  # one instance: no gossip port on all interfaces
+    ]
+
+
+def _loki(layout: Layout, options: Options, folder: Path) -> list[str]:
+    config = layout.checkout / "loki/config.yaml"
+    return [str(folder / "loki"), f"-config.file={config}", "-config.expand-env=true"]
+
+
+def _loki_env(layout: Layout, options: Options) -> dict[str, str]:
+    return {
+        "LOKI_LISTEN_ADDRESS": HOST,
+        "LOKI_HTTP_PORT": str(layout.port("loki")),
+        "LOKI_GRPC_LISTEN_ADDRESS": HOST,
+        "LOKI_GRPC_PORT": str(layout.port("loki-grpc")),
+        "LOKI_DATA_DIR": str(layout.data("loki")),
+    }
+
+
+def _jaeger(layout: Layout, options: Options, folder: Path) -> list[str]:
+    return [str(folder / "jaeger"), f"--config=file:{layout.checkout / 'jaeger/config.yaml'}"]
+
+
+def _jaeger_env(layout: Layout, options: Options) -> dict[str, str]:
+    return {
+        "JAEGER_DATA_DIR": str(layout.data("jaeger")),
+        "JAEGER_QUERY_HTTP_ENDPOINT": layout.address("jaeger"),
+        "JAEGER_QUERY_GRPC_ENDPOINT": layout.address("jaeger-grpc"),
+        "JAEGER_OTLP_ENDPOINT": layout.address("jaeger-otlp"),
+        "JAEGER_HEALTH_ENDPOINT": layout.address("jaeger-health"),
+        "JAEGER_METRICS_HOST": HOST,
+        "JAEGER_METRICS_PORT": str(layout.port("jaeger-metrics")),
+    }
+
+
+def _service(layout: Layout, options: Options, folder: Path) -> list[str]:
+    config = layout.checkout / "service/gunicorn.conf.py"
+    application = "transcript_service.web:create_app()"
+    return [sys.executable, "-m", "gunicorn", "-c", str(config), application]
+
+
+def _simulator(layout: Layout, options: Options, folder: Path) -> list[str]:
+    command = [sys.executable, "-m", "simulator", "serve", "--host", HOST]
+    command += ["--port", str(layout.port("simulator"))]
+    command += ["--proxy-port", str(layout.port("simulator-proxy"))]
+    command += ["--ca-file", str(layout.simulator_ca)]
+    if options.recordings:
+        command += ["--recordings", str(options.recordings)]
+    return command
+
+
+# In the order in which they are started, as far as their builds allow. The time to become ready
+# is generous: two cores may be compiling the next engine meanwhile.
+PROGRAMS: Mapping[str, Program] = {
+    program.name: program
+    for program in (
+        Program(
+            "simulator",
+            OUTSIDE,
+            ("simulator", "simulator-proxy"),
+            command=_simulator,
+            probe=simulator_probe,
+            ready_within_s=60,
+            stop_within_s=5,
+        ),
+        Program(
+            "otel-collector",
+            PIPELINE,
+            ("otlp-http", "otlp-grpc", "collector-health", "collector-metrics"),
+            command=_collector,
+            environment=_collector_env,
+            config_files=("otel-collector/config.yaml",),
+            probe=_probe("collector-health", "/"),
+            ready_within_s=60,
+            stop_within_s=15,
+        ),
+        Program(
+            "prometheus",
+            BACKEND,
+            ("prometheus",),
+            command=_prometheus,
+            directory=lambda layout: layout.config_dir / "prometheus",
+            config_files=("prometheus/prometheus.yml", "prometheus/rules"),
+            probe=_probe("prometheus", "/-/ready"),
+            ready_within_s=180,  # replays its write-ahead log first
+            stop_within_s=30,
+        ),
+        Program(
+            "service",
+            APPLICATION,
+            ("service",),
+            command=_service,
+            environment=lambda layout, options: layout.service_env(simulator=options.simulator),
+            config_files=("service/gunicorn.conf.py",),
+            probe=_probe("service", "/health/ready"),
+            ready_within_s=90,
+            stop_within_s=20,
+            # Its HTTP stages read the simulator's certificate authority when they start.
+            after=("simulator",),
+        ),
+        Program(
+            "alertmanager",
+            BACKEND,
+            ("alertmanager",),
+            command=_alertmanager,
+            # Where alertmanager.yml's relative paths start.
+            directory=lambda layout: layout.config_dir / "alertmanager",
+            config_files=("prometheus/alertmanager.yml",),
+            probe=_probe("alertmanager", "/-/ready"),
+            ready_within_s=60,
+            stop_within_s=15,
+        ),
+        Program(
+            "loki",
+            BACKEND,
+            ("loki", "loki-grpc"),
+            command=_loki,
+            environment=_loki_env,
+            config_files=("loki/config.yaml",),
+            probe=_probe("loki", "/ready"),
+            ready_within_s=180,
+            stop_within_s=30,  # writes what it holds in memory
+        ),
+        Program(
+            "jaeger",
+            BACKEND,
+            ("jaeger", "jaeger-grpc", "jaeger-otlp", "jaeger-health", "jaeger-metrics"),
+            command=_jaeger,
+            environment=_jaeger_env,
+            config_files=("jaeger/config.yaml",),
+            probe=_probe("jaeger-health", "/status"),
+            ready_within_s=120,
+            stop_within_s=15,
+        ),
+    )
+}

@@ -1,0 +1,76 @@
+"""Writes what the engines read from the state folder: Prometheus' targets, secrets, rules."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+from stack.layout import Layout
+
+# File in targets/ → named port; the jobs of prometheus/prometheus.yml.
+TARGETS = {
+    "otel-collector.yml": "collector-metrics",
+    "prometheus.yml": "prometheus",
+    "alertmanager.yml": "alertmanager",
+    "loki.yml": "loki",
+    "jaeger.yml": "jaeger-metrics",
+    "alertmanagers.yml": "alertmanager",  # where alerts are sent, not a scrape job
+}
+
+WEBHOOK_PATH = "/api/alerts/webhook"
+
+
+def render(layout: Layout) -> None:
+    """Brings the state folder up to date with the checkout. Raises OSError."""
+    for folder in (layout.state_dir, layout.run_dir, layout.log_dir, layout.secrets_dir):
+        folder.mkdir(parents=True, exist_ok=True)
+    # Secrets lie below, and logs may hold what nobody else should read.
+    layout.state_dir.chmod(0o700)
+    for name in ("prometheus", "alertmanager", "loki", "jaeger", "service"):
+        layout.data(name).mkdir(exist_ok=True)
+    _secret(layout.webhook_token, secrets.token_hex(32))
+    write(layout.secrets_dir / "webhook_url", layout.url("service", WEBHOOK_PATH), mode=0o600)
+    _prometheus(layout)
+    _alertmanager(layout)
+
+
+def write(path: Path, text: str, mode: int = 0o644) -> None:
+    """Replaces a file in one step, so that no reader ever sees half of it."""
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
+            file.write(text)
+        staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def _secret(path: Path, value: str) -> None:
+    """Made once and kept: both sides may hold it in memory."""
+    if not path.exists():
+        write(path, value, mode=0o600)
+
+
+def _prometheus(layout: Layout) -> None:
+    source, target = layout.checkout / "prometheus", layout.config_dir / "prometheus"
+    (target / "targets").mkdir(parents=True, exist_ok=True)
+    write(target / "prometheus.yml", (source / "prometheus.yml").read_text())
+    for name, port in TARGETS.items():
+        write(target / "targets" / name, f'- targets: ["{layout.address(port)}"]\n')
+    rules = target / "rules"
+    shutil.rmtree(rules, ignore_errors=True)  # a rule file that was deleted must go
+    rules.mkdir()
+    for file in sorted((source / "rules").glob("*.yml")):
+        write(rules / file.name, file.read_text())
+
+
+def _alertmanager(layout: Layout) -> None:
+    target = layout.config_dir / "alertmanager"
+    target.mkdir(parents=True, exist_ok=True)
+    source = layout.checkout / "prometheus" / "alertmanager.yml"
+    write(target / "alertmanager.yml", source.read_text())
+    link = target / "secrets"
+    if not link.is_symlink():
+        link.symlink_to(Path("..") / ".." / layout.secrets_dir.name)

@@ -1,0 +1,199 @@
+"""`up`: builds what is missing, starts each program as soon as it can, waits until all serve."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections import defaultdict
+
+from stack.build_queue import BuildQueue
+from stack.errors import Interrupted, StackError
+from stack.layout import Layout
+from stack.lock import state_lock
+from stack.ports import holder, is_free
+from stack.programs import PROGRAMS, Options, Program
+from stack.progress import Progress
+from stack.ready import Probe
+from stack.render import render
+from stack.supervise import ProcessInfo, Supervisor, end_orphans, write_config
+
+_LOG_LINES = 20
+_POLL_EVERY_S = 0.2
+# Three starts that ended by themselves are a reason to give up; one may be bad luck.
+_FAILED_STARTS = 3
+# Below this the databases' first files do not fit, and they fail in ways that are hard to read.
+_STATE_BYTES = 200_000_000
+
+
+def up(layout: Layout, options: Options, *, wait: bool = True) -> None:
+    """Brings up exactly the programs that `options` names; idempotent.
+
+    Raises StackError (and leaves nothing running that this call started) when one cannot be
+    built or does not become ready, Interrupted likewise on a signal.
+    """
+    unknown = options.without - PROGRAMS.keys()
+    if unknown:
+        raise StackError(f"no such program: {', '.join(sorted(unknown))}")
+    layout.run_dir.mkdir(parents=True, exist_ok=True)
+    with state_lock(layout):
+        render(layout)
+        free = shutil.disk_usage(layout.state_dir).free
+        if free < _STATE_BYTES:
+            raise StackError(
+                f"the disk is full: {free / 1e6:.0f} MB free at {layout.state_dir}, "
+                f"{_STATE_BYTES / 1e6:.0f} MB needed"
+            )
+        with Progress() as progress:
+            _Up(layout, options, progress, wait=wait).run()
+
+
+class _Up:
+    def __init__(self, layout: Layout, options: Options, progress: Progress, *, wait: bool) -> None:
+        self._layout = layout
+        self._options = options
+        self._progress = progress
+        self._wait = wait
+        self._names = options.names()
+        self._supervisor = Supervisor(layout)
+        self._fresh = self._supervisor.pid() is None
+        self._to_start: list[str] = []
+        self._starting: dict[str, _Start] = {}
+        self._started: list[str] = []
+        self._serving: set[str] = set()
+        self._builds: BuildQueue | None = None
+
+    def run(self) -> None:
+        try:
+            self._run()
+        except (StackError, Interrupted, OSError):
+            self._undo()
+            raise
+
+    def _run(self) -> None:
+        if self._fresh and end_orphans(self._layout):
+            self._progress.say("ended what a supervisor that was killed had left running")
+        self._check_ports(self._not_running())
+        self._builds = BuildQueue(self._layout, self._names, self._progress)
+        if self._fresh:
+            self._configure()
+            self._supervisor.start()
+            self._to_start = list(self._names)
+        else:
+            # A running stack goes on running until everything for the new one is there.
+            while self._builds.pending:
+                self._builds.poll()
+                time.sleep(_POLL_EVERY_S)
+            self._configure()
+            self._supervisor.apply()
+            self._to_start = self._not_running()
+            self._serving = set(self._names) - set(self._to_start)
+        while self._to_start or (self._wait and self._starting):
+            self._builds.poll()
+            self._start_what_can_be()
+            self._look_at_starting()
+            time.sleep(_POLL_EVERY_S)
+
+    def _configure(self) -> None:
+        assert self._builds is not None  # noqa: S101 - set just before
+        write_config(self._layout, self._options, self._builds.folders, self._names)
+
+    def _not_running(self) -> list[str]:
+        known = {} if self._fresh else self._supervisor.processes()
+        return [name for name in self._names if name not in known or not known[name].running]
+
+    def _check_ports(self, names: list[str]) -> None:
+        for name in names:
+            for port_name in PROGRAMS[name].ports:
+                port = self._layout.port(port_name)
+                if not is_free(port):
+                    who = holder(port) or "another program"
+                    raise StackError(
+                        f"port {port}, which {name} needs ({port_name}), is taken by {who}; "
+                        "stop that, or set STACK_PORT_OFFSET to move every port"
+                    )
+
+    def _start_what_can_be(self) -> None:
+        assert self._builds is not None  # noqa: S101 - set before the loop
+        missing = self._builds.pending
+        for name in list(self._to_start):
+            program = PROGRAMS[name]
+            before = [first for first in program.after if first in self._names]
+            if name in missing or not self._serving.issuperset(before):
+                continue
+            self._check_ports([name])  # again: a build may have taken minutes
+            self._to_start.remove(name)
+            self._started.append(name)
+            self._supervisor.launch(name)
+            self._starting[name] = _Start(program, self._layout)
+            self._progress.doing(name, "starting")
+
+    def _look_at_starting(self) -> None:
+        if not self._starting:
+            return
+        known = self._supervisor.processes()
+        for name, start in list(self._starting.items()):
+            why_not = start.look(known[name])
+            if why_not is None:
+                del self._starting[name]
+                self._serving.add(name)
+                address = self._layout.url(start.program.ports[0])
+                self._progress.done(name, f"ready at {address.replace('http:', start.scheme)}")
+            else:
+                self._progress.doing(name, f"waiting until it is ready: {why_not}")
+
+    def _undo(self) -> None:
+        """Stops what this call started; a second Ctrl-C does not cut it short."""
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, signal.SIG_IGN)
+        if self._builds is not None:
+            self._builds.cancel()
+        if self._fresh:
+            self._supervisor.shutdown()
+        elif self._started:
+            self._supervisor.stop(self._started)
+        if self._started:
+            self._progress.say(f"stopped again: {', '.join(self._started)}")
+
+
+class _Start:
+    """One program between its start and its readiness."""
+
+    def __init__(self, program: Program, layout: Layout) -> None:
+        self.program = program
+        self.scheme = "https:" if program.name == "simulator" else "http:"
+        self._log = layout.log(program.name)
+        self._log_from = self._log.stat().st_size if self._log.exists() else 0
+        self._probe: Probe = program.probe(layout)
+        self._deadline = time.monotonic() + program.ready_within_s
+        self._ends: set[int] = set()
+
+    def look(self, info: ProcessInfo) -> str | None:
+        """None when it serves, else why it does not yet. Raises StackError when it never will."""
+        if info.state in ("BACKOFF", "EXITED", "FATAL"):
+            self._ends.add(info.stopped)
+        if info.state == "FATAL" or len(self._ends) >= _FAILED_STARTS:
+            raise self._failure(info.error or "ends as soon as it is started")
+        why_not = self._probe() if info.running else "it ended and is started again"
+        if why_not is not None and time.monotonic() > self._deadline:
+            within = f"{self.program.ready_within_s:.0f} s"
+            raise self._failure(f"is not ready after {within} ({why_not})")
+        return why_not
+
+    def _failure(self, what: str) -> StackError:
+        lines: list[str] = []
+        if self._log.exists():
+            with self._log.open(errors="replace") as file:
+                # Of this start only; a rotated log is shorter than where we began.
+                if self._log.stat().st_size >= self._log_from:
+                    file.seek(self._log_from)
+                lines = file.read().splitlines()[-_LOG_LINES:]
+        return StackError(f"{self.program.name} {what} (log: {self._log})", tuple(lines))
+
+
+def summary(layout: Layout, options: Options) -> str:
+    """Where the programs that were asked for are reached."""
+    shown: dict[str, str] = defaultdict(str)
+    for name in options.names():
+        shown[name] = layout.url(PROGRAMS[name].ports[0])
+    return "\n".join(f"  {name:<15}{url}" for name, url in shown.items())
