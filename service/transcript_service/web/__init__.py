@@ -9,7 +9,7 @@ from opentelemetry.trace import Span
 from ..settings import Settings, get_settings
 from ..telemetry import current_trace_id
 from ..transcripts import create_pipeline
-from . import health, problems, transcripts
+from . import dashboard_api, health, problems, transcripts
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -30,6 +30,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     problems.register(app)
     app.register_blueprint(health.create_blueprint(settings))
     app.register_blueprint(transcripts.create_blueprint(create_pipeline(settings)))
+    dashboard_api.register(app, settings)
 
     @app.after_request
     def _correlate(response: Response) -> Response:

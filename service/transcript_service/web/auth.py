@@ -21,7 +21,7 @@ from ..settings import Settings
 from ..telemetry import get_logger
 from ..telemetry.instruments import DASHBOARD_AUTH_FAILURES
 from .problems import Problem
-from .tokens import SCOPES, Refused, TokensUnreadable, TokenStore
+from .tokens import SCOPES, Refused, TokenStore, TokensUnreadable
 
 log = get_logger(__name__)
 
@@ -79,7 +79,7 @@ class Authorizer:
                 return self._without_tokens()
             token = self._store.check(self._presented())
         except TokensUnreadable as error:
-            log.error("dashboard.auth.refused", reason="tokens_unreadable", detail=str(error))
+            log.exception("dashboard.auth.refused", reason="tokens_unreadable")
             raise Problem(
                 503,
                 "tokens_unreadable",

@@ -1,0 +1,151 @@
+"""Putting named queries to Prometheus, all of a block at once, and reading the answers.
+
+A query that fails does not take the others with it: its numbers are missing (`None`), the
+block says which, and a reader never sees a 0 that nobody measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..telemetry import get_logger
+from ..telemetry.instruments import DASHBOARD_QUERY_DURATION
+from .errors import QueryDefect, UpstreamError, UpstreamTimeout
+from .prometheus import Exemplar, Prometheus, Sample, Series
+from .queries import EXEMPLARS, QUERIES, Query
+from .window import Window, rfc3339
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the queries of one round answered, by query name."""
+
+    window: Window
+    samples: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
+    series: Mapping[str, Sequence[Series]] = field(default_factory=dict)
+    exemplars: Mapping[str, Sequence[Exemplar]] = field(default_factory=dict)
+    failures: Mapping[str, UpstreamError] = field(default_factory=dict)
+
+    def number(self, name: str) -> float | None:
+        """The single value of a query without labels."""
+        return next((sample.value for sample in self.samples.get(name, ())), None)
+
+    def by(self, name: str, *labels: str) -> dict[tuple[str, ...], float]:
+        """The finite values of a query by some of its labels, summed over the others."""
+        sums: dict[tuple[str, ...], float] = {}
+        for sample in self.samples.get(name, ()):
+            if sample.value is not None:
+                key = tuple(sample.labels.get(label, "") for label in labels)
+                sums[key] = sums.get(key, 0.0) + sample.value
+        return sums
+
+    def tally(self, name: str, label: str, **where: str) -> dict[str, float] | None:
+        """Values above 0 by one label, of the samples whose other labels are as in `where`.
+
+        `None` when the query failed: an empty tally would claim that nothing happened.
+        """
+        if name in self.failures:
+            return None
+        sums: dict[str, float] = {}
+        for sample in self.samples.get(name, ()):
+            word = sample.labels.get(label)
+            if word and sample.value and all(sample.labels.get(k) == v for k, v in where.items()):
+                sums[word] = sums.get(word, 0.0) + sample.value
+        return dict(sorted(sums.items(), key=lambda item: -item[1]))
+
+    def chart(self, name: str, unit: str, *, as_: str | None = None) -> list[dict[str, Any]]:
+        """The series of a query on the window's raster, `null` where there is no value."""
+        window = self.window
+        charts = []
+        for series in self.series.get(name, ()):
+            values: list[float | None] = [None] * window.points
+            for at, value in series.points:
+                index = round((at - window.chart_start) / window.step_s)
+                if 0 <= index < len(values):
+                    values[index] = value
+            charts.append(
+                {
+                    "name": as_ or name,
+                    "labels": dict(series.labels),
+                    "unit": unit,
+                    "start": rfc3339(window.chart_start),
+                    "step_s": window.step_s,
+                    "values": values,
+                }
+            )
+        return sorted(charts, key=lambda chart: sorted(chart["labels"].items()))
+
+
+class Asker:
+    """Asks named queries and measures each of them."""
+
+    def __init__(self, prometheus: Prometheus, *, service: str) -> None:
+        self._prometheus = prometheus
+        self._service = service
+
+    async def ask(
+        self,
+        names: Iterable[str],
+        exemplars_of: Iterable[str],
+        window: Window,
+        *,
+        deadline_s: float,
+    ) -> Answers:
+        """Every named query, and the exemplars of some metrics, within `deadline_s` together."""
+        samples: dict[str, Sequence[Sample]] = {}
+        series: dict[str, Sequence[Series]] = {}
+        exemplars: dict[str, Sequence[Exemplar]] = {}
+        failures: dict[str, UpstreamError] = {}
+        ends_at = asyncio.get_running_loop().time() + deadline_s
+
+        async def one(query: Query) -> None:
+            promql = query.render(window, service=self._service)
+            if query.over_time:
+                series[query.name] = await self._prometheus.range(
+                    promql, start=window.chart_start, end=window.chart_end, step_s=window.step_s
+                )
+            else:
+                samples[query.name] = await self._prometheus.instant(promql, at=window.now)
+
+        async def traces(name: str) -> None:
+            exemplars[name] = await self._prometheus.exemplars(
+                EXEMPLARS[name].render(window, service=self._service),
+                start=window.now - window.seconds,
+                end=window.now + 60,  # the newest are worth most; clocks may differ
+            )
+
+        async def measured(name: str, work: Any) -> None:
+            started = time.perf_counter()
+            outcome = "success"
+            try:
+                async with asyncio.timeout_at(ends_at):
+                    await work
+            except TimeoutError:
+                failures[name] = UpstreamTimeout("the time for all queries is used up")
+            except UpstreamError as error:
+                failures[name] = error
+                _tell(name, error)
+            if name in failures:
+                outcome = failures[name].outcome
+            DASHBOARD_QUERY_DURATION.record(
+                time.perf_counter() - started, query=name, outcome=outcome
+            )
+
+        await asyncio.gather(
+            *(measured(name, one(QUERIES[name])) for name in names),
+            *(measured(name, traces(name)) for name in exemplars_of),
+        )
+        return Answers(window, samples, series, exemplars, failures)
+
+
+def _tell(name: str, error: UpstreamError) -> None:
+    # A defect of ours has to be found by reading the log; the engine being away is an
+    # expected state that the metric counts and the alert reports.
+    tell = log.error if isinstance(error, QueryDefect) else log.warning
+    tell("dashboard.query.failed", query=name, reason=error.reason, detail=str(error))

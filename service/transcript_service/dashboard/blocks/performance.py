@@ -1,0 +1,134 @@
+"""How many requests, how many succeeded, how long they and their stages took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ...telemetry.vocabulary import CALLER_ERRORS, STAGES
+from ..answers import Answers
+from ..prometheus import Exemplar
+from ..window import rfc3339
+from .model import Block, ratio
+
+_LISTED: Final = 20  # slowest and failed requests shown
+
+
+def success_ratio(counts: Mapping[tuple[str, str], float]) -> float | None:
+    """The share that succeeded of what could have succeeded.
+
+    Args:
+        counts: by outcome and error type. Videos without captions and callers' mistakes
+            say nothing about the service and stay out, as in the availability objective.
+    """
+    able = sum(
+        count
+        for (outcome, error_type), count in counts.items()
+        if outcome not in ("no_captions", "skipped") and error_type not in CALLER_ERRORS
+    )
+    good = sum(count for (outcome, _), count in counts.items() if outcome == "success")
+    return ratio(good, able)
+
+
+def _build(answers: Answers) -> dict[str, Any] | None:
+    requests = _requests(answers)
+    stages = _stages(answers)
+    exemplars = answers.exemplars.get("request_exemplars", ())
+    if not answers.failures and not requests["total"] and not stages:
+        return None
+    return {
+        "requests": requests,
+        "stages": stages,
+        "slow_requests": _listed(sorted(exemplars, key=lambda found: -found.value)),
+        "failed_requests": _listed(
+            sorted(
+                (e for e in exemplars if e.labels.get("outcome") not in ("success", "no_captions")),
+                key=lambda found: -found.at,
+            )
+        ),
+        "series": [
+            *answers.chart("request_rate", "1/s"),
+            *answers.chart("stage_p50_over_time", "s", as_="stage_p50"),
+            *answers.chart("stage_p95_over_time", "s", as_="stage_p95"),
+        ],
+    }
+
+
+def _requests(answers: Answers) -> dict[str, Any]:
+    counts = answers.by("requests", "outcome", "error_type")
+    total = None if "requests" in answers.failures else sum(counts.values())
+    return {
+        "total": total,
+        "rate_per_s": None if total is None else total / answers.window.seconds,
+        "success_ratio": success_ratio({(o, e): n for (o, e), n in counts.items()}),
+        "p50_s": answers.number("request_p50"),
+        "p95_s": answers.number("request_p95"),
+        "outcomes": answers.tally("requests", "outcome"),
+        "sources": answers.tally("requests", "source", outcome="success"),
+        "errors": answers.tally("requests", "error_type"),
+    }
+
+
+def _stages(answers: Answers) -> list[dict[str, Any]]:
+    attempts = answers.by("stage_attempts", "stage", "outcome", "error_type")
+    p50 = answers.by("stage_p50", "stage")
+    p95 = answers.by("stage_p95", "stage")
+    skipped = answers.by("stage_skipped", "stage")
+    missing = "stage_attempts" in answers.failures
+    return [
+        {
+            "stage": stage,
+            "attempts": None
+            if missing
+            else sum(n for (s, _, _), n in attempts.items() if s == stage),
+            "success_ratio": success_ratio(
+                {(o, e): n for (s, o, e), n in attempts.items() if s == stage}
+            ),
+            "p50_s": p50.get((stage,)),
+            "p95_s": p95.get((stage,)),
+            "outcomes": answers.tally("stage_attempts", "outcome", stage=stage),
+            "errors": answers.tally("stage_attempts", "error_type", stage=stage),
+            "skipped": answers.tally("stage_skipped", "reason", stage=stage),
+        }
+        for stage in STAGES
+        if any(s == stage for s, _, _ in attempts)
+        or skipped.get((stage,))
+        or (stage,) in p50
+        or (stage,) in p95
+    ]
+
+
+def _listed(exemplars: list[Exemplar]) -> list[dict[str, Any]]:
+    seen: dict[str, Exemplar] = {}
+    for found in exemplars:
+        seen.setdefault(found.trace_id, found)
+    return [
+        {
+            "trace_id": found.trace_id,
+            "duration_s": found.value,
+            "at": rfc3339(found.at),
+            "outcome": found.labels.get("outcome"),
+            "source": found.labels.get("source"),
+        }
+        for found in list(seen.values())[:_LISTED]
+    ]
+
+
+PERFORMANCE: Final = Block(
+    "performance",
+    "metrics:read",
+    (
+        "requests",
+        "request_p50",
+        "request_p95",
+        "stage_attempts",
+        "stage_p50",
+        "stage_p95",
+        "stage_skipped",
+        "request_rate",
+        "stage_p50_over_time",
+        "stage_p95_over_time",
+    ),
+    _build,
+    exemplars_of=("request_exemplars",),
+)

@@ -1,0 +1,182 @@
+"""A typed client for the four questions this service asks Prometheus.
+
+HTTP API: https://prometheus.io/docs/prometheus/latest/querying/api/
+Every answer is checked before use: numbers arrive as strings, `NaN` and `Inf` included,
+and whatever listens on that port may not be Prometheus at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+from .errors import UpstreamInvalid
+from .upstream import Upstream
+
+T = TypeVar("T")
+# Far above what any of our queries returns; a runaway label set must not fill our memory.
+MAX_SERIES: Final = 2000
+
+
+@dataclass(frozen=True)
+class NativeHistogram:
+    """A native histogram sample: `buckets` are (lower, upper, count), lowest first."""
+
+    count: float
+    sum: float
+    buckets: tuple[tuple[float, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One series at one moment; `value` is `None` for NaN, infinity and histograms."""
+
+    labels: Mapping[str, str]
+    value: float | None
+    histogram: NativeHistogram | None = None
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series over time: (Unix seconds, value), NaN and infinite values left out."""
+
+    labels: Mapping[str, str]
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Exemplar:
+    """One measured request: its value, when it was, and its trace."""
+
+    labels: Mapping[str, str]
+    trace_id: str
+    value: float
+    at: float
+
+
+def number(text: Any) -> float | None:
+    """A sample value; `None` where there is no finite number.
+
+    Raises:
+        ValueError, TypeError: not a number at all.
+    """
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
+class Prometheus:
+    """Questions to one Prometheus. Coroutines; all raise `UpstreamError`s."""
+
+    def __init__(self, upstream: Upstream, *, timeout_s: float) -> None:
+        self._upstream = upstream
+        # Prometheus gives up as well, or abandoned queries would pile up there.
+        self._limits = {"timeout": f"{timeout_s:g}s", "limit": str(MAX_SERIES)}
+
+    async def instant(self, promql: str, *, at: float) -> list[Sample]:
+        """The value of every series of `promql` at a Unix time."""
+        data = await self._data("/api/v1/query", {"query": promql, "time": str(at), **self._limits})
+        return _checked(lambda: [_sample(item) for item in _result(data, "vector")])
+
+    async def range(self, promql: str, *, start: float, end: float, step_s: int) -> list[Series]:
+        """Every series of `promql` from `start` to `end`, one point per `step_s`."""
+        data = await self._data(
+            "/api/v1/query_range",
+            {
+                "query": promql,
+                "start": str(start),
+                "end": str(end),
+                "step": str(step_s),
+                **self._limits,
+            },
+        )
+        return _checked(lambda: [_series(item) for item in _result(data, "matrix")])
+
+    async def exemplars(self, promql: str, *, start: float, end: float) -> list[Exemplar]:
+        """The exemplars of the series that `promql` selects, those with a trace id."""
+        data = await self._data(
+            "/api/v1/query_exemplars", {"query": promql, "start": str(start), "end": str(end)}
+        )
+        return _checked(
+            lambda: [
+                found
+                for series in data
+                for item in series["exemplars"]
+                if (found := _exemplar(series["seriesLabels"], item)) is not None
+            ]
+        )
+
+    async def alerts(self) -> list[Mapping[str, Any]]:
+        """The alerts that are pending or firing: `labels`, `annotations`, `state`, `activeAt`."""
+        data = await self._data("/api/v1/alerts", {})
+        return _checked(lambda: [_alert(item) for item in data["alerts"]])
+
+    async def _data(self, path: str, parameters: Mapping[str, str]) -> Any:
+        answer = await self._upstream.json(path, parameters)
+        if not isinstance(answer, dict) or answer.get("status") != "success":
+            raise UpstreamInvalid(f"{path}: not an answer of Prometheus")
+        return answer.get("data")
+
+
+def _checked(shape: Callable[[], T]) -> T:
+    """The shaped answer, where anything of the wrong form is an invalid answer."""
+    try:
+        return shape()
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise UpstreamInvalid(f"unexpected form: {type(error).__name__}") from error
+
+
+def _result(data: Any, kind: str) -> list[Any]:
+    if data["resultType"] != kind:
+        raise ValueError(data["resultType"])
+    result: list[Any] = data["result"]
+    if len(result) > MAX_SERIES:
+        raise ValueError("too many series")
+    return result
+
+
+def _labels(item: Any) -> Mapping[str, str]:
+    return {str(name): str(value) for name, value in item.items()}
+
+
+def _sample(item: Any) -> Sample:
+    labels = _labels(item["metric"])
+    if "histogram" in item:
+        found = item["histogram"][1]
+        buckets = tuple(
+            # [boundary rule, left, right, count]; the rule does not matter for counts
+            (float(bucket[1]), float(bucket[2]), float(bucket[3]))
+            for bucket in found.get("buckets", [])
+        )
+        histogram = NativeHistogram(float(found["count"]), float(found["sum"]), buckets)
+        return Sample(labels, None, histogram)
+    return Sample(labels, number(item["value"][1]))
+
+
+def _series(item: Any) -> Series:
+    points = []
+    for at, text in item.get("values", []):
+        value = number(text)
+        if value is not None:
+            points.append((float(at), value))
+    return Series(_labels(item["metric"]), tuple(points))
+
+
+def _exemplar(series_labels: Any, item: Any) -> Exemplar | None:
+    labels = item["labels"]
+    trace_id = labels.get("trace_id")
+    value = number(item["value"])
+    if not isinstance(trace_id, str) or value is None:
+        return None
+    return Exemplar(_labels(series_labels), trace_id, value, float(item["timestamp"]))
+
+
+def _alert(item: Any) -> Mapping[str, Any]:
+    return {
+        "labels": _labels(item["labels"]),
+        "annotations": _labels(item["annotations"]),
+        "state": str(item["state"]),
+        "since": datetime.fromisoformat(str(item["activeAt"])).timestamp(),
+    }

@@ -1,0 +1,127 @@
+"""HTTP to the engines behind the dashboard: one event loop, hard limits on time and size.
+
+A thread with an event loop rather than blocking calls, because a deadline has to hold
+against a server that drips one byte a second, and only a cancelled task lets go of its
+socket at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final, TypeVar
+
+import aiohttp
+import orjson
+
+from .errors import QueryDefect, UpstreamBusy, UpstreamInvalid, UpstreamTimeout, UpstreamUnreachable
+
+T = TypeVar("T")
+_CHUNK: Final = 64 * 1024
+# How much of a rejection's text goes to the log.
+_EXCERPT: Final = 500
+
+
+class LoopThread:
+    """An event loop in a daemon thread, started at the first use (after gunicorn has forked)."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` on the loop and wait for its result; its exception is raised here."""
+        return asyncio.run_coroutine_threadsafe(work, self._started()).result()
+
+    def stop(self) -> None:
+        """End the thread. A later `run` starts a new one."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.call_soon_threadsafe(loop.stop)
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(
+                    target=self._loop.run_forever, name="dashboard-upstream", daemon=True
+                ).start()
+            return self._loop
+
+
+class Upstream:
+    """GET of JSON at one engine, with limits. Use it on one event loop only.
+
+    Args:
+        base_url: where the engine listens.
+        timeout_s: seconds from sending a request to its last byte.
+        max_bytes: largest answer that is read (after decompression).
+        parallel: most requests in flight at once; more wait for their turn.
+    """
+
+    def __init__(
+        self, base_url: str, *, timeout_s: float, max_bytes: int, parallel: int = 4
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._max_bytes = max_bytes
+        self._turn = asyncio.Semaphore(parallel)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def json(self, path: str, parameters: Mapping[str, str]) -> Any:
+        """The parsed answer.
+
+        Raises:
+            UpstreamUnreachable: no connection, or a server error.
+            UpstreamTimeout: not complete within the time limit.
+            UpstreamBusy: 429 or 503.
+            UpstreamInvalid: redirect, not JSON, or larger than the limit.
+            QueryDefect: any other 4xx.
+        """
+        async with self._turn:
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    status, body = await self._fetch(path, parameters)
+            except TimeoutError as error:
+                raise UpstreamTimeout(path) from error
+            except (aiohttp.ClientPayloadError, ValueError) as error:
+                raise UpstreamInvalid(f"{path}: {type(error).__name__}") from error
+            except (aiohttp.ClientError, OSError) as error:
+                raise UpstreamUnreachable(f"{path}: {type(error).__name__}") from error
+        return _parsed(path, status, body)
+
+    async def _fetch(self, path: str, parameters: Mapping[str, str]) -> tuple[int, bytes]:
+        if self._session is None:
+            # The limits are ours (asyncio.timeout, _turn); no cookie is kept, no redirect followed.
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None),
+            )
+        async with self._session.get(
+            self._base_url + path, params=parameters, allow_redirects=False
+        ) as response:
+            body = bytearray()
+            async for chunk in response.content.iter_chunked(_CHUNK):
+                body += chunk
+                if len(body) > self._max_bytes:
+                    raise UpstreamInvalid(f"{path}: more than {self._max_bytes} bytes")
+            return response.status, bytes(body)
+
+
+def _parsed(path: str, status: int, body: bytes) -> Any:
+    excerpt = body[:_EXCERPT].decode("utf-8", "replace")
+    if status in (429, 503):
+        raise UpstreamBusy(f"{path}: {status}")
+    if 400 <= status < 500:
+        raise QueryDefect(f"{path}: {status} {excerpt}")
+    if status >= 500:
+        raise UpstreamUnreachable(f"{path}: {status}")
+    if status != 200:
+        raise UpstreamInvalid(f"{path}: {status}")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise UpstreamInvalid(f"{path}: not JSON: {excerpt[:80]!r}") from error

@@ -1,0 +1,123 @@
+"""The only two things a caller may choose: how far back to look, and at which stage."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from ..telemetry.vocabulary import STAGES
+from .errors import ApiError
+
+EXPORT_INTERVAL_S: Final = 15  # the service's metric export; finer steps would repeat samples
+MAX_HOURS: Final = 168
+MAX_POINTS: Final = 720
+_MIN_SECONDS: Final = 60  # below four exports a rate has nothing to stand on
+_STEPS_S: Final = (15, 30, 60, 300, 900, 3600)
+# Plain decimals in ASCII digits. float() alone would take "1e3", "nan", "inf", "1_0" and
+# the digits of every script.
+_HOURS: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?", re.ASCII)
+
+
+def rfc3339(at: float) -> str:
+    """A Unix time in seconds as RFC 3339 in UTC."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of time that ends now, and the raster that charts of it use.
+
+    Attributes:
+        seconds: length.
+        stage: one of the vocabulary's stages, or `None` for all.
+        now: when single numbers are evaluated (Unix seconds, on the export raster, so that
+            equal requests are equal queries).
+        step_s: distance of chart points; at most `MAX_POINTS` fit into the window.
+    """
+
+    seconds: int
+    stage: str | None
+    now: int
+
+    @property
+    def key(self) -> tuple[int, str | None]:
+        """What makes two windows the same question, whenever they are asked."""
+        return self.seconds, self.stage
+
+    @property
+    def step_s(self) -> int:
+        return next(step for step in _STEPS_S if self.seconds / step < MAX_POINTS)
+
+    @property
+    def rate_s(self) -> int:
+        """Range of a chart's rates: it must hold several exports and leave no gap between steps."""
+        return max(120, self.step_s + EXPORT_INTERVAL_S)
+
+    @property
+    def chart_end(self) -> int:
+        return self.now - self.now % self.step_s
+
+    @property
+    def chart_start(self) -> int:
+        return self.chart_end - self.seconds // self.step_s * self.step_s
+
+    @property
+    def points(self) -> int:
+        """Number of chart points."""
+        return (self.chart_end - self.chart_start) // self.step_s + 1
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "hours": round(self.seconds / 3600, 6),
+            "start": rfc3339(self.now - self.seconds),
+            "end": rfc3339(self.now),
+            "step_s": self.step_s,
+            "stage": self.stage,
+        }
+
+
+def parse_window(arguments: Iterable[tuple[str, str]], *, now: float | None = None) -> Window:
+    """The window that a query string asks for; one hour over all stages by default.
+
+    Args:
+        arguments: name and value of every parameter, repetitions included.
+        now: Unix time, for tests.
+
+    Raises:
+        ApiError: 400 `invalid_parameter` for anything that is not exactly one valid value.
+    """
+    given: dict[str, str] = {}
+    for name, value in arguments:
+        if name not in ("hours", "stage"):
+            raise _invalid("The only parameters are hours and stage.")
+        if name in given:
+            raise _invalid(f"{name} is given more than once.")
+        given[name] = value
+    moment = int(time.time() if now is None else now)
+    return Window(
+        seconds=_seconds(given.get("hours", "1")),
+        stage=_stage(given.get("stage")),
+        now=moment - moment % EXPORT_INTERVAL_S,
+    )
+
+
+def _seconds(text: str) -> int:
+    hours = float(text) if _HOURS.fullmatch(text) else math.nan
+    if not 0 < hours <= MAX_HOURS:  # also false for NaN
+        raise _invalid(f"hours must be a decimal number above 0 and at most {MAX_HOURS}.")
+    return max(_MIN_SECONDS, math.ceil(round(hours * 3600, 3)))
+
+
+def _stage(text: str | None) -> str | None:
+    if text is not None and text not in STAGES:
+        raise _invalid(f"stage must be one of {', '.join(STAGES)}.")
+    return text
+
+
+def _invalid(detail: str) -> ApiError:
+    return ApiError(400, "invalid_parameter", detail)
