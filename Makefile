@@ -1,0 +1,68 @@
+# Every target has one line of help behind `##`; bare `make` prints them.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+# Debian package = program that must be on PATH.
+PACKAGES := chromium=chromium redis-server=redis-server espeak-ng=espeak-ng
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+.PHONY: setup
+setup: ## make .venv and install what is missing from Debian; every target below does it
+	@stack/bootstrap.sh $(PACKAGES)
+
+.PHONY: up
+up: setup ## start the native stack: engines (built once) and the service
+	@$(PY) -m stack up
+
+.PHONY: down
+down: setup ## stop the native stack; its data stays
+	@$(PY) -m stack down
+
+.PHONY: status
+status: setup ## what runs, since when, on which port
+	@$(PY) -m stack status
+
+.PHONY: demo
+demo: setup ## the stack, a YouTube stand-in and steady load with faults
+	@$(PY) -m stack up --with simulator --with load
+
+.PHONY: test
+test: setup ## all tests, against the real engines
+	@$(PY) -m stack build
+	@$(PY) -m pytest
+
+.PHONY: check
+check: setup ## format, lint, types, import contract, engine configs, generated files
+	@$(PY) -m stack build
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+	$(PY) docs/generate.py --check
+	$(PY) -m stack check
+
+.PHONY: format
+format: setup ## format the code and mend what the linter can mend
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+.PHONY: generate
+generate: setup ## rewrite the generated files from their sources
+	$(PY) docs/generate.py
+
+.PHONY: bench
+bench: setup ## benchmarks, as ratios against named peers; writes .stack/bench.json
+	@$(PY) -m bench
+
+.PHONY: clean
+clean: ## stop the stack and remove everything made here, data and engines included
+	@if [ -x $(PY) ]; then $(PY) -m stack down; fi
+	rm -rf .venv .stack .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: lock
+lock: setup ## pin the dependencies of pyproject.toml again, with hashes
+	$(PY) -m uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header -q -o requirements.lock
+	$(PY) -m uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url --no-header -q -c requirements.lock -o requirements-dev.lock
