@@ -179,7 +179,7 @@ class RedisStore:
                 name: Record.from_json(orjson.loads(raw)) for name, raw in self._seen.items()
             }
             self._alone = alone = LocalStore(lambda: self._clock() + ahead, records)
-        log.warning("circuit_breaker.store_lost", error_class=type(error).__name__)
+        log.warning("circuit_breaker.store_lost", error_type=type(error).__name__)
         return alone
 
     def _return(self) -> None:

@@ -41,7 +41,7 @@ ForcedState = Literal["disabled", "forced_open", "metrics_only"]
 FORCED_STATES: Final[tuple[ForcedState, ...]] = get_args(ForcedState)
 
 
-class CallNotPermitted(Exception):  # noqa: N818 - resilience4j's word
+class CallNotPermitted(Exception):
     """The breaker refused the call.
 
     Attributes:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 
-class DeadlineExceeded(Exception):  # noqa: N818 - gRPC's word
+class DeadlineExceeded(Exception):
     """The job's time is used up. Not a `TimeoutError`: nothing in particular was slow."""
 
 

@@ -26,7 +26,7 @@ log = get_logger(__name__)
 T = TypeVar("T")
 
 # First wait 0.5 to 1 s: long enough for a hiccup to pass, short beside a 60 s job.
-_BACKOFF = wait_exponential_jitter(initial=0.5, max=5.0, jitter=0.5)
+_BACKOFF = wait_exponential_jitter(multiplier=0.5, max=5.0, jitter=0.5)
 
 
 def retry_call(
@@ -75,7 +75,7 @@ def retry_call(
             "transcript.stage.retried",
             attempt=state.attempt_number,
             delay_s=round(state.upcoming_sleep, 3),
-            error_class=type(_error(state)).__name__,
+            error_type=type(_error(state)).__name__,
         )
 
     retrying = Retrying(

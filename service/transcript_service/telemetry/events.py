@@ -56,8 +56,28 @@ _CATALOGUE: Final = (
     Event(
         "circuit_breaker.state_changed",
         "A breaker changed state.",
-        ("name", "from_state", "to_state", "reason"),
+        (
+            "breaker",
+            "from_state",
+            "to_state",
+            "reason",
+            "failure_rate",
+            "slow_call_rate",
+            "recovery_s",
+        ),
     ),
+    Event("circuit_breaker.call_refused", "A breaker let no call through.", ("breaker", "state")),
+    Event(
+        "circuit_breaker.store_chosen",
+        "Breaker states live in Redis for all workers (shared) or in this process.",
+        ("shared",),
+    ),
+    Event(
+        "circuit_breaker.store_lost",
+        "Redis failed; this process decides alone from what it knew.",
+        ("error_type",),
+    ),
+    Event("circuit_breaker.store_restored", "Breaker states are shared again."),
     # browsers
     Event("browser.started", "A browser process is ready.", ("duration_s", "browser_version")),
     Event("browser.stopped", "The browser process was closed.", ("reason",)),

@@ -104,13 +104,13 @@ class InMemoryTelemetry:
             or zeros
         }
 
-    def metric(self, name: str, **attributes: Any) -> float:
+    def metric(self, name: str, /, **attributes: Any) -> float:
         """One series' value, 0 where it does not exist. `error_type` stands for `error.type`."""
         parameters = instruments.REGISTRY[name].attributes
         wanted = tuple(sorted((parameters[key].key, value) for key, value in attributes.items()))
         return self.metrics().get((name, wanted), 0)
 
-    def histogram_sum(self, name: str, **attributes: Any) -> float:
+    def histogram_sum(self, name: str, /, **attributes: Any) -> float:
         """The sum of a histogram's measurements, 0 where the series does not exist."""
         parameters = instruments.REGISTRY[name].attributes
         wanted = tuple(sorted((parameters[key].key, value) for key, value in attributes.items()))
