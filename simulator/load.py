@@ -1,0 +1,344 @@
+"""The load generator: many users who ask a service on this machine for transcripts."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+import ssl
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from random import Random
+from typing import Any, Self
+from urllib.parse import urlencode, urlsplit
+
+import aiohttp
+
+from simulator.catalogue import CATALOGUE
+from simulator.model import Video
+from simulator.requestlog import percentile
+
+TIMEOUT_S = 120
+VIDEO_SETS = ("mix", "healthy", "failing")
+DEMO_FAULTS = (
+    "http_429",
+    "http_503@timedtext",
+    "bot_check",
+    "empty_body@timedtext",
+    "truncated_json",
+    "reset@timedtext",
+    "slow_headers:4",
+    "html_body@timedtext",
+    "http_500@player",
+    "consent",
+)
+
+
+class LoadError(Exception):
+    """The load cannot be run as asked; the text says why in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to send. ``rate`` is in requests a second; ``duration_s`` None means until stopped."""
+
+    target: str
+    rate: float = 2.0
+    duration_s: float | None = 60.0
+    concurrency: int = 8
+    seed: int = 0
+    videos: str = "mix"
+    faults: int = 0
+    control: str = "https://127.0.0.1:8443"
+    ca_file: Path | None = None
+
+    @classmethod
+    def from_options(cls, options: argparse.Namespace) -> Self:
+        """Check the options. Raises LoadError."""
+        _must_be_loopback(options.target, "target")
+        _must_be_loopback(options.control, "control")
+        if not 0 < options.rate <= 500:
+            raise LoadError(f"rate must be above 0 and at most 500 a second, not {options.rate:g}")
+        if not 1 <= options.concurrency <= 256:
+            raise LoadError(f"concurrency must be between 1 and 256, not {options.concurrency}")
+        if options.faults and options.ca_file is None:
+            raise LoadError("--faults needs --ca-file to reach the simulator's control API")
+        return cls(
+            target=options.target.rstrip("/"),
+            rate=options.rate,
+            duration_s=_duration(options.duration),
+            concurrency=options.concurrency,
+            seed=options.seed,
+            videos=options.videos,
+            faults=options.faults,
+            control=options.control.rstrip("/"),
+            ca_file=options.ca_file,
+        )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The command line of ``load``."""
+    parser.add_argument(
+        "--target", default="http://127.0.0.1:5000", help="the service, loopback only"
+    )
+    parser.add_argument("--rate", type=float, default=2.0, help="requests a second")
+    parser.add_argument("--duration", default="60", help="seconds; 0 or forever: until Ctrl-C")
+    parser.add_argument("--concurrency", type=int, default=8, help="most requests in flight")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the choice of videos")
+    parser.add_argument("--videos", choices=VIDEO_SETS, default="mix")
+    parser.add_argument(
+        "--faults", type=int, default=0, help="keep up to N random faults switched on"
+    )
+    parser.add_argument("--control", default="https://127.0.0.1:8443", help="the simulator")
+    parser.add_argument("--ca-file", type=Path, help="the simulator's CA, for --faults")
+
+
+def _duration(text: str) -> float | None:
+    if text == "forever":
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 86_400:
+        raise LoadError(f"duration must be seconds up to a day, 0 or forever, not {text!r}")
+    return seconds or None
+
+
+def _must_be_loopback(url: str, name: str) -> None:
+    """Load is never sent to a machine other than this one."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    with contextlib.suppress(ValueError):
+        if parts.scheme in ("http", "https") and (
+            host == "localhost" or ip_address(host).is_loopback
+        ):
+            return
+    raise LoadError(
+        f"{name} must be an http address of this machine such as http://127.0.0.1:5000, not {url!r}"
+    )
+
+
+@dataclass(slots=True)
+class Results:
+    """What came of the requests. Latencies in seconds, of all answers, newest last."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    latencies_s: list[float] = field(default_factory=list)
+    recent_s: list[float] = field(default_factory=list)
+    in_flight: int = 0
+    late: int = 0
+    """Requests sent late because all slots were busy."""
+
+    def add(self, outcome: str, latency_s: float | None) -> None:
+        self.outcomes[outcome] += 1
+        if latency_s is not None:
+            self.latencies_s.append(latency_s)
+            self.recent_s.append(latency_s)
+            del self.recent_s[:-1000]
+
+    def line(self, elapsed_s: float) -> str:
+        """The live line."""
+        done = sum(self.outcomes.values())
+        codes = "  ".join(f"{code} {count}" for code, count in sorted(self.outcomes.items()))
+        p50, p95 = (_ms(percentile(self.recent_s, share)) for share in (0.5, 0.95))
+        return (
+            f"{elapsed_s:6.0f} s  {done / max(elapsed_s, 0.001):5.1f}/s  "
+            f"{codes or 'no answer yet'}  p50 {p50}  p95 {p95}  in flight {self.in_flight}"
+        )
+
+    def table(self, elapsed_s: float) -> str:
+        """The summary at the end."""
+        done = sum(self.outcomes.values())
+        rows = [
+            f"requests   {done} in {elapsed_s:.1f} s ({done / max(elapsed_s, 0.001):.2f}/s)"
+            + (f", {self.late} sent late for want of a slot" if self.late else ""),
+            f"latency    p50 {_ms(percentile(self.latencies_s, 0.5))}, "
+            f"p95 {_ms(percentile(self.latencies_s, 0.95))}, "
+            f"max {_ms(max(self.latencies_s, default=None))}",
+        ]
+        rows += [
+            f"{code:32} {count:6}  {count / done:6.1%}"
+            for code, count in self.outcomes.most_common()
+        ]
+        return "\n".join(rows)
+
+
+def _ms(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{seconds * 1000:.0f} ms"
+
+
+def choose(plan: Plan) -> Iterator[tuple[str, dict[str, str]]]:
+    """Endless (video id, query), the same for the same seed."""
+    dice = Random(plan.seed)
+    videos = list(CATALOGUE.values())
+    healthy = [video for video in videos if _healthy(video)]
+    failing = [video for video in videos if not _healthy(video)]
+    while True:
+        wanted = (
+            plan.videos
+            if plan.videos != "mix"
+            else ("failing" if dice.random() < 0.15 else "healthy")
+        )
+        video = dice.choice(failing if wanted == "failing" else healthy)
+        languages = [track.lang for track in video.tracks] or ["en"]
+        yield video.id, {"lang": dice.choice(languages), "format": "json"}
+
+
+def _healthy(video: Video) -> bool:
+    return video.playability.ok and bool(video.tracks) and not video.fault and not video.live
+
+
+async def run(plan: Plan) -> int:
+    """Send the load, print what comes of it; returns the exit code."""
+    results = Results()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError, ValueError):
+            loop.add_signal_handler(number, stop.set)
+    started = time.monotonic()
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        helpers = [asyncio.create_task(_report(results, started, stop))]
+        if plan.faults:
+            helpers.append(asyncio.create_task(_toggle_faults(plan, stop)))
+        await _send_all(plan, session, results, started, stop)
+        stop.set()
+        await asyncio.gather(*helpers)
+    print(results.table(time.monotonic() - started), flush=True)
+    return 0
+
+
+async def _send_all(
+    plan: Plan,
+    session: aiohttp.ClientSession,
+    results: Results,
+    started: float,
+    stop: asyncio.Event,
+) -> None:
+    slots = asyncio.Semaphore(plan.concurrency)
+    tasks: set[asyncio.Task[None]] = set()
+    for number, (video, query) in enumerate(choose(plan)):
+        due = started + number / plan.rate
+        if plan.duration_s is not None and due >= started + plan.duration_s:
+            break
+        if await _stopped(stop, due - time.monotonic()):
+            break
+        if slots.locked():
+            results.late += 1
+        waiting = asyncio.create_task(slots.acquire())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not waiting.done():
+            waiting.cancel()
+            break
+        task = asyncio.create_task(_send(plan, session, results, slots, video, query))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+    # Requests under way get a moment to end; those that do not are counted as abandoned.
+    if tasks:
+        _, unfinished = await asyncio.wait(tasks, timeout=10)
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
+
+
+async def _stopped(stop: asyncio.Event, seconds: float) -> bool:
+    if stop.is_set() or seconds <= 0:
+        return stop.is_set()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+    return stop.is_set()
+
+
+async def _send(
+    plan: Plan,
+    session: aiohttp.ClientSession,
+    results: Results,
+    slots: asyncio.Semaphore,
+    video: str,
+    query: dict[str, str],
+) -> None:
+    url = f"{plan.target}/api/transcripts/{video}?{urlencode(query)}"
+    results.in_flight += 1
+    started = time.monotonic()
+    try:
+        async with session.get(url, allow_redirects=False) as answer:
+            body = await answer.read()
+            results.add(_outcome(answer.status, body), time.monotonic() - started)
+    except TimeoutError:
+        results.add("no answer in time", None)
+    except aiohttp.ClientConnectorError:
+        results.add("connection refused", None)
+    except aiohttp.ClientError as error:
+        results.add(f"connection failed: {type(error).__name__}", None)
+    except asyncio.CancelledError:
+        results.add("abandoned at the end", None)
+        raise
+    finally:
+        results.in_flight -= 1
+        slots.release()
+
+
+def _outcome(status: int, body: bytes) -> str:
+    """The status, and for an error the service's own ``code``."""
+    if status < 400:
+        return str(status)
+    try:
+        code = json.loads(body).get("code", "")
+    except (ValueError, AttributeError):
+        code = "no problem+json"
+    return f"{status} {code}".strip()
+
+
+async def _report(results: Results, started: float, stop: asyncio.Event) -> None:
+    live = sys.stdout.isatty()
+    while not await _stopped(stop, 0.5 if live else 5.0):
+        line = results.line(time.monotonic() - started)
+        print(f"\r\x1b[K{line}" if live else line, end="" if live else "\n", flush=True)
+    if live:
+        print()
+
+
+async def _toggle_faults(plan: Plan, stop: asyncio.Event) -> None:
+    """Every now and then switch between no fault and up to ``plan.faults`` random ones."""
+    dice = Random(plan.seed + 1)
+    context = ssl.create_default_context(cafile=str(plan.ca_file))
+    connector = aiohttp.TCPConnector(ssl=context)
+    async with aiohttp.ClientSession(
+        connector=connector, timeout=aiohttp.ClientTimeout(total=5)
+    ) as session:
+        while not await _stopped(stop, dice.uniform(15, 40)):
+            await _put_faults(
+                plan, session, ["latency", *_some_faults(plan, dice)], dice.randrange(10_000)
+            )
+        await _put_faults(plan, session, [], 0)
+
+
+def _some_faults(plan: Plan, dice: Random) -> list[str]:
+    count = dice.randint(0, plan.faults)
+    chosen = dice.sample(DEMO_FAULTS, min(count, len(DEMO_FAULTS)))
+    return [f"{spec}={dice.choice((0.1, 0.3, 0.7))}" for spec in chosen]
+
+
+async def _put_faults(
+    plan: Plan, session: aiohttp.ClientSession, faults: list[str], seed: int
+) -> None:
+    body: dict[str, Any] = {"seed": seed, "faults": faults}
+    try:
+        async with session.put(f"{plan.control}/_sim/faults", json=body) as answer:
+            answer.raise_for_status()
+    except (aiohttp.ClientError, TimeoutError) as error:
+        print(f"\nsimulator: faults not switched: {type(error).__name__}", file=sys.stderr)
+    else:
+        named = ", ".join(faults) or "none"
+        print(f"\nfaults now: {named}", flush=True)
