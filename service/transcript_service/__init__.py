@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .telemetry import log_context as log_context
     from .telemetry import log_performance as log_performance
 
+__version__ = "0.1.0"
+
 _HOMES = {
     "AlertLogger": "telemetry",
     "PerformanceLogger": "telemetry",

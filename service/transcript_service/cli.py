@@ -1,0 +1,119 @@
+"""`transcript-service`: serve, fetch a transcript, follow a trace, see how it is going.
+
+Bad input is one line on stderr and exit code 2; a job that failed is one line and 1.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from . import __version__
+from .settings import Settings, SettingsError, get_settings
+
+
+def _settings() -> Settings:
+    try:
+        return get_settings()
+    except SettingsError as error:
+        _fail(str(error), code=2)
+
+
+def _fail(message: str, *, code: int = 1) -> NoReturn:
+    click.echo(f"transcript-service: {message}", err=True)
+    sys.exit(code)
+
+
+@click.group()
+@click.version_option(__version__)
+def main() -> None:
+    """Transcripts of YouTube videos, and what the service that fetches them is doing."""
+
+
+@main.command()
+def serve() -> None:
+    """Serve HTTP with gunicorn, configured by the environment (docs/configuration.md)."""
+    _settings()  # a bad value is told here, not by every worker in turn
+    config = Path(__file__).resolve().parent.parent / "gunicorn.conf.py"
+    if not config.is_file():
+        _fail(f"{config.name} is not beside the package; run from a checkout or the image")
+    arguments = ["gunicorn", "-c", str(config), "transcript_service.web:create_app()"]
+    os.execv(sys.executable, [sys.executable, "-m", *arguments])  # noqa: S606 - becomes the server
+
+
+@main.command()
+@click.argument("video")
+@click.option("--lang", default="", help="Wanted languages, most wanted first: en,de.")
+@click.option(
+    "--format", "fmt", type=click.Choice(["json", "srt", "vtt", "text"]), default="text", show_default=True
+)
+def fetch(video: str, lang: str, fmt: str) -> None:
+    """Fetch the transcript of VIDEO (an id or a URL) without a server, and print it."""
+    settings = _settings()
+    from .telemetry import configure_logging, current_trace_id, span, start
+    from .transcripts import create_pipeline
+    from .transcripts.formats import FORMATS
+    from .transcripts.languages import parse_languages
+    from .transcripts.model import TranscriptError
+    from .transcripts.video_id import parse_video_id
+
+    try:
+        languages = parse_languages(lang) if lang else ()
+        video_id = parse_video_id(video)
+    except TranscriptError as error:
+        _fail(error.detail, code=2)
+    quiet = settings.model_copy(update={"log_level": "WARNING"})
+    # Telemetry leaves a command only where an endpoint was named for it.
+    telemetry = start(quiet) if "OTEL_EXPORTER_OTLP_ENDPOINT" in os.environ else None
+    if telemetry is None:
+        configure_logging(quiet)
+    try:
+        with span("transcript.command"):
+            trace_id = current_trace_id()
+            transcript = create_pipeline(settings).fetch(video_id, languages)
+    except TranscriptError as error:
+        tried = ", ".join(f"{a.stage}: {a.error_type}" for a in error.attempts)
+        _fail(f"{error.error_type}: {error.detail}" + (f" (tried {tried})" if tried else ""))
+    finally:
+        if telemetry is not None:
+            telemetry.shutdown()
+    _, write = FORMATS[fmt]
+    sys.stdout.buffer.write(write(transcript, trace_id))
+
+
+@main.command()
+@click.argument("trace_id")
+def trace(trace_id: str) -> None:
+    """Show the spans of TRACE_ID as a waterfall, with the log lines of each beneath it."""
+    from .dashboard.trace_view import TraceProblem, print_trace
+
+    _run(lambda settings: print_trace(settings, trace_id), TraceProblem)
+
+
+@main.command()
+@click.option("--hours", default="1", show_default=True, help="How far back to look, up to 168.")
+def status(hours: str) -> None:
+    """The dashboard's summary in the terminal."""
+    from .dashboard.status import StatusProblem, print_status
+
+    _run(lambda settings: print_status(settings, hours), StatusProblem)
+
+
+def _run(action: Callable[[Settings], Any], problem: type[Exception]) -> None:
+    settings = _settings()
+    from .telemetry import configure_logging
+
+    configure_logging(settings.model_copy(update={"log_level": "ERROR"}))
+    try:
+        action(settings)
+    except problem as error:
+        _fail(str(error), code=2 if getattr(error, "is_usage", False) else 1)
+
+
+if __name__ == "__main__":
+    main()
