@@ -61,6 +61,11 @@ class Settings(BaseSettings):
     service_bind: str = Field("127.0.0.1:5000", description="Address and port gunicorn listens on.")
     web_concurrency: int = Field(2, ge=1, le=64, description="Gunicorn worker processes.")
     web_threads: int = Field(8, ge=1, le=256, description="Threads per worker.")
+    web_max_requests: int = Field(
+        0,
+        ge=0,
+        description="Requests after which a worker is replaced (10 % jitter); `0` for never.",
+    )
     graceful_timeout_s: int = Field(
         25, ge=1, le=600, description="Seconds a worker may take to finish its requests on stop."
     )

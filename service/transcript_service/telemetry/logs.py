@@ -30,7 +30,12 @@ class LogSink(Protocol):
     """Where finished, masked lines go besides stderr."""
 
     def __call__(
-        self, time_ns: int, level: int, event: str, fields: Mapping[str, Any], span: trace.Span
+        self,
+        time_ns: int,
+        level: int,
+        event: str,
+        fields: Mapping[str, Any],
+        span: trace.SpanContext,
     ) -> None: ...
 
 
@@ -66,7 +71,8 @@ class Pipeline:
         context_fields = current_fields()
         if context_fields:
             fields = {**context_fields, **fields}
-        suppressed = self.limit.check(event, fields, level)
+        current = trace.get_current_span().get_span_context()
+        suppressed = self.limit.check(event, fields, level, current.trace_id)
         if suppressed < 0:
             instruments.LOGS_SUPPRESSED.add(1, signal="logs")
             return
@@ -79,7 +85,6 @@ class Pipeline:
         if exc_info:
             fields.update(describe_exception(exc_info))
         clean = self._mask(fields)
-        current = trace.get_current_span()
         self._to_stderr(time_ns, level_name, event, clean, current)
         if self.sink is not None:
             self.sink(time_ns, level, event, clean, current)
@@ -100,7 +105,7 @@ class Pipeline:
         level_name: str,
         event: str,
         fields: Mapping[str, Any],
-        current: trace.Span,
+        current: trace.SpanContext,
     ) -> None:
         line: dict[str, Any] = {
             "timestamp": datetime.fromtimestamp(time_ns / 1e9, UTC),
@@ -108,10 +113,9 @@ class Pipeline:
             "event": event,
             **self.common,
         }
-        context = current.get_span_context()
-        if context.is_valid:
-            line["trace_id"] = f"{context.trace_id:032x}"
-            line["span_id"] = f"{context.span_id:016x}"
+        if current.is_valid:
+            line["trace_id"] = f"{current.trace_id:032x}"
+            line["span_id"] = f"{current.span_id:016x}"
         for key, value in fields.items():
             line.setdefault(key, value)
         if self.human:

@@ -13,9 +13,11 @@ _ALWAYS: Final = 50  # critical lines are never left out
 
 
 class RateLimit:
-    """At most so many lines a minute for each (event, video, stage).
+    """At most so many lines a minute for each (event, subject, stage).
 
-    What was left out is said on the next line of the same key that gets through.
+    The subject is the video where a line has one, else the trace, else (outside requests) the
+    logger and text; there is no key that unrelated requests share. What was left out is said
+    on the next line of the same key that gets through.
     """
 
     def __init__(self, per_min: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -26,11 +28,14 @@ class RateLimit:
         # key → [end of its window, lines let through, lines left out]
         self._keys: dict[tuple[Any, ...], list[float]] = {}
 
-    def check(self, event: str, fields: Mapping[str, Any], level: int) -> int:
+    def check(self, event: str, fields: Mapping[str, Any], level: int, trace_id: int = 0) -> int:
         """-1: leave the line out. Else write it; the number was left out before it."""
         if not self.per_min or level >= _ALWAYS:
             return 0
-        key = (event, fields.get("video_id"), fields.get("stage"))
+        subject = (
+            fields.get("video_id") or trace_id or (fields.get("logger"), fields.get("message"))
+        )
+        key = (event, subject, fields.get("stage"))
         now = self._clock()
         with self._lock:
             state = self._keys.get(key)

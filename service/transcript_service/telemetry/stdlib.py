@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any, Final
 
 from .logs import LEVELS, Pipeline
@@ -12,6 +13,8 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 _NAMES: Final = {number: name for name, number in LEVELS.items()}
 # Say per request or connection what spans and our own events say better.
 _QUIET: Final = ("urllib3", "werkzeug", "asyncio", "requests")
+
+_REPEAT_S: Final = 60.0
 
 
 class PipelineHandler(logging.Handler):
@@ -41,6 +44,39 @@ class PipelineHandler(logging.Handler):
         self._pipeline.emit(level, _NAMES[level], "log.record", fields)
 
 
+class SdkHandler(logging.Handler):
+    """What the OpenTelemetry SDK says about itself.
+
+    Its exporters warn about every batch, and a warning about a full log queue would come back
+    as one more log record. Delivery is reported by `OutageLog`; the rest comes through once a
+    minute per text.
+    """
+
+    _REPORTED_ELSEWHERE: Final = (
+        "opentelemetry.exporter.otlp",
+        "opentelemetry.sdk._shared_internal",
+    )
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        super().__init__(logging.WARNING)
+        self._pipeline = pipeline
+        self._said: dict[str, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record as `telemetry.sdk`, unless it was said a moment ago."""
+        if record.name.startswith(self._REPORTED_ELSEWHERE):
+            return
+        text = str(record.msg)
+        now = time.monotonic()
+        if now - self._said.get(text, -_REPEAT_S) < _REPEAT_S or len(self._said) > 1000:
+            return
+        self._said[text] = now
+        fields: dict[str, Any] = {"logger": record.name, "message": record.getMessage()}
+        if record.exc_info:
+            fields["exc_info"] = record.exc_info
+        self._pipeline.emit(LEVELS["warning"], "warning", "telemetry.sdk", fields)
+
+
 def install(pipeline: Pipeline) -> None:
     """Make the pipeline the root logger's only handler, and every logger propagate to it."""
     root = logging.getLogger()
@@ -48,4 +84,7 @@ def install(pipeline: Pipeline) -> None:
     root.setLevel(pipeline.level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(pipeline.level, logging.WARNING))
+    sdk = logging.getLogger("opentelemetry")
+    sdk.handlers[:] = [SdkHandler(pipeline)]
+    sdk.propagate = False
     logging.captureWarnings(True)

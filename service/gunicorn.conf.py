@@ -1,0 +1,66 @@
+"""Gunicorn's settings and the life of a worker's telemetry.
+
+    gunicorn --config service/gunicorn.conf.py "transcript_service.web:create_app()"
+
+Providers start after the fork and stop before the worker ends. Nothing is preloaded: a
+counter or an export thread that exists before the fork is copied into every worker, where
+it counts twice or hangs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transcript_service import telemetry
+from transcript_service.settings import get_settings
+from transcript_service.telemetry.gunicorn import GunicornLogger
+
+# Before anything imports an instrumentation: some read these when they are loaded.
+telemetry.apply_defaults()
+_settings = get_settings()
+telemetry.configure_logging(_settings)
+
+# Seconds a worker may take to send what it has measured, after its last request.
+_FLUSH_S = 8.0
+
+bind = _settings.service_bind
+workers = _settings.web_concurrency
+worker_class = "gthread"
+threads = _settings.web_threads
+preload_app = False
+# The master waits for the requests and for the flush; a worker is told in `post_fork` to
+# keep the last seconds for the flush.
+graceful_timeout = _settings.graceful_timeout_s + int(_FLUSH_S) + 2
+# No heartbeat for this long means that the worker's main thread hangs.
+timeout = max(60, graceful_timeout + 10)
+keepalive = 5
+max_requests = _settings.web_max_requests
+max_requests_jitter = _settings.web_max_requests // 10
+
+# The heartbeat file: on a disk, a slow write can look like a hung worker.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - memory, not a shared name
+control_socket_disable = True
+
+logger_class = GunicornLogger
+loglevel = _settings.log_level.lower()
+# The request span and our own line say more, with the trace id.
+accesslog = None
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """In a new worker, before it loads the application."""
+    # The worker's own copy of the settings: how long it waits for its requests.
+    worker.cfg.set("graceful_timeout", _settings.graceful_timeout_s)
+    worker.telemetry = telemetry.start(_settings)
+    telemetry.get_logger("transcript_service.worker").info(
+        "service.started", workers=workers, threads=threads, bind=bind
+    )
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """In a worker that ends (stop, reload, max_requests), after its last request."""
+    running: telemetry.Telemetry | None = getattr(worker, "telemetry", None)
+    if running is not None:
+        telemetry.get_logger("transcript_service.worker").info("service.stopping")
+        running.shutdown(_FLUSH_S)

@@ -1,0 +1,259 @@
+"""A bounded queue between the request path and one exporter, that loses nothing uncounted.
+
+The SDK's own batch processors give a batch up after one export timeout, so a Collector that
+is away for ten seconds costs records although the queue is nearly empty; they count drops
+without a lock and count answers such as 503 as delivered. Here a batch stays queued until it
+was delivered or refused for good, and at any time
+
+    accepted = delivered + dropped (by reason) + waiting + in flight
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, Generic, TypeVar
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+
+T = TypeVar("T")
+
+# Seconds between two attempts while nothing can be delivered: this, doubled up to that.
+_FIRST_RETRY_S: Final = 0.5
+_LAST_RETRY_S: Final = 5.0
+
+
+class Delivery(Enum):
+    """What became of a batch."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"  # nobody has it; it may work later
+    REFUSED = "refused"  # it will never be taken
+    UNENCODABLE = "unencodable"  # it cannot even be sent
+
+
+@dataclass
+class Ledger:
+    """Where every record went. Numbers of records."""
+
+    accepted: int = 0
+    delivered: int = 0
+    in_flight: int = 0
+    waiting: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def lost(self) -> int:
+        """Dropped for whatever reason."""
+        return sum(self.dropped.values())
+
+
+@dataclass(frozen=True)
+class Outage:
+    """Told to the observer when delivery stops working, and again when it works."""
+
+    signal: str
+    over: bool
+    lasted_s: float
+    dropped: int
+
+
+class ExportQueue(Generic[T]):
+    """Take records from any thread, deliver them in batches from one."""
+
+    def __init__(
+        self,
+        signal: str,
+        deliver: Callable[[Sequence[T]], Delivery],
+        *,
+        capacity: int = 10_000,
+        batch_size: int = 512,
+        delay_s: float = 1.0,
+        on_outage: Callable[[Outage], None] = lambda _: None,
+    ) -> None:
+        """Start with nothing queued; the thread starts with the first record.
+
+        Args:
+            signal: `traces` or `logs`.
+            deliver: sends one batch, may block for a few seconds; what it raises counts as
+                `UNENCODABLE`.
+            capacity: records held at most; beyond it the oldest is dropped.
+            batch_size: records sent at once at most.
+            delay_s: longest time a record waits for others to share its batch.
+            on_outage: told (on the export thread) when delivery fails and works again.
+        """
+        self.signal = signal
+        self.capacity = capacity
+        self._deliver = deliver
+        self._batch_size = min(batch_size, capacity)
+        self._delay_s = delay_s
+        self._on_outage = on_outage
+        self._reset()
+        reset = weakref.WeakMethod(self._reset)
+        os.register_at_fork(after_in_child=lambda: (alive := reset()) and alive())
+
+    def _reset(self) -> None:
+        """Begin empty, also in a forked child: the parent delivers what it has queued."""
+        self._records: deque[T] = deque()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._idle = threading.Condition(self._lock)
+        self._ledger = Ledger()
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        self._give_up = False
+        self._outage_began: float | None = None
+        self._lost_before_outage = 0
+
+    def put(self, record: T) -> None:
+        """Queue one record. Never blocks on the network, never raises."""
+        with self._lock:
+            self._ledger.accepted += 1
+            if self._closing:
+                self._drop(1, "already_shutdown")
+                return
+            if len(self._records) + self._ledger.in_flight >= self.capacity:
+                self._drop(1, "queue_full")
+                if not self._records:  # everything is in flight: then this is the oldest left
+                    return
+                self._records.popleft()
+            self._records.append(record)
+            full_batch = len(self._records) >= self._batch_size
+            start = self._thread is None
+            if start:
+                self._thread = threading.Thread(
+                    target=self._run, name=f"telemetry-{self.signal}", daemon=True
+                )
+        if start and self._thread is not None:
+            self._thread.start()
+        elif full_batch and self._outage_began is None and not self._wake.is_set():
+            self._wake.set()
+
+    def ledger(self) -> Ledger:
+        """A consistent copy of the counts."""
+        with self._lock:
+            counts = self._ledger
+            return Ledger(
+                counts.accepted,
+                counts.delivered,
+                counts.in_flight,
+                len(self._records),
+                dict(counts.dropped),
+            )
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until nothing is queued or in flight. Returns whether that happened in time."""
+        self._wake.set()
+        with self._idle:
+            return self._idle.wait_for(
+                lambda: not self._records and not self._ledger.in_flight, timeout_s
+            )
+
+    def close(self, timeout_s: float) -> int:
+        """Deliver what is queued, trying each batch once, then stop.
+
+        Returns:
+            How many records were given up, counted as dropped for `shutdown`.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self._lock:
+            self._closing = True
+            thread = self._thread
+        self._wake.set()
+        if thread is not None:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        with self._lock:
+            self._give_up = True
+            # A batch still in flight may arrive yet; it counts as lost, the safe side.
+            left = len(self._records) + self._ledger.in_flight
+            self._records.clear()
+            self._ledger.in_flight = 0
+            if left:
+                self._drop(left, "shutdown")
+            return self._ledger.dropped.get("shutdown", 0)
+
+    def _drop(self, count: int, reason: str) -> None:
+        self._ledger.dropped[reason] = self._ledger.dropped.get(reason, 0) + count
+
+    def _run(self) -> None:
+        # This thread was started by some request, whose context is not ours.
+        otel_context.attach(Context())
+        # Exporting must not make telemetry of its own (the exporter uses requests).
+        with suppress_instrumentation():
+            self._loop()
+
+    def _loop(self) -> None:
+        retry_s = _FIRST_RETRY_S
+        wait_s = self._delay_s
+        while True:
+            if not self._closing:
+                self._wake.wait(wait_s)
+            self._wake.clear()
+            batch = self._take()
+            while batch:
+                result = self._attempt(batch)
+                self._settle(batch, result)
+                if result is Delivery.RETRY:
+                    break
+                batch = self._take(only_full=not self._closing)
+            if self._closing:
+                return
+            if self._outage_began is not None:
+                wait_s, retry_s = retry_s, min(retry_s * 2, _LAST_RETRY_S)
+            else:
+                wait_s, retry_s = self._delay_s, _FIRST_RETRY_S
+
+    def _take(self, *, only_full: bool = False) -> list[T]:
+        with self._lock:
+            if self._give_up or (only_full and len(self._records) < self._batch_size):
+                return []
+            count = min(self._batch_size, len(self._records))
+            batch = [self._records.popleft() for _ in range(count)]
+            self._ledger.in_flight = count
+            return batch
+
+    def _attempt(self, batch: Sequence[T]) -> Delivery:
+        try:
+            return self._deliver(batch)
+        except Exception:
+            return Delivery.UNENCODABLE
+
+    def _settle(self, batch: list[T], result: Delivery) -> None:
+        with self._lock:
+            if self._give_up:
+                return
+            self._ledger.in_flight = 0
+            if result is Delivery.DELIVERED:
+                self._ledger.delivered += len(batch)
+            elif result is not Delivery.RETRY:
+                self._drop(len(batch), result.value)
+            elif self._closing:
+                self._drop(len(batch) + len(self._records), "shutdown")
+                self._records.clear()
+            else:
+                room = self.capacity - len(self._records)
+                if room < len(batch):
+                    self._drop(len(batch) - room, "queue_full")
+                    batch = batch[len(batch) - room :]
+                self._records.extendleft(reversed(batch))
+            self._idle.notify_all()
+        self._note_outage(failed=result is Delivery.RETRY)
+
+    def _note_outage(self, *, failed: bool) -> None:
+        if failed and self._outage_began is None:
+            self._outage_began = time.monotonic()
+            self._lost_before_outage = self.ledger().lost
+            self._on_outage(Outage(self.signal, over=False, lasted_s=0.0, dropped=0))
+        elif not failed and self._outage_began is not None:
+            lasted_s = time.monotonic() - self._outage_began
+            self._outage_began = None
+            dropped = self.ledger().lost - self._lost_before_outage
+            self._on_outage(Outage(self.signal, over=True, lasted_s=lasted_s, dropped=dropped))

@@ -1,0 +1,25 @@
+"""Gunicorn's own messages on the service's log path."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
+
+
+class GunicornLogger(Logger):  # type: ignore[misc] # gunicorn has no types
+    """Send everything to the root logger, which writes it like any other record.
+
+    Gunicorn would format lines itself and, given a dictConfig, disable loggers that exist.
+    """
+
+    def setup(self, cfg: Any) -> None:
+        """Called at start and at every reload of the configuration."""
+        self.cfg = cfg
+        self._access_log_enabled = self._compute_access_log_enabled()
+        self.loglevel = self.LOG_LEVELS.get(cfg.loglevel.lower(), logging.INFO)
+        for log in (self.error_log, self.access_log):
+            log.handlers.clear()
+            log.propagate = True
+            log.setLevel(self.loglevel)

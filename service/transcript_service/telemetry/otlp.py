@@ -1,0 +1,221 @@
+"""Deliver batches over OTLP/HTTP with the SDK's exporters, knowing what became of each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import requests
+from opentelemetry import trace
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
+from opentelemetry.sdk._logs.export import LogRecordExportResult
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from .export_queue import Delivery, ExportQueue
+from .redacting import redact_log, redact_metrics, redact_spans
+
+# What OTLP/HTTP says may be sent again; no status at all means no connection or no answer.
+_RETRYABLE: Final = frozenset({429, 502, 503, 504})
+_SEVERITIES: Final = {
+    10: (SeverityNumber.DEBUG, "DEBUG"),
+    20: (SeverityNumber.INFO, "INFO"),
+    30: (SeverityNumber.WARN, "WARN"),
+    40: (SeverityNumber.ERROR, "ERROR"),
+    50: (SeverityNumber.FATAL, "FATAL"),
+}
+
+
+class WatchedSession(requests.Session):
+    """Remembers the last answer: exporters only say whether it worked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forget()
+
+    def forget(self) -> None:
+        """Start watching anew."""
+        self.tried = False
+        self.status: int | None = None
+
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """As in requests."""
+        self.tried, self.status = True, None
+        response = super().request(*args, **kwargs)
+        self.status = response.status_code
+        return response
+
+    def verdict(self, *, succeeded: bool) -> Delivery:
+        """What became of the batch that was just exported."""
+        if succeeded:
+            return Delivery.DELIVERED
+        if not self.tried:
+            return Delivery.UNENCODABLE
+        if self.status is None or self.status in _RETRYABLE:
+            return Delivery.RETRY
+        return Delivery.REFUSED
+
+
+class SpanDelivery:
+    """Mask and send spans."""
+
+    def __init__(self) -> None:
+        self._session = WatchedSession()
+        # Its own metrics count a 503 as delivered and a retried batch twice; `self_metrics`
+        # reports what the queue knows instead.
+        self._exporter = OTLPSpanExporter(session=self._session, meter_provider=NoOpMeterProvider())
+
+    def __call__(self, batch: Sequence[ReadableSpan]) -> Delivery:
+        """Send one batch; blocks up to the exporter's timeout."""
+        self._session.forget()
+        result = self._exporter.export(redact_spans(batch))
+        return self._session.verdict(succeeded=result is SpanExportResult.SUCCESS)
+
+    def close(self) -> None:
+        """End a retry under way."""
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]
+
+
+class LogLine(NamedTuple):
+    """A finished, masked line of the pipeline; becomes an OTLP record on the export thread."""
+
+    time_ns: int
+    level: int
+    event: str
+    fields: Mapping[str, Any]
+    span: trace.SpanContext
+
+
+class LogDelivery:
+    """Send log lines and records of the OpenTelemetry logs API."""
+
+    def __init__(self, resource: Resource, scope: InstrumentationScope) -> None:
+        self._resource = resource
+        self._scope = scope
+        self._session = WatchedSession()
+        self._exporter = OTLPLogExporter(session=self._session, meter_provider=NoOpMeterProvider())
+
+    def __call__(self, batch: Sequence[LogLine | ReadableLogRecord]) -> Delivery:
+        """Send one batch; blocks up to the exporter's timeout."""
+        self._session.forget()
+        records = [
+            self._record(item) if isinstance(item, LogLine) else redact_log(item) for item in batch
+        ]
+        result = self._exporter.export(records)
+        return self._session.verdict(succeeded=result is LogRecordExportResult.SUCCESS)
+
+    def _record(self, line: LogLine) -> ReadableLogRecord:
+        number, text = _SEVERITIES[line.level]
+        attributes = {"event": line.event}
+        for key, value in line.fields.items():
+            if value is not None:
+                attributes[key] = _plain(value)
+        record = LogRecord(
+            timestamp=line.time_ns,
+            observed_timestamp=line.time_ns,
+            context=Context(),
+            severity_number=number,
+            severity_text=text,
+            body=line.event,
+            event_name=line.event,
+            attributes=attributes,
+        )
+        record.trace_id = line.span.trace_id
+        record.span_id = line.span.span_id
+        record.trace_flags = line.span.trace_flags
+        return ReadableLogRecord(record, self._resource, self._scope)
+
+    def close(self) -> None:
+        """End a retry under way."""
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]
+
+
+def _plain(value: Any) -> Any:
+    """Something OTLP can carry."""
+    if isinstance(value, (str, bool, int, float)):
+        # Wider integers than 64 bits have no form in OTLP.
+        return str(value) if isinstance(value, int) and abs(value) >= 1 << 63 else value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value if item is not None]
+    return str(value)
+
+
+class QueueSpanProcessor(SpanProcessor):
+    """Hand ended spans to a queue."""
+
+    def __init__(self, queue: ExportQueue[ReadableSpan]) -> None:
+        self._queue = queue
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue the span if it was sampled."""
+        if span.context is not None and span.context.trace_flags.sampled:
+            self._queue.put(span)
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Wait until the queue is empty."""
+        return self._queue.flush(timeout_millis / 1000)
+
+
+class QueueLogProcessor(LogRecordProcessor):
+    """Hand records of the OpenTelemetry logs API (other libraries) to the same queue."""
+
+    def __init__(self, queue: ExportQueue[LogLine | ReadableLogRecord]) -> None:
+        self._queue = queue
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        """Queue the record."""
+        resource = log_record.resource or Resource.get_empty()
+        self._queue.put(
+            ReadableLogRecord(log_record.log_record, resource, log_record.instrumentation_scope)
+        )
+
+    def shutdown(self) -> None:
+        """Nothing of its own to close."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Wait until the queue is empty."""
+        return self._queue.flush(timeout_millis / 1000)
+
+
+class GuardedMetricExporter(MetricExporter):
+    """Mask points, notice outages, and stay silent in a forked child.
+
+    After a fork the SDK restarts its reader in the child, which would send the parent's sums
+    a second time under a new instance id.
+    """
+
+    def __init__(self, inner: OTLPMetricExporter, on_result: Callable[[bool], None]) -> None:
+        super().__init__(inner._preferred_temporality, inner._preferred_aggregation)
+        self._inner = inner
+        self._on_result = on_result
+        self._pid = os.getpid()
+
+    def export(
+        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
+    ) -> MetricExportResult:
+        """Send one collection."""
+        if os.getpid() != self._pid:
+            return MetricExportResult.SUCCESS
+        result = self._inner.export(redact_metrics(metrics_data), timeout_millis, **kwargs)
+        self._on_result(result is MetricExportResult.SUCCESS)
+        return result
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        """Nothing is buffered here."""
+        return True
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        """End a retry under way."""
+        self._inner.shutdown(timeout_millis, **kwargs)
