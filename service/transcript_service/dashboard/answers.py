@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +16,8 @@ from ..telemetry import get_logger
 from ..telemetry.instruments import DASHBOARD_QUERY_DURATION
 from .errors import QueryDefect, UpstreamError, UpstreamTimeout
 from .prometheus import Exemplar, Prometheus, Sample, Series
-from .queries import EXEMPLARS, QUERIES, Query
-from .window import Window, rfc3339
+from .queries import Query
+from .window import EXPORT_INTERVAL_S, Window, rfc3339
 
 log = get_logger(__name__)
 
@@ -45,15 +45,15 @@ class Answers:
                 sums[key] = sums.get(key, 0.0) + sample.value
         return sums
 
-    def tally(self, name: str, label: str, **where: str) -> dict[str, float] | None:
+    def tally(self, query: str, label: str, /, **where: str) -> dict[str, float] | None:
         """Values above 0 by one label, of the samples whose other labels are as in `where`.
 
         `None` when the query failed: an empty tally would claim that nothing happened.
         """
-        if name in self.failures:
+        if query in self.failures:
             return None
         sums: dict[str, float] = {}
-        for sample in self.samples.get(name, ()):
+        for sample in self.samples.get(query, ()):
             word = sample.labels.get(label)
             if word and sample.value and all(sample.labels.get(k) == v for k, v in where.items()):
                 sums[word] = sums.get(word, 0.0) + sample.value
@@ -91,13 +91,18 @@ class Asker:
 
     async def ask(
         self,
-        names: Iterable[str],
-        exemplars_of: Iterable[str],
+        queries: Iterable[Query],
         window: Window,
         *,
         deadline_s: float,
+        exemplars_of: Iterable[Query] = (),
+        measured_as: str | None = None,
     ) -> Answers:
-        """Every named query, and the exemplars of some metrics, within `deadline_s` together."""
+        """Every query, and the exemplars of some selectors, within `deadline_s` together.
+
+        Args:
+            measured_as: one name for all of them in `dashboard.query.duration`.
+        """
         samples: dict[str, Sequence[Sample]] = {}
         series: dict[str, Sequence[Series]] = {}
         exemplars: dict[str, Sequence[Exemplar]] = {}
@@ -113,16 +118,15 @@ class Asker:
             else:
                 samples[query.name] = await self._prometheus.instant(promql, at=window.now)
 
-        async def traces(name: str) -> None:
-            exemplars[name] = await self._prometheus.exemplars(
-                EXEMPLARS[name].render(window, service=self._service),
+        async def traces(query: Query) -> None:
+            exemplars[query.name] = await self._prometheus.exemplars(
+                query.render(window, service=self._service),
                 start=window.now - window.seconds,
-                end=window.now + 60,  # the newest are worth most; clocks may differ
+                end=window.now + EXPORT_INTERVAL_S,  # `now` is on the raster; miss nothing newer
             )
 
-        async def measured(name: str, work: Any) -> None:
+        async def measured(name: str, work: Awaitable[None]) -> None:
             started = time.perf_counter()
-            outcome = "success"
             try:
                 async with asyncio.timeout_at(ends_at):
                     await work
@@ -130,22 +134,28 @@ class Asker:
                 failures[name] = UpstreamTimeout("the time for all queries is used up")
             except UpstreamError as error:
                 failures[name] = error
-                _tell(name, error)
+            duration_s = time.perf_counter() - started
+            outcome = failures[name].outcome if name in failures else "success"
+            DASHBOARD_QUERY_DURATION.record(duration_s, query=measured_as or name, outcome=outcome)
             if name in failures:
-                outcome = failures[name].outcome
-            DASHBOARD_QUERY_DURATION.record(
-                time.perf_counter() - started, query=name, outcome=outcome
-            )
+                _tell(name, failures[name], duration_s)
 
         await asyncio.gather(
-            *(measured(name, one(QUERIES[name])) for name in names),
-            *(measured(name, traces(name)) for name in exemplars_of),
+            *(measured(query.name, one(query)) for query in queries),
+            *(measured(query.name, traces(query)) for query in exemplars_of),
         )
         return Answers(window, samples, series, exemplars, failures)
 
 
-def _tell(name: str, error: UpstreamError) -> None:
+def _tell(name: str, error: UpstreamError, duration_s: float) -> None:
     # A defect of ours has to be found by reading the log; the engine being away is an
     # expected state that the metric counts and the alert reports.
     tell = log.error if isinstance(error, QueryDefect) else log.warning
-    tell("dashboard.query.failed", query=name, reason=error.reason, detail=str(error))
+    tell(
+        "dashboard.query.failed",
+        query=name,
+        outcome=error.outcome,
+        error_type=error.reason,
+        duration_s=duration_s,
+        detail=str(error),
+    )

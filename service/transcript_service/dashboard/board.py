@@ -11,14 +11,18 @@ from typing import Any, Final
 import orjson
 
 from ..settings import Settings
-from .answers import Answers, Asker
+from ..telemetry.instruments import REGISTRY
+from .alerts import ALERTS, ALERTS_SCOPE, AlertLog, fetch_alerts
 from .blocks import BLOCKS, Block
 from .cache import AnswerCache, Cached
+from .engines import Engines
 from .errors import UpstreamError, UpstreamTimeout, worst
-from .prometheus import Prometheus
-from .upstream import LoopThread, Upstream
-from .window import Window, rfc3339
+from .export import Family, expose
+from .queries import EXEMPLARS, EXPORT, QUERIES
+from .window import Window, moment, rfc3339
 
+# What a token must hold to see a block.
+SCOPE_OF: Final = {**{name: block.scope for name, block in BLOCKS.items()}, ALERTS: ALERTS_SCOPE}
 _OVERVIEW_THREADS: Final = 12
 # A refused block says so instead of being left out, so that a page can explain the gap.
 REFUSED: Final = {"status": "unavailable", "as_of": None, "data": None, "reason": "scope"}
@@ -30,14 +34,14 @@ class Fetched:
 
     Attributes:
         window: the one it was asked for; its `now` is when the numbers are of.
-        body: the data as JSON (`null` for none), serialised once for all who ask.
+        body: the data as JSON (`null` for none) or text, serialised once for all who ask.
         missing: query name to reason, for the queries that failed.
         tag: identifies the content, for ETags.
     """
 
     window: Window
     empty: bool
-    body: orjson.Fragment
+    body: bytes
     missing: Mapping[str, str]
     tag: str
 
@@ -56,24 +60,16 @@ class Board:
     """All blocks of one service.
 
     Args:
-        settings: where the engines are and what asking may cost.
+        settings: what asking may cost, and how long answers keep.
+        engines: whom to ask.
+        alert_log: the history of notifications, where there is one.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._loop = LoopThread()
-        # The limit is the whole service's; every worker process gets its share of it.
-        share = max(1, settings.dashboard_parallel_queries // settings.web_concurrency)
-        self._prometheus = Prometheus(
-            Upstream(
-                str(settings.prometheus_url),
-                timeout_s=settings.dashboard_query_timeout_s,
-                max_bytes=settings.dashboard_max_answer_bytes,
-                parallel=share,
-            ),
-            timeout_s=settings.dashboard_query_timeout_s,
-        )
-        self._asker = Asker(self._prometheus, service=settings.service_name)
-        self._deadline_s = settings.dashboard_deadline_s
+    def __init__(
+        self, settings: Settings, engines: Engines, alert_log: AlertLog | None = None
+    ) -> None:
+        self._engines = engines
+        self._alert_log = alert_log
         self._cache: AnswerCache[Fetched] = AnswerCache(
             ttl_s=settings.dashboard_cache_ttl_s,
             stale_s=settings.dashboard_stale_s,
@@ -103,14 +99,14 @@ class Board:
         """
         running = {
             name: self._pool.submit(self._cached, name, window)
-            for name, block in BLOCKS.items()
-            if block.scope in scopes
+            for name, scope in SCOPE_OF.items()
+            if scope in scopes
         }
-        wait(running.values(), timeout=self._deadline_s)
+        wait(running.values(), timeout=self._engines.deadline_s)
         blocks: dict[str, Mapping[str, Any]] = {}
         found: list[Cached[Fetched]] = []
         failures: list[UpstreamError] = []
-        for name in BLOCKS:
+        for name in SCOPE_OF:
             future = running.get(name)
             if future is None:
                 blocks[name] = REFUSED
@@ -147,28 +143,74 @@ class Board:
             cache=_overall({cached.result for cached in found}),
         )
 
+    def export(self, *, openmetrics: bool) -> tuple[bytes, Cached[Fetched]]:
+        """The service's metrics as text.
+
+        Raises:
+            UpstreamError: one of the metrics could not be had; half an export would look
+                like a restart to whoever scrapes it.
+        """
+        window = Window(seconds=3600, stage=None, now=moment())
+        key = ("export", openmetrics)
+        cached = self._cache.get(key, lambda: self._fetch_export(window, openmetrics=openmetrics))
+        return bytes(cached.value.body), cached
+
     def _cached(self, name: str, window: Window) -> Cached[Fetched]:
-        block = BLOCKS[name]
-        return self._cache.get((name, window.key), lambda: self._fetch(block, window))
+        if name == ALERTS:
+            # Alerts are about now: one entry serves every window.
+            return self._cache.get(ALERTS, lambda: self._fetch_alerts(window))
+        return self._cache.get((name, window.key), lambda: self._fetch(BLOCKS[name], window))
 
     def _fetch(self, block: Block, window: Window) -> Fetched:
-        answers = self._loop.run(
-            self._asker.ask(block.queries, block.exemplars_of, window, deadline_s=self._deadline_s)
+        answers = self._engines.run(
+            self._engines.asker.ask(
+                [QUERIES[name] for name in block.queries],
+                window,
+                deadline_s=self._engines.deadline_s,
+                exemplars_of=[EXEMPLARS[name] for name in block.exemplars_of],
+            )
         )
         if len(answers.failures) == len(block.queries) + len(block.exemplars_of):
             raise worst(answers.failures.values())
-        return _fetched(answers, block.build(answers))
+        return _fetched(window, block.build(answers), answers.failures)
+
+    def _fetch_alerts(self, window: Window) -> Fetched:
+        data, failures = self._engines.run(
+            fetch_alerts(self._engines.prometheus, self._engines.alertmanager, self._alert_log)
+        )
+        if data is None:
+            raise worst(failures.values())
+        return _fetched(window, data, failures)
+
+    def _fetch_export(self, window: Window, *, openmetrics: bool) -> Fetched:
+        answers = self._engines.run(
+            self._engines.asker.ask(
+                EXPORT.values(),
+                window,
+                deadline_s=self._engines.deadline_s,
+                measured_as="export",
+            )
+        )
+        if answers.failures:
+            raise worst(answers.failures.values())
+        text = expose(
+            (Family(REGISTRY[name], samples) for name, samples in answers.samples.items()),
+            openmetrics=openmetrics,
+        ).encode()
+        return Fetched(window, empty=False, body=text, missing={}, tag=_tag(text))
 
 
-def _fetched(answers: Answers, data: dict[str, Any] | None) -> Fetched:
+def _fetched(
+    window: Window, data: dict[str, Any] | None, failures: Mapping[str, UpstreamError]
+) -> Fetched:
     body = orjson.dumps(data)
-    missing = {name: failure.reason for name, failure in sorted(answers.failures.items())}
+    missing = {name: failure.reason for name, failure in sorted(failures.items())}
     return Fetched(
-        answers.window,
+        window,
         empty=data is None,
-        body=orjson.Fragment(body),
+        body=body,
         missing=missing,
-        tag=_tag(body + orjson.dumps([answers.window.now, missing])),
+        tag=_tag(body + orjson.dumps([window.now, missing])),
     )
 
 
@@ -185,7 +227,7 @@ def _shown(cached: Cached[Fetched]) -> dict[str, Any]:
         "stale": cached.stale,
         "partial": bool(value.missing),
         "missing": value.missing,
-        "data": value.body,
+        "data": orjson.Fragment(value.body),
     }
     if isinstance(cached.failure, UpstreamError):
         shown["reason"] = cached.failure.reason

@@ -54,7 +54,7 @@ class UpstreamUnreachable(UpstreamError):
     outcome = "unreachable"
     reason = "upstream_unreachable"
     status = 502
-    detail = "The metrics store cannot be reached."
+    detail = "The store of this data cannot be reached."
 
 
 class UpstreamTimeout(UpstreamError):
@@ -63,7 +63,7 @@ class UpstreamTimeout(UpstreamError):
     outcome = "timeout"
     reason = "upstream_timeout"
     status = 504
-    detail = "The metrics store did not answer in time."
+    detail = "The store of this data did not answer in time."
 
 
 class UpstreamBusy(UpstreamError):
@@ -72,7 +72,7 @@ class UpstreamBusy(UpstreamError):
     outcome = "unreachable"
     reason = "upstream_busy"
     status = 503
-    detail = "The metrics store is overloaded."
+    detail = "The store of this data is overloaded."
     retry_after_s = 5
 
 
@@ -82,7 +82,15 @@ class UpstreamInvalid(UpstreamError):
     outcome = "invalid"
     reason = "upstream_invalid"
     status = 502
-    detail = "The metrics store sent an answer that cannot be used."
+    detail = "The store of this data sent an answer that cannot be used."
+
+
+class UpstreamMissing(UpstreamInvalid):
+    """The engine answers, but does not have what was asked for."""
+
+    reason = "not_found"
+    status = 404
+    detail = "There is nothing by that id."
 
 
 class QueryDefect(UpstreamError):
@@ -110,4 +118,9 @@ def worst(failures: Iterable[UpstreamError]) -> UpstreamError:
     Raises:
         ValueError: there is none.
     """
-    return min(failures, key=lambda failure: _WORST_FIRST.index(type(failure)))
+    return min(
+        failures,
+        key=lambda failure: next(
+            rank for rank, kind in enumerate(_WORST_FIRST) if isinstance(failure, kind)
+        ),
+    )

@@ -1,10 +1,11 @@
-"""Every PromQL of the dashboard API, by name.
+"""Every PromQL and LogQL of the dashboard API, by name.
 
 A query is a template; what fills it comes from this service, never from a caller:
 
 * `$job`: matcher for the service's own series, `job="<service.name>"`.
 * `$stage`, `$breaker`: empty, or `,stage="…"` / `,name="…"` with a word of the vocabulary.
-* `$window`: length of the asked window; `$rate`: range of a chart's rates (`window.py`).
+* `$window`: length of the asked window; `$rate` and `$gauge`: the ranges that charts of
+  counters and of gauges look at for one point (`window.py`).
 
 Metrics arrive by push, so a dead process leaves no stale marker: gauges are read with
 `last_over_time(…[2m])` and stop counting two minutes after the last export instead of five.
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from string import Template
 from typing import Final
 
+from ..telemetry.instruments import REGISTRY, Gauge, Instrument, UpDownCounter
+from .naming import metric_name
 from .window import Window
 
 
@@ -33,14 +36,18 @@ class Query:
         Args:
             service: `service.name`, which Prometheus stores as `job`.
         """
-        job = service.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
         return Template(self.promql).substitute(
-            job=f'job="{job}"',
+            job=f'job="{_quoted(service)}"',
             stage=f',stage="{window.stage}"' if window.stage else "",
             breaker=f',name="{window.stage}"' if window.stage else "",
             window=f"{window.seconds}s",
             rate=f"{window.rate_s}s",
+            gauge=f"{window.gauge_s}s",
         )
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 def _each(*queries: Query) -> dict[str, Query]:
@@ -99,9 +106,143 @@ QUERIES: Final = _each(
         " (rate(transcript_stage_duration_seconds{$job$stage}[$rate])))",
         over_time=True,
     ),
+    # circuit breaker
+    Query(
+        "breaker_state",
+        "sum by (name, state) (last_over_time(circuit_breaker_state{$job$breaker}[2m]))",
+    ),
+    Query(
+        "breaker_transitions",
+        "sum by (name, from, to)"
+        " (increase(circuit_breaker_transitions_total{$job$breaker}[$window]))",
+    ),
+    Query(
+        "breaker_calls",
+        "sum by (name, kind) (increase(circuit_breaker_calls_total{$job$breaker}[$window]))",
+    ),
+    Query(
+        "breaker_recovery_p50",
+        "histogram_quantile(0.5, sum by (name)"
+        " (increase(circuit_breaker_recovery_duration_seconds{$job$breaker}[$window])))",
+    ),
+    Query(
+        "breaker_recovery_p95",
+        "histogram_quantile(0.95, sum by (name)"
+        " (increase(circuit_breaker_recovery_duration_seconds{$job$breaker}[$window])))",
+    ),
+    Query(
+        "breaker_state_over_time",
+        "max by (name, state) (max_over_time(circuit_breaker_state{$job$breaker}[$gauge])) > 0",
+        over_time=True,
+    ),
+    # browser contexts
+    Query("contexts", "sum by (profile, state) (last_over_time(browser_contexts{$job}[2m]))"),
+    Query("contexts_limit", "sum(last_over_time(browser_contexts_limit{$job}[2m]))"),
+    Query("browser_memory", "sum(last_over_time(browser_memory_usage_bytes{$job}[2m]))"),
+    Query(
+        "contexts_created",
+        "sum by (profile) (increase(browser_contexts_created_total{$job}[$window]))",
+    ),
+    Query(
+        "contexts_closed",
+        "sum by (reason) (increase(browser_contexts_closed_total{$job}[$window]))",
+    ),
+    Query(
+        "context_leases",
+        "sum by (reused) (increase(browser_context_leases_total{$job}[$window]))",
+    ),
+    Query(
+        "context_wait_p50",
+        "histogram_quantile(0.5,"
+        " sum(increase(browser_context_wait_duration_seconds{$job}[$window])))",
+    ),
+    Query(
+        "context_wait_p95",
+        "histogram_quantile(0.95,"
+        " sum(increase(browser_context_wait_duration_seconds{$job}[$window])))",
+    ),
+    Query(
+        "context_age_p95",
+        "histogram_quantile(0.95, sum(increase(browser_context_age_seconds{$job}[$window])))",
+    ),
+    Query("context_uses_mean", "histogram_avg(sum(increase(browser_context_uses{$job}[$window])))"),
+    Query(
+        "contexts_over_time",
+        "sum by (state) (last_over_time(browser_contexts{$job}[$gauge]))",
+        over_time=True,
+    ),
+    Query(
+        "browser_memory_over_time",
+        "sum(last_over_time(browser_memory_usage_bytes{$job}[$gauge]))",
+        over_time=True,
+    ),
+    # proxies
+    Query("proxies", "sum by (state) (last_over_time(proxy_pool_proxies{$job}[2m]))"),
+    Query("proxy_rotations", "sum by (reason) (increase(proxy_rotations_total{$job}[$window]))"),
+    Query(
+        "proxy_preflights",
+        "sum by (proxy, outcome)"
+        " (histogram_count(increase(proxy_preflight_duration_seconds{$job}[$window])))",
+    ),
+    Query(
+        "proxy_preflight_p50",
+        "histogram_quantile(0.5, sum by (proxy)"
+        " (increase(proxy_preflight_duration_seconds{$job}[$window])))",
+    ),
+    Query(
+        "proxy_preflight_p95",
+        "histogram_quantile(0.95, sum by (proxy)"
+        " (increase(proxy_preflight_duration_seconds{$job}[$window])))",
+    ),
+    Query(
+        "proxied_attempts",
+        "sum by (proxy_used, outcome)"
+        " (histogram_count(increase(transcript_stage_duration_seconds{$job$stage}[$window])))",
+    ),
+    Query(
+        "proxies_over_time",
+        "sum by (state) (last_over_time(proxy_pool_proxies{$job}[$gauge]))",
+        over_time=True,
+    ),
+    # health: always about now, whatever the window
+    Query("workers", "count(count by (instance) (last_over_time(target_info{$job}[2m])))"),
+    Query("telemetry_age", "time() - max(timestamp(target_info{$job}))"),
+    Query(
+        "recent_requests",
+        "sum by (outcome, error_type) (increase(transcript_requests_total{$job}[5m]))",
+    ),
+    Query(
+        "breakers_now", "max by (name, state) (last_over_time(circuit_breaker_state{$job}[2m])) > 0"
+    ),
+    Query("engines", "min by (job) (up)"),
+    Query("firing", 'count by (severity) (ALERTS{alertstate="firing"})'),
+    Query(
+        "redaction_failures",
+        "sum(increase(telemetry_redaction_failures_total{$job}[$window]))",
+    ),
+    Query("logs_suppressed", "sum(increase(logs_suppressed_total{$job}[$window]))"),
 )
 
 # Selectors whose exemplars (single measured requests with their trace ids) are asked for.
 EXEMPLARS: Final = _each(
     Query("request_exemplars", "transcript_request_duration_seconds{$job}"),
 )
+
+
+def export_query(instrument: Instrument) -> Query:
+    """The current series of one instrument, one per worker."""
+    selector = f"{metric_name(instrument)}{{$job}}"
+    if isinstance(instrument, Gauge | UpDownCounter):
+        return Query(instrument.name, f"last_over_time({selector}[2m])")
+    return Query(instrument.name, selector)
+
+
+EXPORT: Final = _each(*(export_query(instrument) for instrument in REGISTRY.values()))
+
+# Loki: the collector keeps the trace id of a log record as structured metadata.
+LOGS_OF_TRACE: Final = '{service_name="$service"} | trace_id="$trace"'
+
+
+def logs_of_trace(trace_id: str, *, service: str) -> str:
+    """The LogQL for the log lines of one trace, whose id has been checked to be hex."""
+    return Template(LOGS_OF_TRACE).substitute(service=_quoted(service), trace=trace_id)

@@ -11,48 +11,91 @@ import orjson
 from flask import Blueprint, Response, request
 
 from ..settings import Settings
-from .board import Board, Reply
-from .errors import UpstreamError
+from . import traces
+from .alerts import AlertLog
+from .board import SCOPE_OF, Board, Reply
+from .engines import Engines
+from .errors import ApiError, UpstreamError
+from .export import OPENMETRICS, TEXT
 from .window import parse_window
 
 # Checks the request's token; the scopes it holds. Raises when `scope` is not among them.
 Authorize = Callable[[str], Collection[str]]
 
 # Path below /api/dashboard/metrics, and the block it shows.
-BLOCK_PATHS: Final = {
-    "performance": "performance",
-}
+BLOCK_PATHS: Final = {name.replace("_", "-"): name for name in SCOPE_OF}
+OVERVIEW_SCOPE: Final = "metrics:read"
+TRACE_SCOPE: Final = "metrics:read"
+EXPORT_SCOPE: Final = "export:read"
 
 
-def create_blueprint(settings: Settings, *, authorize: Authorize) -> Blueprint:
+def create_blueprint(
+    settings: Settings, *, authorize: Authorize, alert_log: AlertLog | None = None
+) -> Blueprint:
     """The routes, answering for one service.
 
     Args:
         settings: the service's configuration.
         authorize: called with the scope a route needs before anything else happens.
+        alert_log: the history of notifications, where there is one.
     """
     blueprint = Blueprint("dashboard", __name__)
-    board = Board(settings)
+    engines = Engines(settings)
+    board = Board(settings, engines, alert_log)
 
-    def show(name: str, scope: str) -> Response:
-        authorize(scope)
+    def block(name: str) -> Response:
+        authorize(SCOPE_OF[name])
         window = parse_window(request.args.items(multi=True))
         return _respond(lambda: board.block(name, window))
 
     for path, name in BLOCK_PATHS.items():
         blueprint.add_url_rule(
-            f"/api/dashboard/metrics/{path}",
-            endpoint=name,
-            view_func=partial(show, name, "metrics:read"),
+            f"/api/dashboard/metrics/{path}", endpoint=name, view_func=partial(block, name)
         )
 
     @blueprint.get("/api/dashboard/metrics")
     def overview() -> Response:
-        scopes = authorize("metrics:read")
+        scopes = authorize(OVERVIEW_SCOPE)
         window = parse_window(request.args.items(multi=True))
         return _respond(lambda: board.overview(window, scopes))
 
+    @blueprint.get("/api/dashboard/metrics/export")
+    def export() -> Response:
+        authorize(EXPORT_SCOPE)
+        _no_parameters()
+        openmetrics = (
+            request.accept_mimetypes.best_match(["text/plain", "application/openmetrics-text"])
+            == "application/openmetrics-text"
+        )
+        started = time.perf_counter()
+        try:
+            body, cached = board.export(openmetrics=openmetrics)
+        except UpstreamError as error:
+            raise error.as_api_error() from error
+        response = Response(body, content_type=OPENMETRICS if openmetrics else TEXT)
+        _annotate(response, cached.value.tag, cached.fresh_for_s, cached.result, started)
+        response.vary.add("Accept")
+        return response
+
+    @blueprint.get("/api/dashboard/traces/<trace_id>")
+    def trace(trace_id: str) -> Response:
+        authorize(TRACE_SCOPE)
+        _no_parameters()
+        try:
+            found = traces.run(engines, traces.checked_trace_id(trace_id))
+        except UpstreamError as error:
+            raise error.as_api_error() from error
+        response = Response(orjson.dumps(found), mimetype="application/json")
+        # Spans and lines of one request arrive over seconds; a copy would be incomplete.
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
     return blueprint
+
+
+def _no_parameters() -> None:
+    if request.args:
+        raise ApiError(400, "invalid_parameter", "This takes no parameters.")
 
 
 def _respond(make: Callable[[], Reply]) -> Response:
@@ -61,14 +104,17 @@ def _respond(make: Callable[[], Reply]) -> Response:
         reply = make()
     except UpstreamError as error:
         raise error.as_api_error() from error
-    body = orjson.dumps(dict(reply.document))
-    response = Response(body, mimetype="application/json")
+    response = Response(orjson.dumps(dict(reply.document)), mimetype="application/json")
+    _annotate(response, reply.tag, reply.fresh_for_s, reply.cache, started)
+    return response
+
+
+def _annotate(response: Response, tag: str, fresh_for_s: float, cache: str, started: float) -> None:
     # Weak: the same numbers, though `age_s` has moved on.
-    response.set_etag(reply.tag, weak=True)
-    response.headers["Cache-Control"] = f"private, max-age={int(reply.fresh_for_s)}"
+    response.set_etag(tag, weak=True)
+    response.headers["Cache-Control"] = f"private, max-age={int(fresh_for_s)}"
     response.headers["Server-Timing"] = (
-        f'cache;desc="{reply.cache}", total;dur={(time.perf_counter() - started) * 1000:.1f}'
+        f'cache;desc="{cache}", total;dur={(time.perf_counter() - started) * 1000:.1f}'
     )
     response.vary.update(["Authorization", "Origin", "Accept-Encoding"])
     response.make_conditional(request)
-    return response

@@ -15,7 +15,14 @@ from typing import Any, Final, TypeVar
 import aiohttp
 import orjson
 
-from .errors import QueryDefect, UpstreamBusy, UpstreamInvalid, UpstreamTimeout, UpstreamUnreachable
+from .errors import (
+    QueryDefect,
+    UpstreamBusy,
+    UpstreamInvalid,
+    UpstreamMissing,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
 
 T = TypeVar("T")
 _CHUNK: Final = 64 * 1024
@@ -78,6 +85,7 @@ class Upstream:
             UpstreamTimeout: not complete within the time limit.
             UpstreamBusy: 429 or 503.
             UpstreamInvalid: redirect, not JSON, or larger than the limit.
+            UpstreamMissing: 404.
             QueryDefect: any other 4xx.
         """
         async with self._turn:
@@ -115,6 +123,8 @@ def _parsed(path: str, status: int, body: bytes) -> Any:
     excerpt = body[:_EXCERPT].decode("utf-8", "replace")
     if status in (429, 503):
         raise UpstreamBusy(f"{path}: {status}")
+    if status == 404:
+        raise UpstreamMissing(f"{path}: {status}")
     if 400 <= status < 500:
         raise QueryDefect(f"{path}: {status} {excerpt}")
     if status >= 500:

@@ -59,6 +59,11 @@ class Window:
         return max(120, self.step_s + EXPORT_INTERVAL_S)
 
     @property
+    def gauge_s(self) -> int:
+        """Range of a chart's gauges: short, so that a dead worker's last value does not linger."""
+        return max(4 * EXPORT_INTERVAL_S, self.step_s)
+
+    @property
     def chart_end(self) -> int:
         return self.now - self.now % self.step_s
 
@@ -81,6 +86,12 @@ class Window:
         }
 
 
+def moment(now: float | None = None) -> int:
+    """The present on the export raster, so that equal requests are equal queries."""
+    at = int(time.time() if now is None else now)
+    return at - at % EXPORT_INTERVAL_S
+
+
 def parse_window(arguments: Iterable[tuple[str, str]], *, now: float | None = None) -> Window:
     """The window that a query string asks for; one hour over all stages by default.
 
@@ -98,11 +109,10 @@ def parse_window(arguments: Iterable[tuple[str, str]], *, now: float | None = No
         if name in given:
             raise _invalid(f"{name} is given more than once.")
         given[name] = value
-    moment = int(time.time() if now is None else now)
     return Window(
         seconds=_seconds(given.get("hours", "1")),
         stage=_stage(given.get("stage")),
-        now=moment - moment % EXPORT_INTERVAL_S,
+        now=moment(now),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Flask, Response
 
+from ..dashboard.alerts import AlertLog
 from ..dashboard.errors import ApiError
 from ..dashboard.routes import create_blueprint
 from ..settings import Settings
@@ -11,12 +12,18 @@ from .auth import create_authorizer
 from .problems import Problem, problem_response
 
 
-def register(app: Flask, settings: Settings) -> None:
-    """Add the dashboard's routes to `app`, whose problems are registered already."""
+def register(app: Flask, settings: Settings, *, alert_log: AlertLog | None = None) -> None:
+    """Add the dashboard's routes to `app`, whose problems are registered already.
+
+    Args:
+        alert_log: where the history of alert notifications is, if it is kept.
+    """
 
     @app.errorhandler(ApiError)
     def _problem(error: ApiError) -> Response:
         headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
         return problem_response(Problem(error.status, error.code, error.detail, headers=headers))
 
-    app.register_blueprint(create_blueprint(settings, authorize=create_authorizer(settings)))
+    app.register_blueprint(
+        create_blueprint(settings, authorize=create_authorizer(settings), alert_log=alert_log)
+    )

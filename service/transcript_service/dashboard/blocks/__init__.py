@@ -6,9 +6,18 @@ engine. Missing is `None` throughout.
 
 from __future__ import annotations
 
+from typing import Final
+
+from .browser_contexts import BROWSER_CONTEXTS
+from .circuit_breaker import CIRCUIT_BREAKER
+from .health import HEALTH
 from .model import Block
 from .performance import PERFORMANCE
+from .proxy import PROXY
 
-BLOCKS: dict[str, Block] = {block.name: block for block in (PERFORMANCE,)}
+# In the order in which `/metrics` shows them.
+BLOCKS: Final[dict[str, Block]] = {
+    block.name: block for block in (HEALTH, PERFORMANCE, CIRCUIT_BREAKER, BROWSER_CONTEXTS, PROXY)
+}
 
 __all__ = ["BLOCKS", "Block"]

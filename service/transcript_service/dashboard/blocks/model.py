@@ -31,6 +31,14 @@ class Block:
     exemplars_of: tuple[str, ...] = ()
 
 
+def gone_quiet(answers: Answers, *names: str) -> bool:
+    """Whether these queries were answered and none of them has a value."""
+    return not any(
+        name in answers.failures or any(s.value is not None for s in answers.samples.get(name, ()))
+        for name in names
+    )
+
+
 def ratio(part: float | None, whole: float | None) -> float | None:
     """`part / whole`, `None` where there is nothing to divide by."""
     return part / whole if whole and part is not None else None

@@ -1,0 +1,125 @@
+"""Alerts: what is active by Prometheus, silenced by Alertmanager, notified by our own log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeVar
+
+from .errors import UpstreamError, UpstreamInvalid
+from .prometheus import Prometheus
+from .upstream import Upstream
+from .window import rfc3339
+
+T = TypeVar("T")
+ALERTS: Final = "alerts"
+ALERTS_SCOPE: Final = "alerts:read"
+_HISTORY: Final = 50
+
+
+class AlertLog(Protocol):
+    """The alert history that the service keeps from Alertmanager's notifications."""
+
+    def recent(self, limit: int) -> Sequence[Mapping[str, Any]]:
+        """The last `limit` alerts, newest first.
+
+        Each has `labels` (str to str), `state` (`firing` or `resolved`), `since`,
+        `last_notified`, `next_repeat_at_earliest`, `runbook_url`, `dashboard_url`; times
+        are RFC 3339 in UTC, and what is not known is `None`.
+        """
+        ...
+
+
+async def fetch_alerts(
+    prometheus: Prometheus, alertmanager: Upstream, log: AlertLog | None
+) -> tuple[dict[str, Any] | None, dict[str, UpstreamError]]:
+    """The data of the block, and the sources that failed.
+
+    No alert at all is an answer (an empty list), not a lack of data.
+    """
+    failures: dict[str, UpstreamError] = {}
+
+    async def told(name: str, work: Awaitable[T]) -> T | None:
+        try:
+            return await work
+        except UpstreamError as error:
+            failures[name] = error
+            return None
+
+    active, managed = await asyncio.gather(
+        told("prometheus_alerts", prometheus.alerts()),
+        told("alertmanager_alerts", _managed(alertmanager)),
+    )
+    history = [] if log is None else await asyncio.to_thread(log.recent, _HISTORY)
+    if active is None and managed is None:
+        return None, failures
+    shown = [_active(alert, managed, history) for alert in active or managed or []]
+    order = {"critical": 0, "warning": 1}
+    shown.sort(key=lambda a: (a["state"] != "firing", order.get(a["severity"], 2), a["since"]))
+    return {
+        "active": shown,
+        "firing": sum(alert["state"] == "firing" for alert in shown),
+        "history": [_logged(entry) for entry in history],
+    }, failures
+
+
+async def _managed(alertmanager: Upstream) -> list[Mapping[str, Any]]:
+    """Alertmanager's view, API v2: who is silenced or inhibited."""
+    answer = await alertmanager.json("/api/v2/alerts", {})
+    try:
+        return [
+            {
+                "labels": dict(item["labels"]),
+                "annotations": dict(item["annotations"]),
+                "state": "firing",
+                "since": None,
+                "starts_at": str(item["startsAt"]),
+                "silenced": bool(item["status"]["silencedBy"]),
+                "inhibited": bool(item["status"]["inhibitedBy"]),
+            }
+            for item in answer
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UpstreamInvalid("/api/v2/alerts: unexpected form") from error
+
+
+def _active(
+    alert: Mapping[str, Any],
+    managed: Sequence[Mapping[str, Any]] | None,
+    history: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    labels, annotations = alert["labels"], alert["annotations"]
+    # Prometheus shows its rule's labels; Alertmanager may have added external ones.
+    manager = next((m for m in managed or () if labels.items() <= m["labels"].items()), None)
+    logged = next((e for e in history if labels.items() <= e["labels"].items()), {})
+    since = alert.get("since")
+    return {
+        "alertname": labels.get("alertname", ""),
+        "severity": labels.get("severity"),
+        "state": alert["state"],
+        "since": rfc3339(since) if since is not None else alert.get("starts_at", ""),
+        "labels": {k: v for k, v in labels.items() if k not in ("alertname", "severity")},
+        "summary": annotations.get("summary"),
+        "description": annotations.get("description"),
+        "runbook_url": annotations.get("runbook_url"),
+        "dashboard_url": annotations.get("dashboard_url"),
+        "silenced": None if managed is None else bool(manager and manager["silenced"]),
+        "inhibited": None if managed is None else bool(manager and manager["inhibited"]),
+        "last_notified": logged.get("last_notified"),
+        "next_repeat_at_earliest": logged.get("next_repeat_at_earliest"),
+    }
+
+
+def _logged(entry: Mapping[str, Any]) -> dict[str, Any]:
+    labels = entry["labels"]
+    return {
+        "alertname": labels.get("alertname", ""),
+        "severity": labels.get("severity"),
+        "state": entry.get("state"),
+        "since": entry.get("since"),
+        "labels": {k: v for k, v in labels.items() if k not in ("alertname", "severity")},
+        "last_notified": entry.get("last_notified"),
+        "next_repeat_at_earliest": entry.get("next_repeat_at_earliest"),
+        "runbook_url": entry.get("runbook_url"),
+        "dashboard_url": entry.get("dashboard_url"),
+    }

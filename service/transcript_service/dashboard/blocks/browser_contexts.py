@@ -1,0 +1,59 @@
+"""The browser pool: what it holds, what it costs, how long callers waited for it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ..answers import Answers
+from .model import Block, gone_quiet, ratio
+
+
+def _build(answers: Answers) -> dict[str, Any] | None:
+    if gone_quiet(answers, "contexts", "contexts_limit", "browser_memory", "context_leases"):
+        return None
+    leases = answers.tally("context_leases", "reused")
+    contexts = answers.by("contexts", "profile", "state")
+    created = answers.tally("contexts_created", "profile")
+    return {
+        "contexts": [
+            {"profile": profile, "state": state, "count": count}
+            for (profile, state), count in sorted(contexts.items())
+        ],
+        "limit": answers.number("contexts_limit"),
+        "memory_bytes": answers.number("browser_memory"),
+        "created": created,
+        "closed": answers.tally("contexts_closed", "reason"),
+        "leases": None if leases is None else sum(leases.values()),
+        "reuse_ratio": None
+        if leases is None
+        else ratio(leases.get("true", 0.0), sum(leases.values())),
+        "wait_p50_s": answers.number("context_wait_p50"),
+        "wait_p95_s": answers.number("context_wait_p95"),
+        "age_p95_s": answers.number("context_age_p95"),
+        "uses_mean": answers.number("context_uses_mean"),
+        "series": [
+            *answers.chart("contexts_over_time", "{context}", as_="contexts"),
+            *answers.chart("browser_memory_over_time", "By", as_="memory"),
+        ],
+    }
+
+
+BROWSER_CONTEXTS: Final = Block(
+    "browser_contexts",
+    "metrics:read",
+    (
+        "contexts",
+        "contexts_limit",
+        "browser_memory",
+        "contexts_created",
+        "contexts_closed",
+        "context_leases",
+        "context_wait_p50",
+        "context_wait_p95",
+        "context_age_p95",
+        "context_uses_mean",
+        "contexts_over_time",
+        "browser_memory_over_time",
+    ),
+    _build,
+)

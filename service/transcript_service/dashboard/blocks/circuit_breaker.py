@@ -1,0 +1,108 @@
+"""What every breaker does now, what it did in the window, and how long it took to recover."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from ...telemetry.vocabulary import STAGES
+from ..answers import Answers
+from ..window import Window, rfc3339
+from .model import Block, gone_quiet
+
+# Workers may disagree; a reader has to see the one that is worst off.
+WORST_FIRST: Final = ("forced_open", "open", "half_open", "closed", "metrics_only", "disabled")
+
+
+def worst_state(states: Iterable[str]) -> str | None:
+    """The state to show for a breaker that has several, or `None` without any."""
+    return min(
+        (state for state in states if state in WORST_FIRST), key=WORST_FIRST.index, default=None
+    )
+
+
+def _build(answers: Answers) -> dict[str, Any] | None:
+    if gone_quiet(answers, "breaker_state", "breaker_calls") and not answers.series.get(
+        "breaker_state_over_time"
+    ):
+        return None
+    names = {
+        sample.labels.get("name")
+        for query in ("breaker_state", "breaker_calls")
+        for sample in answers.samples.get(query, ())
+    }
+    return {
+        "breakers": [_breaker(answers, name) for name in STAGES if name in names],
+        "timeline": [
+            {"name": name, "segments": segments}
+            for name in STAGES
+            if (segments := _segments(answers, name))
+        ],
+    }
+
+
+def _breaker(answers: Answers, name: str) -> dict[str, Any]:
+    states = answers.tally("breaker_state", "state", name=name)
+    moves = answers.by("breaker_transitions", "name", "from", "to")
+    recovery_p50 = answers.by("breaker_recovery_p50", "name")
+    recovery_p95 = answers.by("breaker_recovery_p95", "name")
+    return {
+        "name": name,
+        "state": worst_state(states or ()),
+        "workers": states,
+        "calls": answers.tally("breaker_calls", "kind", name=name),
+        "transitions": None
+        if "breaker_transitions" in answers.failures
+        else [
+            {"from": before, "to": after, "count": count}
+            for (who, before, after), count in moves.items()
+            if who == name and count > 0
+        ],
+        "recovery_p50_s": recovery_p50.get((name,)),
+        "recovery_p95_s": recovery_p95.get((name,)),
+    }
+
+
+def _segments(answers: Answers, name: str) -> list[dict[str, Any]]:
+    """The chart's raster as stretches of one state; where nothing was reported there is a gap.
+
+    A point of the raster says what was seen in the step that ends there.
+    """
+    window = answers.window
+    seen: dict[int, list[str]] = {}
+    for series in answers.series.get("breaker_state_over_time", ()):
+        if series.labels.get("name") == name:
+            for at, _ in series.points:
+                index = round((at - window.chart_start) / window.step_s)
+                seen.setdefault(index, []).append(series.labels.get("state", ""))
+    segments: list[dict[str, Any]] = []
+    last = -2
+    for index in sorted(seen):
+        state = worst_state(seen[index])
+        if segments and index == last + 1 and segments[-1]["state"] == state:
+            segments[-1]["end"] = _at(window, index)
+        else:
+            segments.append(
+                {"state": state, "start": _at(window, index - 1), "end": _at(window, index)}
+            )
+        last = index
+    return segments
+
+
+def _at(window: Window, index: int) -> str:
+    return rfc3339(window.chart_start + max(index, 0) * window.step_s)
+
+
+CIRCUIT_BREAKER: Final = Block(
+    "circuit_breaker",
+    "metrics:read",
+    (
+        "breaker_state",
+        "breaker_transitions",
+        "breaker_calls",
+        "breaker_recovery_p50",
+        "breaker_recovery_p95",
+        "breaker_state_over_time",
+    ),
+    _build,
+)

@@ -1,0 +1,131 @@
+"""One word about the whole, and the checks it rests on."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from ..answers import Answers
+from .model import Block
+from .performance import success_ratio
+
+Level = Literal["ok", "warn", "fail", "unknown"]
+_WORST_FIRST: Final[tuple[Level, ...]] = ("fail", "warn", "unknown", "ok")
+_VERDICT: Final[dict[Level, str]] = {
+    "ok": "healthy",
+    "warn": "degraded",
+    "fail": "unhealthy",
+    "unknown": "unknown",
+}
+# The availability objective of the alert rules is 95 %; below 80 % their fast page fires.
+_GOOD_RATIO: Final = 0.95
+_BAD_RATIO: Final = 0.80
+# Two missed exports of 15 s are a hiccup, more is a silence.
+_TELEMETRY_OLD_S: Final = 45.0
+_STOPPED: Final = frozenset({"open", "forced_open"})
+
+
+def _check(name: str, level: Level, text: str, value: float | None = None) -> dict[str, Any]:
+    return {"name": name, "level": level, "text": text, "value": value}
+
+
+def _build(answers: Answers) -> dict[str, Any] | None:
+    checks = [
+        _telemetry(answers),
+        _success(answers),
+        _breakers(answers),
+        _engines(answers),
+        _alerts(answers),
+    ]
+    levels: list[Level] = [check["level"] for check in checks]
+    # No traffic is no verdict about success, but it does not make the rest unknown.
+    if checks[0]["level"] != "unknown":
+        levels = [level for level in levels if level != "unknown"] or ["unknown"]
+    return {
+        "verdict": _VERDICT[min(levels, key=_WORST_FIRST.index)],
+        "checks": checks,
+        "workers": answers.number("workers"),
+        "telemetry_age_s": answers.number("telemetry_age"),
+        "engines": None
+        if "engines" in answers.failures
+        else {job: bool(up) for (job,), up in sorted(answers.by("engines", "job").items())},
+        "redaction_failures": answers.number("redaction_failures"),
+        "logs_suppressed": answers.number("logs_suppressed"),
+    }
+
+
+def _telemetry(answers: Answers) -> dict[str, Any]:
+    if "workers" in answers.failures:
+        return _check("telemetry", "unknown", "The metrics store did not say.")
+    workers, age = answers.number("workers"), answers.number("telemetry_age")
+    if not workers:
+        return _check("telemetry", "fail", "No worker has reported in the last two minutes.", age)
+    count = f"{workers:.0f} worker{'s' if workers != 1 else ''} reporting"
+    if age is not None and age > _TELEMETRY_OLD_S:
+        return _check("telemetry", "warn", f"{count}, the last time {age:.0f} s ago.", age)
+    return _check("telemetry", "ok", f"{count}.", age)
+
+
+def _success(answers: Answers) -> dict[str, Any]:
+    value = success_ratio(
+        {(o, e): n for (o, e), n in answers.by("recent_requests", "outcome", "error_type").items()}
+    )
+    if value is None:
+        return _check("success", "unknown", "No request that could succeed in the last 5 minutes.")
+    level: Level = "ok" if value >= _GOOD_RATIO else "warn" if value >= _BAD_RATIO else "fail"
+    return _check("success", level, f"{value:.1%} of requests succeeded in 5 minutes.", value)
+
+
+def _breakers(answers: Answers) -> dict[str, Any]:
+    states: dict[str, set[str]] = {}
+    for name, state in answers.by("breakers_now", "name", "state"):
+        states.setdefault(name, set()).add(state)
+    if not states:
+        return _check("breakers", "unknown", "No breaker has reported.")
+    stopped = sorted(name for name, found in states.items() if found & _STOPPED)
+    trying = sorted(
+        name for name, found in states.items() if "half_open" in found and name not in stopped
+    )
+    if not stopped and not trying:
+        return _check("breakers", "ok", "All breakers are closed.", 0)
+    level: Level = "fail" if len(stopped) == len(states) else "warn"
+    parts = [f"{name} is open" for name in stopped] + [f"{name} is half-open" for name in trying]
+    return _check("breakers", level, ", ".join(parts) + ".", len(stopped))
+
+
+def _engines(answers: Answers) -> dict[str, Any]:
+    engines = answers.by("engines", "job")
+    if not engines:
+        return _check("engines", "unknown", "No engine is watched by this Prometheus.")
+    down = sorted(job for (job,), up in engines.items() if not up)
+    if down:
+        return _check("engines", "warn", f"Not answering: {', '.join(down)}.", len(down))
+    return _check("engines", "ok", f"{len(engines)} engines answer.", 0)
+
+
+def _alerts(answers: Answers) -> dict[str, Any]:
+    if "firing" in answers.failures:
+        return _check("alerts", "unknown", "The metrics store did not say.")
+    firing = answers.by("firing", "severity")
+    total = sum(firing.values())
+    if not total:
+        return _check("alerts", "ok", "No alert is firing.", 0)
+    critical = firing.get(("critical",), 0)
+    text = f"{total:.0f} firing, {critical:.0f} of them critical."
+    return _check("alerts", "fail" if critical else "warn", text, total)
+
+
+HEALTH: Final = Block(
+    "health",
+    "metrics:read",
+    (
+        "workers",
+        "telemetry_age",
+        "recent_requests",
+        "breakers_now",
+        "engines",
+        "firing",
+        "redaction_failures",
+        "logs_suppressed",
+    ),
+    _build,
+)

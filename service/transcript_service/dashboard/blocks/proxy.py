@@ -1,0 +1,57 @@
+"""The proxy pool by masked id: health, probes, and why jobs changed their proxy."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ..answers import Answers
+from .model import Block, gone_quiet
+from .performance import success_ratio
+
+
+def _build(answers: Answers) -> dict[str, Any] | None:
+    if gone_quiet(answers, "proxies", "proxy_preflights"):
+        return None
+    used = answers.by("proxied_attempts", "proxy_used", "outcome")
+    return {
+        "pool": answers.tally("proxies", "state"),
+        "rotations": answers.tally("proxy_rotations", "reason"),
+        "proxies": _proxies(answers),
+        "success_ratio": {
+            # without error types: callers' mistakes never reach a stage
+            word: success_ratio({(o, ""): n for (u, o), n in used.items() if u == flag})
+            for word, flag in (("with_proxy", "true"), ("direct", "false"))
+        },
+        "series": answers.chart("proxies_over_time", "{proxy}", as_="proxies"),
+    }
+
+
+def _proxies(answers: Answers) -> list[dict[str, Any]]:
+    p50 = answers.by("proxy_preflight_p50", "proxy")
+    p95 = answers.by("proxy_preflight_p95", "proxy")
+    ids = {sample.labels.get("proxy", "") for sample in answers.samples.get("proxy_preflights", ())}
+    return [
+        {
+            "proxy": proxy,
+            "probes": answers.tally("proxy_preflights", "outcome", proxy=proxy),
+            "p50_s": p50.get((proxy,)),
+            "p95_s": p95.get((proxy,)),
+        }
+        for proxy in sorted(ids - {""})
+    ]
+
+
+PROXY: Final = Block(
+    "proxy",
+    "proxy:read",
+    (
+        "proxies",
+        "proxy_rotations",
+        "proxy_preflights",
+        "proxy_preflight_p50",
+        "proxy_preflight_p95",
+        "proxied_attempts",
+        "proxies_over_time",
+    ),
+    _build,
+)

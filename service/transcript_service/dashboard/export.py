@@ -1,0 +1,133 @@
+"""The service's own metrics as text, for a second Prometheus or for people with `curl`.
+
+Text exposition 0.0.4 and OpenMetrics 1.0 cannot carry native histograms, so they are
+written as classic ones. The bounds are powers of 2^(1/4): those of a native histogram of
+schema 2, so any histogram of schema 2 or finer is re-bucketed exactly, and a quantile
+read from the result is off by less than 10 %.
+
+Series keep `instance` (one per worker), because only per worker do counters reset cleanly.
+Formats: https://prometheus.io/docs/instrumenting/exposition_formats/ and
+https://prometheus.io/docs/specs/om/open_metrics_spec/
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ..telemetry.instruments import Counter, Histogram, Instrument
+from .naming import label_name, metric_name
+from .prometheus import NativeHistogram, Sample
+
+TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+# About 1 ms to 1024 s for durations; counts of uses fit as well.
+BOUNDS: Final = tuple(2.0 ** (k / 4) for k in range(-40, 41))
+
+
+@dataclass(frozen=True)
+class Family:
+    """One instrument with its series as Prometheus holds them."""
+
+    instrument: Instrument
+    samples: Sequence[Sample]
+
+
+def expose(families: Iterable[Family], *, openmetrics: bool) -> str:
+    """The families as text, in a stable order; those without a series are left out."""
+    lines: list[str] = []
+    for family in sorted(families, key=lambda found: found.instrument.name):
+        if family.samples:
+            lines += _family(family, openmetrics=openmetrics)
+    if openmetrics:
+        lines.append("# EOF")
+    return "\n".join(lines) + "\n"
+
+
+def _family(family: Family, *, openmetrics: bool) -> list[str]:
+    instrument = family.instrument
+    name = metric_name(instrument)
+    kind = _kind(instrument)
+    # OpenMetrics names a counter without its suffix; 0.0.4 names the series.
+    title = name.removesuffix("_total") if openmetrics and kind == "counter" else name
+    # What the registry declares, and the worker: no label that some Prometheus promotes.
+    kept = {"instance", *(label_name(a.key) for a in instrument.attributes.values())}
+    lines = [f"# HELP {title} {_help(instrument.description)}", f"# TYPE {title} {kind}"]
+    for sample in sorted(family.samples, key=lambda found: sorted(found.labels.items())):
+        labels = {k: v for k, v in sorted(sample.labels.items()) if k in kept}
+        if sample.histogram is not None:
+            lines += _histogram(name, labels, sample.histogram)
+        elif sample.value is not None:
+            lines.append(f"{name}{_labels(labels)} {_number(sample.value)}")
+    return lines
+
+
+def _kind(instrument: Instrument) -> str:
+    if isinstance(instrument, Counter):
+        return "counter"
+    return "histogram" if isinstance(instrument, Histogram) else "gauge"
+
+
+def _histogram(name: str, labels: dict[str, str], native: NativeHistogram) -> list[str]:
+    lines = [
+        f"{name}_bucket{_labels({**labels, 'le': _number(bound)})} {_number(count)}"
+        for bound, count in zip(BOUNDS, cumulative(native, BOUNDS), strict=True)
+    ]
+    return [
+        *lines,
+        f"{name}_bucket{_labels({**labels, 'le': '+Inf'})} {_number(native.count)}",
+        f"{name}_sum{_labels(labels)} {_number(native.sum)}",
+        f"{name}_count{_labels(labels)} {_number(native.count)}",
+    ]
+
+
+def cumulative(native: NativeHistogram, bounds: Sequence[float]) -> list[float]:
+    """How many observations are at most as large as each of the ascending `bounds`.
+
+    Inside a bucket that is wider than ours the observations are spread evenly on a
+    logarithmic scale, as `histogram_quantile` does for native histograms.
+    """
+    counts: list[float] = []
+    buckets = native.buckets
+    below, index = 0.0, 0
+    for bound in bounds:
+        while index < len(buckets) and _at_most(buckets[index][1], bound):
+            below += buckets[index][2]
+            index += 1
+        part = 0.0
+        if index < len(buckets) and buckets[index][0] < bound:
+            lower, upper, count = buckets[index]
+            part = count * _share(lower, upper, bound)
+        counts.append(min(below + part, native.count))
+    return counts
+
+
+def _at_most(value: float, bound: float) -> bool:
+    # Prometheus prints bounds as shortest decimals; ours are computed, so allow the last digits.
+    return value <= bound or math.isclose(value, bound, rel_tol=1e-9)
+
+
+def _share(lower: float, upper: float, bound: float) -> float:
+    if lower <= 0:  # the bucket around zero
+        return (bound - lower) / (upper - lower)
+    return math.log(bound / lower) / math.log(upper / lower)
+
+
+def _labels(labels: dict[str, str]) -> str:
+    if not labels:
+        return ""
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _help(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n")
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
