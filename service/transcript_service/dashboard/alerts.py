@@ -54,13 +54,21 @@ async def fetch_alerts(
     if active is None and managed is None:
         return None, failures
     shown = [_active(alert, managed, history) for alert in active or managed or []]
-    order = {"critical": 0, "warning": 1}
-    shown.sort(key=lambda a: (a["state"] != "firing", order.get(a["severity"], 2), a["since"]))
+    shown.sort(key=_urgency)
     return {
         "active": shown,
-        "firing": sum(alert["state"] == "firing" for alert in shown),
+        # without the alert that always fires, to show that alerting works
+        "firing": sum(a["state"] == "firing" and a["severity"] != "none" for a in shown),
         "history": [_logged(entry) for entry in history],
     }, failures
+
+
+_SEVERITIES: Final = ("critical", "warning", "info", None, "none")
+
+
+def _urgency(alert: Mapping[str, Any]) -> tuple[int, bool, str]:
+    severity = alert["severity"] if alert["severity"] in _SEVERITIES else None
+    return _SEVERITIES.index(severity), alert["state"] != "firing", alert["since"]
 
 
 async def _managed(alertmanager: Upstream) -> list[Mapping[str, Any]]:

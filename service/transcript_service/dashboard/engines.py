@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ class Engines:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._loop = LoopThread()
+        self._upstreams: list[Upstream] = []
         self.service = settings.service_name
         self.deadline_s = settings.dashboard_deadline_s
         # The limit is the whole service's; every worker process gets its share of it.
@@ -43,13 +45,20 @@ class Engines:
         return self._loop.run(work)
 
     def close(self) -> None:
-        """End the loop's thread."""
+        """Close every connection and end the loop's thread; a later `run` starts anew."""
+
+        async def all_of_them() -> None:
+            await asyncio.gather(*(upstream.close() for upstream in self._upstreams))
+
+        self._loop.run(all_of_them())
         self._loop.stop()
 
     def _upstream(self, url: HttpUrl, *, parallel: int = 4) -> Upstream:
-        return Upstream(
+        upstream = Upstream(
             str(url),
             timeout_s=self._settings.dashboard_query_timeout_s,
             max_bytes=self._settings.dashboard_max_answer_bytes,
             parallel=parallel,
         )
+        self._upstreams.append(upstream)
+        return upstream

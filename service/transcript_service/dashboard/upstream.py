@@ -100,6 +100,12 @@ class Upstream:
                 raise UpstreamUnreachable(f"{path}: {type(error).__name__}") from error
         return _parsed(path, status, body)
 
+    async def close(self) -> None:
+        """Close the connections that are kept open."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
     async def _fetch(self, path: str, parameters: Mapping[str, str]) -> tuple[int, bytes]:
         if self._session is None:
             # The limits are ours (asyncio.timeout, _turn); no cookie is kept, no redirect followed.

@@ -1,0 +1,166 @@
+"""`transcript-service status`: the dashboard's summary in a terminal.
+
+It asks the engines itself, so it tells something also when the service does not answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from ..settings import Settings
+from .board import SCOPE_OF, Board
+from .engines import Engines
+from .errors import ApiError, UpstreamError
+from .terminal import TerminalProblem, count, percent, seconds, tally
+from .window import parse_window
+
+StatusProblem = TerminalProblem
+_COLOUR: Final = {
+    "healthy": "green",
+    "degraded": "yellow",
+    "unhealthy": "red",
+    "unknown": "bright_black",
+    "ok": "green",
+    "warn": "yellow",
+    "fail": "red",
+    "closed": "green",
+    "half_open": "yellow",
+    "open": "red",
+    "forced_open": "red",
+    "firing": "red",
+    "pending": "yellow",
+}
+# A sign beside the colour, for those who do not see it.
+_SIGN: Final = {"ok": "✓", "warn": "!", "fail": "✗", "unknown": "?"}
+
+
+def print_status(settings: Settings, hours: str = "1", *, console: Console | None = None) -> None:
+    """Print the summary of the last `hours`.
+
+    Raises:
+        StatusProblem: `hours` is no valid window, or no engine answers.
+    """
+    engines = Engines(settings)
+    try:
+        window = parse_window([("hours", hours)])
+        reply = Board(settings, engines).overview(window, set(SCOPE_OF.values()))
+    except (ApiError, UpstreamError) as error:
+        raise TerminalProblem.of(error) from error
+    finally:
+        engines.close()
+    document = orjson.loads(orjson.dumps(dict(reply.document)))
+    (console or Console()).print(_summary(document))
+
+
+def _summary(document: Mapping[str, Any]) -> Group:
+    blocks: Mapping[str, Any] = document["blocks"]
+    parts: list[RenderableType] = [_health(blocks["health"], document)]
+    for name, show in (
+        ("performance", _performance),
+        ("circuit_breaker", _breakers),
+        ("browser_contexts", _browsers),
+        ("proxy", _proxies),
+        ("alerts", _alerts),
+    ):
+        block = blocks[name]
+        title = name.replace("_", " ")
+        if block["data"] is None:
+            parts.append(Text(f"{title}: {block.get('reason', block['status'])}", "bright_black"))
+        else:
+            parts.append(show(block["data"]))
+    return Group(*parts)
+
+
+def _health(block: Mapping[str, Any], document: Mapping[str, Any]) -> RenderableType:
+    data = block["data"] or {"verdict": "unknown", "checks": []}
+    lines = Text()
+    for check in data["checks"]:
+        level = check["level"]
+        lines.append(f"{_SIGN[level]} {check['name']:<10}", _COLOUR[level])
+        lines.append(f"{check['text']}\n")
+    flags = "".join(f", {flag}" for flag in ("partial", "stale") if document[flag])
+    return Panel(
+        lines or Text(block.get("reason", "")),
+        title=f"{data['verdict']}{flags}",
+        subtitle=f"{document['window']['start']} – {document['window']['end']}",
+        border_style=_COLOUR[data["verdict"]],
+    )
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", expand=True)
+    for column in columns:
+        table.add_column(
+            column, justify="right" if column in ("P50", "P95", "attempts", "success") else "left"
+        )
+    return table
+
+
+def _performance(data: Mapping[str, Any]) -> Table:
+    table = _table("Requests and stages", "", "attempts", "success", "P50", "P95", "errors")
+    rows = [("requests", data["requests"]), *((s["stage"], s) for s in data["stages"])]
+    for name, row in rows:
+        table.add_row(
+            name,
+            count(row.get("total", row.get("attempts"))),
+            percent(row["success_ratio"]),
+            seconds(row["p50_s"]),
+            seconds(row["p95_s"]),
+            tally(row["errors"]),
+        )
+    return table
+
+
+def _breakers(data: Mapping[str, Any]) -> Table:
+    table = _table("Circuit breakers", "breaker", "state", "calls", "transitions", "recovery P95")
+    for breaker in data["breakers"]:
+        moves = {f"{m['from']}→{m['to']}": m["count"] for m in breaker["transitions"] or []}
+        state = breaker["state"] or "unknown"
+        table.add_row(
+            breaker["name"],
+            Text(state, _COLOUR.get(state, "")),
+            tally(breaker["calls"]),
+            tally(moves),
+            seconds(breaker["recovery_p95_s"]),
+        )
+    return table
+
+
+def _browsers(data: Mapping[str, Any]) -> Text:
+    held = {f"{c['profile']} {c['state']}": c["count"] for c in data["contexts"]}
+    memory = data["memory_bytes"]
+    return Text.assemble(
+        ("Browser contexts  ", "bold"),
+        f"{tally(held)} of {count(data['limit'])}; "
+        f"memory {'–' if memory is None else f'{memory / 2**20:,.0f} MiB'}; "
+        f"reused {percent(data['reuse_ratio'])}; wait P95 {seconds(data['wait_p95_s'])}",
+    )
+
+
+def _proxies(data: Mapping[str, Any]) -> Text:
+    return Text.assemble(
+        ("Proxies  ", "bold"), f"{tally(data['pool'])}; rotations: {tally(data['rotations'])}"
+    )
+
+
+def _alerts(data: Mapping[str, Any]) -> RenderableType:
+    if not data["active"]:
+        return Text.assemble(("Alerts  ", "bold"), ("none active", "green"))
+    table = _table("Alerts", "state", "alert", "severity", "since", "summary", "runbook")
+    for alert in data["active"]:
+        table.add_row(
+            Text(alert["state"], _COLOUR.get(alert["state"], "")),
+            alert["alertname"],
+            alert["severity"] or "–",
+            alert["since"],
+            alert["summary"] or "–",
+            alert["runbook_url"] or "–",
+        )
+    return table

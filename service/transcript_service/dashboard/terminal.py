@@ -1,0 +1,52 @@
+"""What the terminal views share: the problem they report, and how numbers are written."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .errors import ApiError, UpstreamError
+
+
+class TerminalProblem(Exception):
+    """One line for the person at the terminal.
+
+    Attributes:
+        is_usage: they asked for something that cannot be.
+    """
+
+    def __init__(self, text: str, *, is_usage: bool = False) -> None:
+        super().__init__(text)
+        self.is_usage = is_usage
+
+    @classmethod
+    def of(cls, error: ApiError | UpstreamError) -> TerminalProblem:
+        """The problem that an error of the dashboard is to a person."""
+        if isinstance(error, UpstreamError):
+            return cls(error.detail)
+        return cls(error.detail, is_usage=error.status == 400)
+
+
+def seconds(value: float | None) -> str:
+    """`1.24 s`, `85 ms`, or a dash where there is no number."""
+    if value is None:
+        return "–"
+    if abs(value) < 1:
+        return f"{value * 1000:.0f} ms"
+    return f"{value:.2f} s" if abs(value) < 100 else f"{value:.0f} s"
+
+
+def percent(value: float | None) -> str:
+    """`98.2 %`, never rounded up to 100 %, or a dash."""
+    return "–" if value is None else f"{math.floor(value * 1000) / 10:g} %"
+
+
+def count(value: float | None) -> str:
+    """A whole number, or a dash."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def tally(counts: dict[str, Any] | None) -> str:
+    """`blocked 4, timeout 2`, most frequent first, or a dash."""
+    shown = [f"{word} {value:,.0f}" for word, value in (counts or {}).items() if value >= 0.5]
+    return ", ".join(shown) or "–"

@@ -1,0 +1,92 @@
+"""`transcript-service trace`: one request's waterfall in a terminal, log lines beneath it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..settings import Settings
+from . import traces
+from .engines import Engines
+from .errors import ApiError, UpstreamError
+from .terminal import TerminalProblem, seconds
+
+TraceProblem = TerminalProblem
+_BAR: Final = 32  # characters
+# What a reader looks for first; the rest is on the page and in Jaeger.
+_SHOWN: Final = (
+    "transcript.stage",
+    "stage",
+    "attempt",
+    "outcome",
+    "error.type",
+    "profile",
+    "http.response.status_code",
+    "server.address",
+)
+
+
+def print_trace(settings: Settings, trace_id: str, *, console: Console | None = None) -> None:
+    """Print the trace.
+
+    Raises:
+        TraceProblem: no such id, none by that id, or the engines do not answer.
+    """
+    engines = Engines(settings)
+    try:
+        found = traces.run(engines, traces.checked_trace_id(trace_id.lower()))
+    except (ApiError, UpstreamError) as error:
+        raise TerminalProblem.of(error) from error
+    finally:
+        engines.close()
+    out = console or Console()
+    spans, lines = found["spans"]["data"] or [], found["logs"]["data"] or []
+    out.print(f"[bold]{trace_id}[/]  {found['start'] or ''}  {seconds(found['duration_s'])}")
+    for part in ("spans", "logs"):
+        if found[part]["status"] != "ok":
+            out.print(Text(f"{part}: {found[part]['status']}", "yellow"))
+    out.print(_waterfall(spans, lines, found["duration_s"] or 0.0))
+    known = {span["span_id"] for span in spans}
+    for line in lines:
+        if line["span_id"] not in known:
+            out.print(_log(line, depth=0))
+
+
+def _waterfall(
+    spans: Sequence[Mapping[str, Any]], lines: Sequence[Mapping[str, Any]], total_s: float
+) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(ratio=1)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    for span in spans:
+        facts = " ".join(str(span["attributes"][k]) for k in _SHOWN if k in span["attributes"])
+        name = Text("  " * span["depth"])
+        name.append(span["name"], "red" if span["error"] else "bold")
+        name.append(f"  {facts}", "bright_black")
+        table.add_row(name, _bar(span, total_s), seconds(span["duration_s"]))
+        for line in lines:
+            if line["span_id"] == span["span_id"]:
+                table.add_row(_log(line, depth=span["depth"] + 1), "", "")
+    return table
+
+
+def _bar(span: Mapping[str, Any], total_s: float) -> Text:
+    if total_s <= 0:
+        return Text("█", "cyan")
+    left = min(int(span["start_s"] / total_s * _BAR), _BAR - 1)
+    width = max(1, min(round(span["duration_s"] / total_s * _BAR), _BAR - left))
+    return Text(" " * left + "█" * width, "red" if span["error"] else "cyan")
+
+
+def _log(line: Mapping[str, Any], *, depth: int) -> Text:
+    level = line["level"].upper()
+    colour = {"ERROR": "red", "WARN": "yellow", "WARNING": "yellow"}.get(level, "bright_black")
+    text = Text("  " * depth)
+    text.append(f"{line['offset_s']:+.3f} s {level:<7} ", colour)
+    text.append(line["text"])
+    return text
