@@ -200,6 +200,49 @@ class Settings(BaseSettings):
         """Where the dashboard's tokens are."""
         return self.dashboard_tokens_file or self.state_dir / "tokens.json"
 
+    # The browser
+    browser_executable: str | None = Field(
+        None,
+        description="Chromium or Chrome to use (path or name on PATH); found by itself if unset.",
+    )
+    browser_max_contexts: int = Field(
+        4, ge=1, le=64, description="Most browser contexts in use at once, per worker."
+    )
+    browser_queue_limit: int = Field(
+        16, ge=0, le=1000, description="Most callers waiting for a context; more are refused."
+    )
+    browser_acquire_timeout_s: float = Field(
+        15.0, gt=0, le=600, description="Seconds a caller waits for a browser context."
+    )
+    browser_lease_timeout_s: float = Field(
+        120.0,
+        gt=0,
+        le=3600,
+        description="Seconds a browser context may be held before it is closed by force.",
+    )
+    browser_launch_timeout_s: float = Field(
+        30.0, gt=0, le=300, description="Seconds Chromium may take to start."
+    )
+    browser_context_max_age_minutes: float = Field(
+        30.0,
+        gt=0,
+        le=1440,
+        description="Age at which a browser context is replaced, give or take 10 %.",
+    )
+    browser_context_max_uses: int = Field(
+        50, ge=1, le=100_000, description="Leases after which a browser context is replaced."
+    )
+    browser_memory_threshold_mb: int = Field(
+        512,
+        ge=64,
+        le=65_536,
+        description="MiB that the browser's processes may take (PSS) above the idle browser.",
+    )
+    browser_sandbox: bool = Field(
+        False,
+        description="Chromium's own sandbox; needs user namespaces, which containers often lack.",
+    )
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _upper(cls, value: object) -> object:
