@@ -79,20 +79,67 @@ _CATALOGUE: Final = (
     ),
     Event("circuit_breaker.store_restored", "Breaker states are shared again."),
     # browsers
-    Event("browser.started", "A browser process is ready.", ("duration_s", "browser_version")),
-    Event("browser.stopped", "The browser process was closed.", ("reason",)),
-    Event("browser.crashed", "The browser process died.", ("error_type",)),
-    Event("browser.unavailable", "No browser can be had.", ("reason", "error_type")),
-    Event("browser.context.created", "A browser context was made.", ("profile", "duration_s")),
     Event(
-        "browser.context.closed",
+        "browser.launched",
+        "A browser process is ready.",
+        ("duration_s", "browser_version", "baseline_bytes"),
+    ),
+    Event(
+        "browser.crashed",
+        "The browser process died or stopped answering; another one is started.",
+        ("reason", "lived_s", "contexts_lost"),
+    ),
+    Event(
+        "browser.replaced",
+        "A browser takes no more contexts and ends when it is empty.",
+        ("reason", "used_bytes"),
+    ),
+    Event(
+        "browser.unavailable",
+        "No browser can be had.",
+        ("reason", "problem", "retry_after_s"),
+    ),
+    Event(
+        "browser.memory.high",
+        "The browser takes more memory than it may; contexts are retired.",
+        ("reason", "used_bytes", "baseline_bytes"),
+    ),
+    Event("browser.memory.unknown", "Memory cannot be measured; said once.", ("reason",)),
+    Event("browser.janitor.failed", "Background work of the pool ended in an error."),
+    Event(
+        "browser.context.created",
+        "A browser context was made.",
+        ("profile", "context_key", "duration_s"),
+    ),
+    Event(
+        "browser.context.leased",
+        "A caller got a context.",
+        ("profile", "context_key", "reused", "wait_s", "uses"),
+    ),
+    Event(
+        "browser.context.returned",
+        "A caller gave its context back.",
+        ("profile", "context_key", "held_s", "uses"),
+    ),
+    Event(
+        "browser.context.retired",
         "A browser context was closed.",
-        ("profile", "reason", "age_s", "uses"),
+        ("profile", "context_key", "reason", "age_s", "uses", "detail"),
+    ),
+    Event(
+        "browser.context.crashed",
+        "A page of a context crashed; the context is closed after its lease.",
+        ("profile", "context_key", "uses"),
+    ),
+    Event(
+        "browser.context.lease_expired",
+        "A lease passed its deadline and its context was closed by force.",
+        ("profile", "context_key", "held_s"),
     ),
     Event(
         "browser.context.lease_failed",
-        "No context could be leased in time.",
-        ("profile", "error_type", "duration_s"),
+        "A caller got no context.",
+        ("profile", "reason", "error_type", "wait_s"),
     ),
     Event("browser.console", "A page wrote to its console.", ("profile", "console_level", "text")),
     # proxies

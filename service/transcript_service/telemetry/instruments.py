@@ -208,6 +208,17 @@ _ERROR_TYPE = Attribute("error.type", ERROR_TYPES)
 _PROFILE = Attribute("profile", PROFILES)
 _PROXY_USED = Attribute("proxy_used", ("true", "false"))
 _BREAKER = Attribute("name", STAGES)
+_RETIRE_REASONS: Final = (
+    "age",
+    "uses",
+    "memory",
+    "wear",  # pages open much more slowly than in a fresh context
+    "unhealthy",  # could not be cleaned after a lease
+    "crash",
+    "expired",  # the lease's deadline passed
+    "capacity",  # made room for another identity
+    "shutdown",
+)
 
 
 def _each(**lists: Iterable[str]) -> list[dict[str, str]]:
@@ -320,10 +331,8 @@ BROWSER_CONTEXTS_CLOSED: Final = Counter(
     "{context}",
     "Browser contexts closed, and why.",
     _PROFILE,
-    Attribute("reason", ("age", "uses", "memory", "unhealthy", "crash", "shutdown")),
-    zeros=_each(
-        profile=PROFILES, reason=["age", "uses", "memory", "unhealthy", "crash", "shutdown"]
-    ),
+    Attribute("reason", _RETIRE_REASONS),
+    zeros=_each(profile=PROFILES, reason=_RETIRE_REASONS),
 )
 BROWSER_CONTEXT_LEASES: Final = Counter(
     "browser.context.leases",
