@@ -174,7 +174,7 @@ _MEMORY = Row(
         logs(
             "What the browsers said",
             "Starts, crashes, and contexts that could not be had.",
-            f'{LOGS} | event=~"browser.started|browser.stopped|browser.crashed|'
+            f'{LOGS} | event=~"browser.launched|browser.replaced|browser.crashed|'
             'browser.unavailable|browser.context.lease_failed"',
         ),
     ),
