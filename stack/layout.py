@@ -56,6 +56,8 @@ class Layout:
     state_dir: Path
     offset: int = 0
     bin_dir: Path = CHECKOUT / ".stack" / "bin"
+    # The Go toolchain from the Python package, installed only where PATH has none.
+    go_dir: Path = CHECKOUT / ".stack" / "go"
     checkout: Path = CHECKOUT
 
     def __post_init__(self) -> None:
@@ -71,18 +73,19 @@ class Layout:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Layout:
-        """The stack that STACK_DIR, STACK_PORT_OFFSET and STACK_BIN_DIR name.
+        """The stack that STACK_DIR, STACK_PORT_OFFSET, STACK_BIN_DIR and STACK_GO_DIR name.
 
         Raises StackError when a value is of no use.
         """
         offset = environ.get("STACK_PORT_OFFSET") or "0"
-        if not offset.isdecimal():
+        if not (offset.isascii() and offset.isdigit()):
             raise StackError(f"STACK_PORT_OFFSET must be a whole number, not {offset!r}")
         default = CHECKOUT / ".stack"
         return cls(
             state_dir=Path(environ.get("STACK_DIR") or default).absolute(),
             offset=int(offset),
             bin_dir=Path(environ.get("STACK_BIN_DIR") or default / "bin").absolute(),
+            go_dir=Path(environ.get("STACK_GO_DIR") or default / "go").absolute(),
         )
 
     def port(self, name: str) -> int:
@@ -122,11 +125,6 @@ class Layout:
     def data(self, name: str) -> Path:
         """Where a program keeps what must survive `down` and `up`."""
         return self.state_dir / name
-
-    @property
-    def go_dir(self) -> Path:
-        """The Go toolchain from the Python package, installed only where PATH has none."""
-        return self.checkout / ".stack" / "go"
 
     @property
     def supervisor_config(self) -> Path:

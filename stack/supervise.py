@@ -25,7 +25,7 @@ from typing import Any
 
 from stack.errors import StackError
 from stack.layout import Layout
-from stack.ports import process_ids
+from stack.ports import is_alive, process_ids
 from stack.programs import PROGRAMS, Options, Program
 from stack.render import write
 
@@ -248,7 +248,8 @@ def end_orphans(layout: Layout) -> list[int]:
         for pid in orphans(layout):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signum)
-        if not found or _wait(lambda: not orphans(layout), _END_WITHIN_S):
+        # Really gone: one that is ending loses its environment before its ports.
+        if _wait(lambda: not any(map(is_alive, found)), _END_WITHIN_S):
             break
     return found
 

@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 
 from stack.build_queue import BuildQueue
-from stack.errors import Interrupted, StackError
+from stack.errors import Interrupted, StackError, explain
 from stack.layout import Layout
 from stack.lock import state_lock
 from stack.ports import holder, is_free
@@ -19,7 +19,7 @@ from stack.render import render
 from stack.supervise import ProcessInfo, Supervisor, end_orphans, write_config
 
 _LOG_LINES = 20
-_POLL_EVERY_S = 0.2
+_POLL_EVERY_S = 0.1
 # Three starts that ended by themselves are a reason to give up; one may be bad luck.
 _FAILED_STARTS = 3
 # Below this the databases' first files do not fit, and they fail in ways that are hard to read.
@@ -35,7 +35,12 @@ def up(layout: Layout, options: Options, *, wait: bool = True) -> None:
     unknown = options.without - PROGRAMS.keys()
     if unknown:
         raise StackError(f"no such program: {', '.join(sorted(unknown))}")
-    layout.run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        layout.run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StackError(
+            f"the state folder {layout.state_dir} cannot be used: {explain(error)}"
+        ) from error
     with state_lock(layout):
         render(layout)
         free = shutil.disk_usage(layout.state_dir).free
@@ -173,7 +178,9 @@ class _Start:
         if info.state in ("BACKOFF", "EXITED", "FATAL"):
             self._ends.add(info.stopped)
         if info.state == "FATAL" or len(self._ends) >= _FAILED_STARTS:
-            raise self._failure(info.error or "ends as soon as it is started")
+            # Only a program that could not even be executed has an error worth more than the log.
+            cannot = "" if info.error.startswith("Exited too quickly") else info.error
+            raise self._failure(cannot or "ends as soon as it is started")
         why_not = self._probe() if info.running else "it ended and is started again"
         if why_not is not None and time.monotonic() > self._deadline:
             within = f"{self.program.ready_within_s:.0f} s"

@@ -1,0 +1,134 @@
+"""A launcher with stand-ins for Go and for the engines: the real `python -m stack`, in seconds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from stack.layout import CHECKOUT, Layout
+from stack.ports import free_offset
+from stack.supervise import orphans
+
+# Answers as `go` does; FAKE_GO says how it fails. Every build leaves a line in $FAKE_GO_LOG.
+FAKE_GO = """\
+import os, pathlib, shutil, sys, time
+
+command, mode = sys.argv[1], os.environ.get("FAKE_GO", "")
+if command == "version":
+    print("go version", os.environ.get("FAKE_GO_VERSION", "go1.99.1"), "linux/amd64")
+elif command == "env":
+    print(os.environ["FAKE_GO_CACHE"] + "\\n" + os.environ["FAKE_GO_CACHE"])
+elif command == "build":
+    with open(os.environ["FAKE_GO_LOG"], "a") as log:
+        log.write(pathlib.Path.cwd().name + "\\n")
+    print("go: downloading example.org/thing v1.2.3", flush=True)
+    if mode == "offline":
+        sys.exit("go: example.org/thing@v1.2.3: dial tcp: lookup example.org: no such host")
+    if mode == "full":
+        sys.exit("link: write out.o: no space left on device")
+    if mode == "broken":
+        sys.exit("main.go:1:1: expected 'package'")
+    print("example.org/thing", flush=True)
+    time.sleep(float(os.environ.get("FAKE_GO_SECONDS", "0")))
+    output = sys.argv[sys.argv.index("-o") + 1]
+    packages = sys.argv[sys.argv.index("-o") + 2 :]
+    names = [pathlib.Path(p).name for p in packages] if output.endswith("/") else [""]
+    for name in names:
+        target = output + name
+        shutil.copy(os.environ["FAKE_ENGINE"], target)
+"""
+
+# Serves 200 at every address it is told to listen on; FAKE_LOKI=exit and the like make it fail.
+FAKE_ENGINE = """\
+import http.server, os, pathlib, re, sys, threading, time
+
+name = pathlib.Path(sys.argv[0]).name
+mode = os.environ.get("FAKE_" + name.upper(), "")
+if mode == "exit":
+    print("\\n".join(f"line {number}" for number in range(1, 31)), "last words", sep="\\n")
+    sys.exit(3)
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(503 if mode == "deaf" else 200)
+        self.end_headers()
+    def log_message(self, *arguments):
+        pass
+
+told = [a for a in sys.argv if a.startswith("--web.listen-address=")]
+prefix = {"otelcol": "OTELCOL_", "jaeger": "JAEGER_"}.get(name, "nothing")
+told += [value for key, value in os.environ.items() if key.startswith(prefix)]
+ports = [int(p) for value in told for p in re.findall(r"127\\.0\\.0\\.1:(\\d+)", value)]
+if name == "loki":
+    ports.append(int(os.environ["LOKI_HTTP_PORT"]))
+http.server.ThreadingHTTPServer.allow_reuse_address = True
+for port in ports:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    threading.Thread(target=server.serve_forever).start()
+print(name, "serves", ports, flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class FakeStack:
+    """Runs launcher commands against the stand-ins."""
+
+    layout: Layout
+    env: dict[str, str]
+    go_log: Path
+
+    def popen(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "stack", *arguments],
+            cwd=CHECKOUT,
+            env=self.env | env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        process = self.popen(*arguments, **env)
+        out, err = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def up(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """`up` without the service, which is no stand-in."""
+        return self.run("up", "--without", "service", *arguments, **env)
+
+    def builds(self) -> list[str]:
+        """The engines that were compiled, in order, as often as they were."""
+        return self.go_log.read_text().split() if self.go_log.exists() else []
+
+
+@contextmanager
+def fake_stack(folder: Path) -> Iterator[FakeStack]:
+    """A stack of stand-ins in `folder`, on ports that are free; stopped at the end."""
+    tools = folder / "tools"
+    tools.mkdir()
+    shebang = f"#!{sys.executable}\n"
+    for name, source in (("go", FAKE_GO), ("engine", FAKE_ENGINE)):
+        (tools / name).write_text(shebang + source)
+        (tools / name).chmod(0o755)
+    layout = Layout(folder / "state", offset=free_offset(), bin_dir=folder / "bin")
+    env = dict(os.environ) | {
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "STACK_DIR": str(layout.state_dir),
+        "STACK_BIN_DIR": str(layout.bin_dir),
+        "STACK_PORT_OFFSET": str(layout.offset),
+        "STACK_MIN_FREE_GB": "0",
+        "FAKE_ENGINE": str(tools / "engine"),
+        "FAKE_GO_CACHE": str(folder),
+        "FAKE_GO_LOG": str(folder / "builds"),
+    }
+    stack = FakeStack(layout, env, folder / "builds")
+    try:
+        yield stack
+    finally:
+        stack.run("down")
+        assert orphans(layout) == []
