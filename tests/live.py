@@ -1,0 +1,158 @@
+"""A stack of its own for tests: the real engines, the service, the simulator, and questions.
+
+`make test` builds the engines first; everything here listens on 127.0.0.1 at an offset
+that keeps all ports below the range from which the kernel takes ports for outgoing
+connections, so that a busy machine cannot have taken one.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+
+from stack.layout import CHECKOUT, Layout
+from stack.supervise import Supervisor
+
+T = TypeVar("T")
+
+# Telemetry arrives within two seconds instead of fifteen; nothing else differs.
+FAST_TELEMETRY = {
+    "OTEL_METRIC_EXPORT_INTERVAL": "1000",
+    "OTEL_BSP_SCHEDULE_DELAY": "300",
+    "OTEL_BLRP_SCHEDULE_DELAY": "300",
+}
+
+
+def wait_for(what: str, check: Callable[[], T | None], timeout_s: float = 60.0) -> T:
+    """The first true value of `check`, asked four times a second.
+
+    Raises:
+        AssertionError: it stayed false for `timeout_s`; the text says what was awaited and
+            what the last answer or error was.
+    """
+    end = time.monotonic() + timeout_s
+    last: object = None
+    while time.monotonic() < end:
+        try:
+            if value := check():
+                return value
+            last = value
+        except (requests.RequestException, KeyError, IndexError, ValueError) as error:
+            last = error
+        time.sleep(0.25)
+    raise AssertionError(f"waited {timeout_s:.0f} s for {what}; last: {last!r}")
+
+
+@dataclass(frozen=True)
+class LiveStack:
+    """One running stack."""
+
+    layout: Layout
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+    def launcher(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `python -m stack ...` for this stack."""
+        return subprocess.run(
+            [sys.executable, "-m", "stack", *arguments],
+            cwd=CHECKOUT,
+            env={
+                **os.environ,
+                "STACK_DIR": str(self.layout.state_dir),
+                "STACK_PORT_OFFSET": str(self.layout.offset),
+                "STACK_BIN_DIR": str(self.layout.bin_dir),
+                **self.environ,
+            },
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+
+    def up(self, *arguments: str) -> None:
+        done = self.launcher("up", "--with", "simulator", *arguments)
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+    def down(self) -> None:
+        done = self.launcher("down")
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+    def pid(self, program: str) -> int:
+        """The process id of a running program, the supervisor's word."""
+        info = Supervisor(self.layout).processes()[program]
+        assert info.pid, f"{program} is not running"
+        return int(info.pid)
+
+    def get(self, path: str, **kwargs: Any) -> requests.Response:
+        """GET from the service."""
+        return requests.get(self.layout.url("service", path), timeout=90, **kwargs)
+
+    def query(self, promql: str) -> list[dict[str, Any]]:
+        """An instant query: `[{metric, value}]` with values as floats where they are."""
+        answer = requests.get(
+            self.layout.url("prometheus", "/api/v1/query"), {"query": promql}, timeout=10
+        ).json()
+        if answer["status"] != "success":
+            raise ValueError(answer["error"])
+        result: list[dict[str, Any]] = answer["data"]["result"]
+        return result
+
+    def number(self, promql: str) -> float | None:
+        """The only value of a query, `None` where there is none."""
+        result = self.query(promql)
+        return float(result[0]["value"][1]) if result else None
+
+    def exemplars(self, selector: str) -> list[dict[str, Any]]:
+        """Exemplars of the last hour."""
+        now = time.time()
+        answer = requests.get(
+            self.layout.url("prometheus", "/api/v1/query_exemplars"),
+            {"query": selector, "start": now - 3600, "end": now + 60},
+            timeout=10,
+        ).json()
+        return [exemplar for series in answer["data"] for exemplar in series["exemplars"]]
+
+    def spans(self, trace_id: str) -> list[dict[str, Any]]:
+        """The spans of a trace in Jaeger, none where it is unknown."""
+        answer = requests.get(self.layout.url("jaeger", f"/api/traces/{trace_id}"), timeout=10)
+        data = answer.json().get("data") or []
+        return list(data[0]["spans"]) if data else []
+
+    def log_lines(self, logql: str) -> list[dict[str, str]]:
+        """The labels and structured metadata of the lines that a LogQL query finds."""
+        answer = requests.get(
+            self.layout.url("loki", "/loki/api/v1/query_range"),
+            {"query": logql, "limit": 5000, "since": "1h"},
+            timeout=20,
+        ).json()
+        return [
+            {**stream["stream"], "body": value[1]}
+            for stream in answer["data"]["result"]
+            for value in stream["values"]
+        ]
+
+    def simulator(self, method: str, path: str, body: object = None) -> Any:
+        """Call the simulator's control API."""
+        answer = requests.request(
+            method,
+            f"https://{self.layout.address('simulator')}/_sim/{path}",
+            json=body,
+            verify=str(self.layout.state_dir / "simulator-ca.pem"),
+            timeout=10,
+        )
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+
+def layout(name: str, offset: int) -> Layout:
+    """A stack's place below the checkout's own state folder, sharing its built engines."""
+    base = CHECKOUT / ".stack"
+    bin_dir = Path(os.environ.get("STACK_BIN_DIR") or base / "bin").absolute()
+    return Layout(state_dir=base / "tests" / name, offset=offset, bin_dir=bin_dir)
