@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .browser import get_optimized_browser_context as get_optimized_browser_context
     from .telemetry import AlertLogger as AlertLogger
     from .telemetry import PerformanceLogger as PerformanceLogger
     from .telemetry import emit_performance_metric as emit_performance_metric
@@ -21,6 +22,7 @@ _HOMES = {
     "AlertLogger": "telemetry",
     "PerformanceLogger": "telemetry",
     "emit_performance_metric": "telemetry",
+    "get_optimized_browser_context": "browser",
     "log_context": "telemetry",
     "log_performance": "telemetry",
 }

@@ -1,0 +1,39 @@
+"""Browser contexts on loan: reused, bounded, clean, and never dead.
+
+    from transcript_service.browser import get_browser_pool
+
+    with get_browser_pool().lease("desktop") as context:
+        page = context.new_page()
+
+See `BrowserPool` for the three ways to use it and `docs/browser-pool.md` for its rules.
+"""
+
+from .config import PoolConfig
+from .errors import BrowserError, BrowserUnavailable, LeaseLost
+from .facade import (
+    BrowserPool,
+    PoolStats,
+    get_browser_pool,
+    get_optimized_browser_context,
+    get_optimized_browser_context_async,
+)
+from .identity import ProxyConfig
+from .launch import LaunchOptions, find_chromium
+from .lease import LeasedContext, LeasedPage
+
+__all__ = [
+    "BrowserError",
+    "BrowserPool",
+    "BrowserUnavailable",
+    "LaunchOptions",
+    "LeaseLost",
+    "LeasedContext",
+    "LeasedPage",
+    "PoolConfig",
+    "PoolStats",
+    "ProxyConfig",
+    "find_chromium",
+    "get_browser_pool",
+    "get_optimized_browser_context",
+    "get_optimized_browser_context_async",
+]

@@ -1,0 +1,204 @@
+"""What a leaseholder gets: the context and its pages, for a time.
+
+Both are thin: what is not defined here is Playwright's own method of the same name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from playwright.async_api import Error as PlaywrightError
+
+from ..telemetry import span
+from ..telemetry.spans import set_attributes
+from .entry import Entry
+from .errors import LeaseLost, LostReason
+
+if TYPE_CHECKING:
+    from playwright.async_api import BrowserContext, Page, Response
+
+    from .signals import RetireReason
+
+_PLAYWRIGHT_DEFAULT_MS: Final = 30_000
+
+# What a leaseholder may do to a context and cleaning takes back. Anything else (init
+# scripts, exposed functions, clocks, HAR and socket routes, raw sessions) cannot be undone
+# from outside: whoever uses it gets it, and the context is closed after the lease.
+_UNDOABLE: Final = frozenset(
+    {
+        "add_cookies",
+        "browser",
+        "clear_cookies",
+        "clear_permissions",
+        "cookies",
+        "expect_console_message",
+        "expect_event",
+        "expect_page",
+        "grant_permissions",
+        "is_closed",
+        "pages",
+        "request",
+        "route",
+        "service_workers",
+        "set_default_navigation_timeout",
+        "set_default_timeout",
+        "set_extra_http_headers",
+        "set_geolocation",
+        "set_offline",
+        "storage_state",
+        "unroute",
+        "unroute_all",
+        "wait_for_event",
+    }
+)
+
+
+class Lease:
+    """The right to use one context for some seconds."""
+
+    def __init__(self, entry: Entry, *, reused: bool, hold_s: float) -> None:
+        self.entry = entry
+        self.reused = reused
+        # Measured by the same clock as the loop's timers.
+        self.started_at = time.monotonic()
+        self.deadline = self.started_at + hold_s
+        self.wait_s = 0.0
+        self.lost: LostReason | None = None
+        self.returned = False
+        self.reaper: asyncio.TimerHandle | None = None
+        self.context = LeasedContext(self)
+
+    @property
+    def retired(self) -> RetireReason | None:
+        """Why the context ends with this lease, if it does."""
+        return self.entry.retire
+
+    @property
+    def held_s(self) -> float:
+        """Seconds since the context was handed out."""
+        return time.monotonic() - self.started_at
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds until the deadline; past it the pool closes the context."""
+        return max(0.0, self.deadline - time.monotonic())
+
+    def check(self) -> None:
+        """Raise `LeaseLost` if the context was taken away."""
+        if self.lost is not None:
+            raise LeaseLost(self.lost)
+
+
+class LeasedContext:
+    """A `playwright.async_api.BrowserContext` on loan. It need not be closed.
+
+    `new_page` first hands out the page that the pool has opened and tried out already.
+    """
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self._listeners: list[tuple[str, Callable[..., Any]]] = []
+
+    @property
+    def raw(self) -> BrowserContext:
+        """Playwright's own object. Taking it costs the context, which ends with the lease."""
+        self._lease.entry.condemn("unhealthy", "raw")
+        return self._lease.entry.context
+
+    @property
+    def reused(self) -> bool:
+        """Whether the context has served a lease before."""
+        return self._lease.reused
+
+    @property
+    def uses(self) -> int:
+        """Leases the context has served, this one included."""
+        return self._lease.entry.uses
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds until the lease's deadline; past it the context is closed."""
+        return self._lease.remaining_s
+
+    @property
+    def pages(self) -> list[LeasedPage]:
+        """The pages opened in this lease."""
+        entry = self._lease.entry
+        return [LeasedPage(page, self) for page in entry.context.pages if page is not entry.spare]
+
+    async def new_page(self) -> LeasedPage:
+        """Open a page; the first one is ready already."""
+        self._lease.check()
+        entry = self._lease.entry
+        page, entry.spare = entry.spare, None
+        if page is None or page.is_closed():
+            page = await entry.context.new_page()
+        return LeasedPage(page, self)
+
+    async def close(self) -> None:
+        """Close the pages. The context itself goes back to the pool with the lease."""
+        for page in self.pages:
+            await page.close()
+
+    def on(self, event: Any, handler: Callable[..., Any]) -> None:
+        """Listen to an event until the lease ends."""
+        self._listeners.append((event, handler))
+        self._lease.entry.context.on(event, handler)
+
+    def remove_listener(self, event: Any, handler: Callable[..., Any]) -> None:
+        """Stop listening."""
+        self._listeners.remove((event, handler))
+        self._lease.entry.context.remove_listener(event, handler)
+
+    def forget_listeners(self) -> None:
+        """Remove all listeners of this lease."""
+        for event, handler in list(self._listeners):
+            self.remove_listener(event, handler)
+
+    def __getattr__(self, name: str) -> Any:
+        self._lease.check()
+        if name not in _UNDOABLE:
+            self._lease.entry.condemn("unhealthy", name)
+        return getattr(self._lease.entry.context, name)
+
+
+class LeasedPage:
+    """A `playwright.async_api.Page` whose navigations are spans and end with the lease."""
+
+    def __init__(self, page: Page, context: LeasedContext) -> None:
+        self.raw = page
+        self.context = context
+
+    async def goto(self, url: str, **options: Any) -> Response | None:
+        """Navigate, in a span `browser.navigate` with the host (never the query) and status."""
+        lease = self.context._lease
+        lease.check()
+        left_ms = max(1.0, self.context.remaining_s * 1000)
+        wanted_ms = options.get("timeout")
+        if wanted_ms is not None or left_ms < _PLAYWRIGHT_DEFAULT_MS:
+            options["timeout"] = min(wanted_ms or left_ms, left_ms)  # 0 is no limit to Playwright
+        with span(
+            "browser.navigate", profile=lease.entry.identity.profile, host=urlsplit(url).hostname
+        ) as opened:
+            try:
+                response = await self.raw.goto(url, **options)
+            except PlaywrightError as error:
+                if lease.lost is not None:
+                    raise LeaseLost(lease.lost) from error
+                raise
+            set_attributes(opened, status=response.status if response is not None else None)
+            return response
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LeasedPage) and self.raw == other.raw
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
+    def __getattr__(self, name: str) -> Any:
+        self.context._lease.check()
+        return getattr(self.raw, name)

@@ -1,0 +1,150 @@
+"""One browser: Playwright's driver and the Chromium it started, living and dying together.
+
+A driver of its own per browser makes a replacement complete: the driver keeps objects for
+every page it ever saw, and when it dies `is_connected()` of its browser stays true.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from playwright.async_api import Browser, BrowserContext, CDPSession, Playwright, async_playwright
+from playwright.async_api import Error as PlaywrightError
+
+from ..telemetry import get_logger, span
+from . import memory
+from .errors import BrowserUnavailable
+from .identity import Identity
+from .launch import LaunchOptions, find_chromium
+
+log = get_logger(__name__)
+
+# Beyond this the driver is not waited for; its processes are killed.
+_CLOSE_S = 5.0
+
+
+class Process(Protocol):
+    """What the pool needs of a browser; the unit tests have one without Chromium."""
+
+    pid: int
+    version: str
+    started_at: float
+    baseline_bytes: int | None
+
+    def is_connected(self) -> bool: ...
+    def on_lost(self, callback: Callable[[], None]) -> None: ...
+    async def new_context(self, identity: Identity) -> BrowserContext: ...
+    async def heartbeat(self) -> None: ...
+    async def usage_bytes(self) -> int | None: ...
+    async def destroy(self) -> None: ...
+
+
+class ChromiumProcess:
+    """A running Chromium. Make one with `launch`."""
+
+    def __init__(self, driver: Playwright, browser: Browser, control: CDPSession, pid: int) -> None:
+        self._driver = driver
+        self._browser = browser
+        self._control = control
+        self.pid = pid
+        self.version = browser.version
+        self.started_at = time.monotonic()
+        self.baseline_bytes: int | None = None
+        self._tree: list[Any] = memory.process_tree(pid)
+
+    @classmethod
+    async def launch(cls, options: LaunchOptions) -> ChromiumProcess:
+        """Start driver and Chromium and measure what they take when idle.
+
+        Raises:
+            BrowserUnavailable: there is no Chromium, or it did not start in time.
+        """
+        started = time.monotonic()
+        with span("browser.launch"):
+            driver = await async_playwright().start()
+            try:
+                executable = find_chromium(options.executable, driver.chromium.executable_path)
+                browser = await driver.chromium.launch(**options.playwright_options(executable))
+                control = await browser.new_browser_cdp_session()
+                process = cls(driver, browser, control, await _pid_of(control))
+                process.baseline_bytes = await process.usage_bytes()
+            except BaseException as error:
+                # Stopping the driver ends whatever it had started.
+                await asyncio.wait_for(asyncio.shield(driver.stop()), _CLOSE_S)
+                if isinstance(error, PlaywrightError):
+                    first_line = error.message.strip().splitlines()[0]
+                    raise BrowserUnavailable(
+                        "launch_failed", f"Chromium did not start: {first_line}"
+                    ) from error
+                raise
+        log.info(
+            "browser.launched",
+            browser_version=process.version,
+            duration_s=round(time.monotonic() - started, 3),
+            baseline_bytes=process.baseline_bytes,
+        )
+        return process
+
+    def is_connected(self) -> bool:
+        """Whether Playwright believes the browser lives (it cannot tell a dead driver)."""
+        return self._browser.is_connected()
+
+    def on_lost(self, callback: Callable[[], None]) -> None:
+        """Call back when the browser process ends."""
+        self._browser.on("disconnected", lambda _: callback())
+
+    async def new_context(self, identity: Identity) -> BrowserContext:
+        """A fresh context with the identity's options."""
+        return await self._browser.new_context(**identity.options(self.version))
+
+    async def heartbeat(self) -> None:
+        """One round trip through driver and browser; raises when either is dead."""
+        await self._control.send("Browser.getVersion")
+
+    async def usage_bytes(self) -> int | None:
+        """PSS of driver and browser, measured in a thread; `None` where unknown."""
+        return await asyncio.to_thread(self._measure)
+
+    def _measure(self) -> int | None:
+        self._tree = memory.process_tree(self.pid) or self._tree
+        return memory.usage_bytes(self.pid)
+
+    async def destroy(self) -> None:
+        """End browser and driver, politely for some seconds, then by force.
+
+        Never raises and leaves no process behind: what the polite way leaves is killed.
+        """
+        self._tree = memory.process_tree(self.pid) or self._tree
+        for step in (self._browser.close, self._driver.stop):
+            with suppress(Exception):
+                await asyncio.wait_for(step(), _CLOSE_S)
+        if memory.known():
+            try:
+                await asyncio.to_thread(memory.kill_tree, self._tree)
+            except RuntimeError:  # the interpreter is shutting down: no more threads
+                memory.kill_tree(self._tree)
+        elif _exists(self.pid):
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+
+async def _pid_of(control: CDPSession) -> int:
+    # Asked from the browser itself, so that it is known without psutil.
+    answer = await control.send("SystemInfo.getProcessInfo")
+    return next(int(item["id"]) for item in answer["processInfo"] if item["type"] == "browser")
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,209 @@
+"""Playwright's sync names over its async objects, usable from any thread.
+
+Playwright's own sync API binds its objects to the thread that made them. Here the objects
+live on the pool's loop; a call made through this view is carried out there while the
+calling thread waits, at most until the lease's deadline.
+
+Handlers (`on`, `route`, `expose_function`) run in a thread of their own, so they may use
+the view too. Predicates (`expect_response(lambda response: ...)`) run on the loop and have
+to answer at once: they can read properties, not make calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from concurrent.futures import Executor
+from types import TracebackType
+from typing import Any, Final
+
+from .errors import LeaseLost
+from .lease import Lease, LeasedContext, LeasedPage
+
+# Methods whose function argument is a handler; of all others it is a predicate.
+_HANDLER_METHODS: Final = frozenset(
+    {"on", "once", "remove_listener", "expose_function", "expose_binding", "add_locator_handler"}
+)
+# Here the last function is the handler, one before it a predicate.
+_ROUTE_METHODS: Final = frozenset({"route", "unroute"})
+# A lease past its deadline is closed by the pool; this is only for a loop that is stuck.
+_SLACK_S: Final = 2.0
+
+
+class Bridge:
+    """Carries calls of one lease from threads to the loop and handlers back to threads."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, lease: Lease, executor: Executor) -> None:
+        self._loop = loop
+        self._lease = lease
+        self._executor = executor
+        self._adapted: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Run on the loop, wait for the result, and show it as a sync view.
+
+        Raises:
+            LeaseLost: the deadline passed before there was a result.
+            RuntimeError: called on the loop itself, as from a predicate.
+        """
+        if running_loop() is self._loop:
+            raise RuntimeError("predicates run on the browser's loop and can only read properties")
+        self._lease.check()
+
+        async def on_loop() -> Any:
+            result = function()
+            return await result if inspect.isawaitable(result) else result
+
+        future = asyncio.run_coroutine_threadsafe(on_loop(), self._loop)
+        left_s = self._lease.remaining_s + _SLACK_S
+        try:
+            return self.show(future.result(left_s))
+        except TimeoutError:
+            if future.done():  # Playwright's own TimeoutError, or the call's
+                raise
+            future.cancel()
+            raise LeaseLost("expired") from None
+        except Exception as error:
+            if self._lease.lost is not None:
+                raise LeaseLost(self._lease.lost) from error
+            raise
+
+    def show(self, value: Any) -> Any:
+        """A value for the caller: Playwright's objects as views, everything else as it is."""
+        if _is_playwright(value):
+            return SyncView(value, self)
+        if isinstance(value, list):
+            return [self.show(item) for item in value]
+        if isinstance(value, tuple):
+            return tuple(self.show(item) for item in value)
+        if hasattr(value, "__aenter__"):
+            return _SyncExpectation(value, self)
+        return value
+
+    def arguments(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """Arguments for the async method: views unwrapped, functions adapted."""
+        functions = [item for item in (*args, *kwargs.values()) if callable(item)]
+
+        def take(value: Any) -> Any:
+            if isinstance(value, SyncView):
+                return value._target
+            if not callable(value):
+                return value
+            is_handler = method in _HANDLER_METHODS or (
+                method in _ROUTE_METHODS and value is functions[-1] and _follows_url(args, value)
+            )
+            return self._handler(value) if is_handler else self._predicate(value)
+
+        return [take(item) for item in args], {key: take(item) for key, item in kwargs.items()}
+
+    def _handler(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        async def in_thread(*args: Any) -> Any:
+            shown = [self.show(item) for item in args]
+            return await self._loop.run_in_executor(self._executor, lambda: function(*shown))
+
+        # Kept, because `remove_listener` and `unroute` compare functions.
+        return self._adapted.setdefault(function, in_thread)
+
+    def _predicate(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return self._adapted.setdefault(
+            function, lambda *args: function(*(self.show(item) for item in args))
+        )
+
+
+class SyncView:
+    """Stands for one async object; its methods wait for their results."""
+
+    def __init__(self, target: Any, bridge: Bridge) -> None:
+        self._target = target
+        self._bridge = bridge
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._target, name)
+        if not callable(value) or _is_playwright(value):
+            return self._bridge.show(value)
+
+        def method(*args: Any, **kwargs: Any) -> Any:
+            positional, named = self._bridge.arguments(name, args, kwargs)
+            return self._bridge.call(lambda: value(*positional, **named))
+
+        method.__name__ = name
+        method.__doc__ = value.__doc__
+        return method
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SyncView) and bool(self._target == other._target)
+
+    def __hash__(self) -> int:
+        return hash(self._target)
+
+    def __repr__(self) -> str:
+        return f"<sync view of {self._target!r}>"
+
+    def __enter__(self) -> SyncView:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _SyncExpectation:
+    """`with page.expect_response(...) as info: ...`; afterwards `info.value`."""
+
+    def __init__(self, manager: Any, bridge: Bridge) -> None:
+        self._manager = manager
+        self._bridge = bridge
+        self._info: Any = None
+
+    def __enter__(self) -> _SyncExpectation:
+        self._info = self._bridge.call(lambda: _Plain.enter(self._manager)).value
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace_back: TracebackType | None,
+    ) -> None:
+        self._bridge.call(lambda: self._manager.__aexit__(kind, error, trace_back))
+
+    @property
+    def value(self) -> Any:
+        """What was waited for."""
+        return self._bridge.call(lambda: self._info.value)
+
+    def is_done(self) -> bool:
+        """Whether it has happened."""
+        return bool(self._info.is_done())
+
+
+class _Plain:
+    """Keeps a value from being shown as a view on its way through `Bridge.call`."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    @classmethod
+    async def enter(cls, manager: Any) -> _Plain:
+        return cls(await manager.__aenter__())
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop this thread is running right now, if any."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _is_playwright(value: Any) -> bool:
+    return isinstance(value, (LeasedContext, LeasedPage)) or type(value).__module__.startswith(
+        "playwright.async_api"
+    )
+
+
+def _follows_url(args: tuple[Any, ...], function: Any) -> bool:
+    """Whether `function` is not the first argument, which says what to match."""
+    return not args or args[0] is not function
