@@ -46,6 +46,11 @@ _CATALOGUE: Final = (
         "One try failed and another follows.",
         (*_STAGE_FIELDS, "delay_s"),
     ),
+    Event(
+        "transcript.stage.failed",
+        "A stage raised something it should not; a defect.",
+        ("video_id", "stage", "error_type"),
+    ),
     Event("transcript.stage.skipped", "A stage was not tried.", ("video_id", "stage", "reason")),
     Event(
         "transcript.cache.failed",

@@ -199,9 +199,7 @@ class ExportQueue(Generic[T]):
             self._wake.clear()
             batch = self._take()
             while batch:
-                result = self._attempt(batch)
-                self._settle(batch, result)
-                if result is Delivery.RETRY:
+                if self._send(batch) is Delivery.RETRY:
                     break
                 batch = self._take(only_full=not self._closing)
             if self._closing:
@@ -220,6 +218,16 @@ class ExportQueue(Generic[T]):
             self._ledger.in_flight = count
             return batch
 
+    def _send(self, batch: list[T]) -> Delivery:
+        result = self._attempt(batch)
+        if result is Delivery.UNENCODABLE and len(batch) > 1:
+            # One bad record must not cost the others: halve until it stands alone.
+            middle = len(batch) // 2
+            results = (self._send(batch[:middle]), self._send(batch[middle:]))
+            return Delivery.RETRY if Delivery.RETRY in results else Delivery.DELIVERED
+        self._settle(batch, result)
+        return result
+
     def _attempt(self, batch: Sequence[T]) -> Delivery:
         try:
             return self._deliver(batch)
@@ -230,7 +238,7 @@ class ExportQueue(Generic[T]):
         with self._lock:
             if self._give_up:
                 return
-            self._ledger.in_flight = 0
+            self._ledger.in_flight -= len(batch)
             if result is Delivery.DELIVERED:
                 self._ledger.delivered += len(batch)
             elif result is not Delivery.RETRY:

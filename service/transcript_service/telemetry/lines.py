@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Mapping
+from datetime import datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
@@ -56,3 +58,21 @@ def write_stderr(line: bytes) -> None:
     except OSError:
         # Nobody reads stderr any more (or its disk is full); the line still goes over OTLP.
         return
+
+
+def encodable(value: Any) -> Any:
+    """The value with what neither JSON nor OTLP can carry replaced: lone surrogates, integers
+    beyond 64 bits, keys that are no text, values of other types."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if value is None or isinstance(value, (bool, float)):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 1 << 63 else str(value)
+    if isinstance(value, Mapping):
+        return {str(key): encodable(item) for key, item in value.items() if item is not None}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [encodable(item) for item in value if item is not None]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)

@@ -19,10 +19,11 @@ from opentelemetry import trace
 from ..settings import Settings
 from . import events, instruments
 from .context import current_fields
-from .lines import describe_exception, source_location, version, write_stderr
+from .lines import describe_exception, encodable, source_location, version, write_stderr
 from .ratelimit import RateLimit
 from .redaction import FAILED, count_masks, redact_mapping
 
+_JSON_OPTIONS: Final = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
@@ -121,13 +122,7 @@ class Pipeline:
         if self.human:
             self.write(self._for_people(line))
         else:
-            self.write(
-                orjson.dumps(
-                    line,
-                    default=str,
-                    option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS,
-                )
-            )
+            self.write(_as_json(line))
 
     def _for_people(self, line: dict[str, Any]) -> bytes:
         line["timestamp"] = f"{line['timestamp']:%H:%M:%S.%f}"[:-3]
@@ -146,6 +141,13 @@ class Pipeline:
             self.emit(
                 LEVELS["warning"], "warning", "telemetry.event.unknown", {"unknown_event": event}
             )
+
+
+def _as_json(line: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(line, default=str, option=_JSON_OPTIONS)
+    except orjson.JSONEncodeError:
+        return orjson.dumps(encodable(line), default=str, option=_JSON_OPTIONS)
 
 
 pipeline: Final = Pipeline()

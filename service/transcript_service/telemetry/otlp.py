@@ -23,6 +23,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from .export_queue import Delivery, ExportQueue
+from .lines import encodable
 from .redacting import redact_log, redact_metrics, redact_spans
 
 # What OTLP/HTTP says may be sent again; no status at all means no connection or no answer.
@@ -119,7 +120,7 @@ class LogDelivery:
         attributes = {"event": line.event}
         for key, value in line.fields.items():
             if value is not None:
-                attributes[key] = _plain(value)
+                attributes[key] = encodable(value)
         record = LogRecord(
             timestamp=line.time_ns,
             observed_timestamp=line.time_ns,
@@ -138,18 +139,6 @@ class LogDelivery:
     def close(self) -> None:
         """End a retry under way."""
         self._exporter.shutdown()  # type: ignore[no-untyped-call]
-
-
-def _plain(value: Any) -> Any:
-    """Something OTLP can carry."""
-    if isinstance(value, (str, bool, int, float)):
-        # Wider integers than 64 bits have no form in OTLP.
-        return str(value) if isinstance(value, int) and abs(value) >= 1 << 63 else value
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items() if item is not None}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value if item is not None]
-    return str(value)
 
 
 class QueueSpanProcessor(SpanProcessor):

@@ -10,10 +10,14 @@ def test_it(telemetry):
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
+from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -42,6 +46,11 @@ class InMemoryTelemetry:
         self._lines: list[bytes] = []
 
     def __enter__(self) -> InMemoryTelemetry:
+        # A context left open by an earlier test must not reach into this one.
+        self._token = otel_context.attach(Context())
+        self._threads = ThreadingInstrumentor()
+        if not self._threads.is_instrumented_by_opentelemetry:
+            self._threads.instrument()
         use_tracer(self.tracer_provider.get_tracer(TRACER_NAME))
         instruments.stop()
         instruments.start(self.meter_provider.get_meter(TRACER_NAME))
@@ -56,6 +65,8 @@ class InMemoryTelemetry:
         pipeline.write = write_stderr
         instruments.stop()
         use_tracer(None)
+        with suppress(ValueError):
+            self._token.var.reset(self._token)
 
     def clear(self) -> None:
         """Forget spans and log lines so far; metrics go on counting."""

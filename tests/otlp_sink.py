@@ -1,0 +1,200 @@
+"""A stand-in for the Collector in tests: takes OTLP/HTTP, keeps it decoded, misbehaves on demand.
+
+Run it inside a test (`OtlpSink`) or, for whole services, point `OTEL_EXPORTER_OTLP_ENDPOINT`
+at its `url`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+
+@dataclass
+class SinkSpan:
+    """A span as it arrived."""
+
+    name: str
+    trace_id: str
+    attributes: Mapping[str, Any]
+    resource: Mapping[str, Any]
+
+
+@dataclass
+class SinkLog:
+    """A log record as it arrived."""
+
+    body: str
+    trace_id: str
+    span_id: str
+    severity: str
+    event_name: str
+    attributes: Mapping[str, Any]
+    resource: Mapping[str, Any]
+
+
+@dataclass
+class OtlpSink:
+    """Use as a context manager. `status` is what every request is answered with."""
+
+    status: int = 200
+    port: int = 0
+    spans: list[SinkSpan] = field(default_factory=list)
+    logs: list[SinkLog] = field(default_factory=list)
+    points: dict[tuple[str, str, tuple[tuple[str, Any], ...]], float] = field(default_factory=dict)
+    """(service.instance.id, metric, attributes) → last value (count for histograms)."""
+    bodies: list[bytes] = field(default_factory=list)
+    """Every accepted request, decompressed."""
+    requests: int = 0
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._released = threading.Event()
+        self._changed = threading.Condition()
+
+    def __enter__(self) -> OtlpSink:
+        sink = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.headers.get("Content-Encoding") == "gzip":
+                    body = gzip.decompress(body)
+                status = sink.receive(self.path, body)
+                if not status:
+                    self.close_connection = True
+                    return
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._released.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def url(self) -> str:
+        """For `OTEL_EXPORTER_OTLP_ENDPOINT`."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def hang(self) -> None:
+        """From now on accept requests and never answer them."""
+        self.status = 0
+
+    def receive(self, path: str, body: bytes) -> int:
+        """Handle one request; returns the status, 0 for none at all."""
+        with self._lock:
+            self.requests += 1
+            status = self.status
+        with self._changed:
+            self._changed.notify_all()
+        if not status:
+            self._released.wait(60)
+            return 0
+        if status == 200:
+            with self._lock:
+                self.bodies.append(body)
+                {"/v1/traces": self._traces, "/v1/logs": self._logs, "/v1/metrics": self._metrics}[
+                    path
+                ](body)
+            with self._changed:
+                self._changed.notify_all()
+        return status
+
+    def wait_until(self, condition: Any, timeout_s: float = 20.0) -> None:
+        """Wait until `condition()` holds; fails the test when it does not in time."""
+        with self._changed:
+            assert self._changed.wait_for(condition, timeout_s), (
+                f"{len(self.spans)} spans, {len(self.logs)} logs, {self.requests} requests arrived"
+            )
+
+    def counter(self, name: str, **attributes: Any) -> float:
+        """A metric summed over all instances and all series that have these attributes."""
+        wanted = {key.replace("__", "."): value for key, value in attributes.items()}.items()
+        with self._lock:
+            return sum(
+                value
+                for (_, metric, series), value in self.points.items()
+                if metric == name and wanted <= dict(series).items()
+            )
+
+    def _traces(self, body: bytes) -> None:
+        for batch in ExportTraceServiceRequest.FromString(body).resource_spans:
+            resource = _attributes(batch.resource.attributes)
+            for scope in batch.scope_spans:
+                for span in scope.spans:
+                    self.spans.append(
+                        SinkSpan(
+                            span.name, span.trace_id.hex(), _attributes(span.attributes), resource
+                        )
+                    )
+
+    def _logs(self, body: bytes) -> None:
+        for batch in ExportLogsServiceRequest.FromString(body).resource_logs:
+            resource = _attributes(batch.resource.attributes)
+            for scope in batch.scope_logs:
+                for record in scope.log_records:
+                    self.logs.append(
+                        SinkLog(
+                            record.body.string_value,
+                            record.trace_id.hex(),
+                            record.span_id.hex(),
+                            record.severity_text,
+                            record.event_name,
+                            _attributes(record.attributes),
+                            resource,
+                        )
+                    )
+
+    def _metrics(self, body: bytes) -> None:
+        for batch in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+            instance = _attributes(batch.resource.attributes).get("service.instance.id", "")
+            for scope in batch.scope_metrics:
+                for metric in scope.metrics:
+                    for point, value in _points(metric):
+                        series = tuple(sorted(_attributes(point.attributes).items()))
+                        self.points[(str(instance), metric.name, series)] = value
+
+
+def _points(metric: Any) -> Iterator[tuple[Any, float]]:
+    kind = metric.WhichOneof("data")
+    for point in getattr(metric, kind).data_points:
+        if kind in ("histogram", "exponential_histogram"):
+            yield point, point.count
+        else:
+            yield point, point.as_int or point.as_double
+
+
+def _attributes(pairs: Any) -> dict[str, Any]:
+    return {pair.key: _value(pair.value) for pair in pairs}
+
+
+def _value(value: Any) -> Any:
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return [_value(item) for item in value.array_value.values]
+    if kind == "kvlist_value":
+        return _attributes(value.kvlist_value.values)
+    return getattr(value, kind) if kind else None

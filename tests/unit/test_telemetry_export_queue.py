@@ -1,0 +1,224 @@
+"""The queue between the request path and the exporter loses nothing uncounted."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from transcript_service.telemetry.export_queue import Delivery, ExportQueue, Ledger, Outage
+
+
+class Exporter:
+    """Takes batches; what it answers is set by the test."""
+
+    def __init__(self) -> None:
+        self.answer = Delivery.DELIVERED
+        self.got: list[int] = []
+        self.attempts = 0
+        self.changed = threading.Condition()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, batch: Sequence[int]) -> Delivery:
+        with self.changed:
+            self.attempts += 1
+            self.changed.notify_all()
+        self.gate.wait(30)
+        answer = self.answer
+        if answer is Delivery.DELIVERED:
+            self.got.extend(batch)
+        return answer
+
+    def wait_attempts(self, count: int) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.attempts >= count, 10)
+
+
+def balance(ledger: Ledger) -> int:
+    return ledger.accepted - ledger.delivered - ledger.lost - ledger.waiting - ledger.in_flight
+
+
+@pytest.fixture
+def exporter() -> Exporter:
+    return Exporter()
+
+
+def make(exporter: Exporter, capacity: int = 100, batch_size: int = 10) -> ExportQueue[int]:
+    return ExportQueue("logs", exporter, capacity=capacity, batch_size=batch_size, delay_s=0.01)
+
+
+def test_records_arrive_in_order_and_are_counted(exporter: Exporter) -> None:
+    queue = make(exporter)
+    for number in range(35):
+        queue.put(number)
+    assert queue.flush(5)
+    assert exporter.got == list(range(35))
+    assert queue.ledger() == Ledger(accepted=35, delivered=35)
+
+
+def test_a_failed_batch_is_kept_and_delivered_when_the_collector_is_back(
+    exporter: Exporter,
+) -> None:
+    exporter.answer = Delivery.RETRY
+    queue = make(exporter)
+    for number in range(50):
+        queue.put(number)
+    exporter.wait_attempts(2)
+    exporter.answer = Delivery.DELIVERED
+    assert queue.flush(10)
+    assert exporter.got == list(range(50))
+    assert queue.ledger().lost == 0
+
+
+def test_beyond_its_capacity_the_oldest_is_dropped_and_counted(exporter: Exporter) -> None:
+    exporter.answer = Delivery.RETRY
+    queue = make(exporter, capacity=20)
+    for number in range(70):
+        queue.put(number)
+    exporter.wait_attempts(2)
+    exporter.answer = Delivery.DELIVERED
+    assert queue.flush(10)
+    assert exporter.got == list(range(50, 70))
+    assert queue.ledger() == Ledger(accepted=70, delivered=20, dropped={"queue_full": 50})
+
+
+def test_a_batch_in_flight_counts_towards_the_capacity(exporter: Exporter) -> None:
+    exporter.gate.clear()
+    queue = make(exporter, capacity=10, batch_size=10)
+    for number in range(10):
+        queue.put(number)
+    exporter.wait_attempts(1)
+    for number in range(10, 15):
+        queue.put(number)
+    ledger = queue.ledger()
+    assert ledger.in_flight + ledger.waiting <= 10
+    assert balance(ledger) == 0
+    exporter.gate.set()
+    queue.close(5)
+
+
+@pytest.mark.parametrize("answer", [Delivery.REFUSED, Delivery.UNENCODABLE])
+def test_a_batch_that_will_never_be_taken_does_not_block_the_next(
+    exporter: Exporter, answer: Delivery
+) -> None:
+    exporter.answer = answer
+    queue = make(exporter)
+    queue.put(1)
+    assert queue.flush(5)
+    exporter.answer = Delivery.DELIVERED
+    queue.put(2)
+    assert queue.flush(5)
+    assert exporter.got == [2]
+    assert queue.ledger().dropped == {answer.value: 1}
+
+
+def test_a_record_that_cannot_be_encoded_costs_nobody_else() -> None:
+    got: list[int] = []
+
+    def deliver(batch: Sequence[int]) -> Delivery:
+        if 13 in batch:
+            raise UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")
+        got.extend(batch)
+        return Delivery.DELIVERED
+
+    queue = ExportQueue("logs", deliver, batch_size=50, delay_s=0.01)
+    for number in range(50):
+        queue.put(number)
+    assert queue.flush(5)
+    assert got == [number for number in range(50) if number != 13]
+    assert queue.ledger() == Ledger(accepted=50, delivered=49, dropped={"unencodable": 1})
+
+
+def test_nothing_is_lost_between_threads(exporter: Exporter) -> None:
+    queue = make(exporter, capacity=500)
+    exporter.answer = Delivery.RETRY
+
+    def produce(start: int) -> None:
+        for number in range(start, start + 1000):
+            queue.put(number)
+
+    threads = [threading.Thread(target=produce, args=(n * 1000,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    exporter.answer = Delivery.DELIVERED
+    assert queue.flush(10)
+    ledger = queue.ledger()
+    assert ledger.accepted == 8000
+    assert balance(ledger) == 0
+    assert len(set(exporter.got)) == ledger.delivered == 8000 - ledger.dropped["queue_full"]
+
+
+def test_closing_delivers_what_is_queued(exporter: Exporter) -> None:
+    queue = make(exporter)
+    for number in range(25):
+        queue.put(number)
+    assert queue.close(5) == 0
+    assert exporter.got == list(range(25))
+
+
+def test_closing_gives_up_at_the_deadline_and_counts_the_rest(exporter: Exporter) -> None:
+    exporter.gate.clear()
+    queue = make(exporter)
+    for number in range(25):
+        queue.put(number)
+    exporter.wait_attempts(1)
+    assert queue.close(0.05) == 25
+    exporter.gate.set()
+    assert balance(queue.ledger()) == 0
+
+
+def test_closing_without_a_collector_tries_once_and_counts_the_rest(exporter: Exporter) -> None:
+    exporter.answer = Delivery.RETRY
+    queue = make(exporter)
+    for number in range(25):
+        queue.put(number)
+    assert queue.close(5) == 25
+    assert balance(queue.ledger()) == 0
+
+
+def test_records_after_closing_are_counted(exporter: Exporter) -> None:
+    queue = make(exporter)
+    queue.close(1)
+    queue.put(1)
+    assert queue.ledger().dropped == {"already_shutdown": 1}
+
+
+def test_an_outage_is_told_once_and_its_end_with_what_it_cost(exporter: Exporter) -> None:
+    told: list[Outage] = []
+    queue = ExportQueue(
+        "logs", exporter, capacity=10, batch_size=10, delay_s=0.01, on_outage=told.append
+    )
+    exporter.answer = Delivery.RETRY
+    for number in range(30):
+        queue.put(number)
+    exporter.wait_attempts(3)
+    exporter.answer = Delivery.DELIVERED
+    assert queue.flush(10)
+    queue.close(5)
+    assert [outage.over for outage in told] == [False, True]
+    assert told[1].dropped <= 20
+
+
+def test_a_forked_child_neither_hangs_nor_delivers_its_parents_records(exporter: Exporter) -> None:
+    exporter.gate.clear()
+    queue = make(exporter)
+    for number in range(10):
+        queue.put(number)
+    exporter.wait_attempts(1)  # the fork happens during an export
+    child = os.fork()
+    if child == 0:
+        exporter.gate.set()
+        exporter.got.clear()
+        queue.put(99)
+        delivered = queue.flush(5)
+        os._exit(0 if delivered and exporter.got == [99] else 1)
+    _, status = os.waitpid(child, 0)
+    exporter.gate.set()
+    assert queue.flush(5)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert exporter.got == list(range(10))
