@@ -15,11 +15,12 @@ from pathlib import Path
 from types import FrameType
 
 from stack.build_queue import BuildQueue
+from stack.check import check
 from stack.errors import Interrupted, StackError, explain
 from stack.layout import Layout
 from stack.lock import state_lock
 from stack.pins import ENGINES_BY_NAME
-from stack.programs import PROGRAMS, Options
+from stack.programs import EXTRAS, PROGRAMS, Options
 from stack.progress import Progress
 from stack.status import status, table
 from stack.supervise import Supervisor, orphans
@@ -56,7 +57,7 @@ def _fail(error: StackError) -> int:
 def _up(layout: Layout, arguments: argparse.Namespace) -> int:
     options = Options(
         without=frozenset(arguments.without),
-        simulator=arguments.with_simulator is not None,
+        extras=frozenset(arguments.extras),
         recordings=arguments.recordings,
     )
     started = time.monotonic()
@@ -103,6 +104,13 @@ def _build(layout: Layout, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _check(layout: Layout, arguments: argparse.Namespace) -> int:
+    findings = check(layout)
+    for finding in findings:
+        print(f"{finding.file}: {finding.problem or 'ok'}")
+    return 1 if any(finding.problem for finding in findings) else 0
+
+
 def _logs(layout: Layout, arguments: argparse.Namespace) -> int:
     path = layout.log(arguments.name)
     if not path.exists():
@@ -130,6 +138,7 @@ _COMMANDS = {
     "down": _down,
     "status": _status,
     "build": _build,
+    "check": _check,
     "logs": _logs,
     "env": _env,
 }
@@ -149,7 +158,12 @@ def _parser() -> argparse.ArgumentParser:
         "--without", nargs="+", action="extend", default=[], metavar="NAME", choices=PROGRAMS
     )
     command.add_argument(
-        "--with", dest="with_simulator", choices=["simulator"], help="also run the simulator"
+        "--with",
+        dest="extras",
+        action="append",
+        default=[],
+        choices=EXTRAS,
+        help="also run the simulator, or it and a steady load on the service; may be repeated",
     )
     command.add_argument(
         "--recordings", type=lambda text: Path(text).absolute(), help="served by the simulator"
@@ -164,6 +178,8 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("build", help="build engines without starting them")
     command.add_argument("engine", nargs="*", metavar="ENGINE", choices=[*ENGINES_BY_NAME, []])
+
+    commands.add_parser("check", help="let the built engines validate their configuration files")
 
     command = commands.add_parser("logs", help="the end of a program's log")
     command.add_argument("name", choices=[*PROGRAMS, "supervisord"])

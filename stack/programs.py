@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from stack.layout import HOST, Layout
-from stack.pins import ENGINES_BY_NAME
 from stack.ready import Probe, http_probe, simulator_probe
 
 # Stopped from the highest to the lowest, those of one tier together: nobody loses the one it
 # is still sending to.
-BACKEND, PIPELINE, APPLICATION, OUTSIDE = 10, 20, 30, 40
+BACKEND, PIPELINE, APPLICATION, OUTSIDE, LOAD = 10, 20, 30, 40, 50
+
+# Run only when asked for; the load asks the service about the simulator's videos.
+EXTRAS: Mapping[str, tuple[str, ...]] = {"simulator": (), "load": ("simulator",)}
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,17 @@ class Options:
     """What was asked for on the command line."""
 
     without: frozenset[str] = frozenset()
-    simulator: bool = False
+    extras: frozenset[str] = frozenset()
     recordings: Path | None = None
+
+    @property
+    def simulator(self) -> bool:
+        return "simulator" in self.names()
 
     def names(self) -> tuple[str, ...]:
         """The programs to run, in the order in which they are started."""
-        names = tuple(name for name in PROGRAMS if name != "simulator" or self.simulator)
+        extras = self.extras.union(*(EXTRAS[extra] for extra in self.extras))
+        names = (name for name in PROGRAMS if name not in EXTRAS or name in extras)
         return tuple(name for name in names if name not in self.without)
 
 
@@ -45,11 +52,15 @@ class Program:
     directory: Callable[[Layout], Path] = lambda layout: layout.checkout
     # Files whose change calls for a restart, as given to the program.
     config_files: tuple[str, ...] = ()
-    after: tuple[str, ...] = field(default=())
+    # Started when these serve, as far as they are run at all.
+    after: tuple[str, ...] = ()
+    scheme: str = "http"
 
-    @property
-    def is_engine(self) -> bool:
-        return self.name in ENGINES_BY_NAME
+    def url(self, layout: Layout) -> str | None:
+        """Where people reach it; None for one that only sends."""
+        if not self.ports:
+            return None
+        return layout.url(self.ports[0]).replace("http:", f"{self.scheme}:")
 
 
 def _probe(port: str, path: str) -> Callable[[Layout], Probe]:
@@ -148,6 +159,13 @@ def _simulator(layout: Layout, options: Options, folder: Path) -> list[str]:
     return command
 
 
+def _load(layout: Layout, options: Options, folder: Path) -> list[str]:
+    command = [sys.executable, "-m", "simulator", "load", "--target", layout.url("service")]
+    command += ["--rate", "3", "--duration", "0", "--faults", "3"]
+    command += ["--control", f"https://{layout.address('simulator')}"]
+    return [*command, "--ca-file", str(layout.simulator_ca)]
+
+
 # In the order in which they are started, as far as their builds allow. The time to become ready
 # is generous: two cores may be compiling the next engine meanwhile.
 PROGRAMS: Mapping[str, Program] = {
@@ -159,6 +177,7 @@ PROGRAMS: Mapping[str, Program] = {
             ("simulator", "simulator-proxy"),
             command=_simulator,
             probe=simulator_probe,
+            scheme="https",
             ready_within_s=60,
             stop_within_s=5,
         ),
@@ -193,7 +212,7 @@ PROGRAMS: Mapping[str, Program] = {
             config_files=("service/gunicorn.conf.py",),
             probe=_probe("service", "/health/ready"),
             ready_within_s=90,
-            stop_within_s=20,
+            stop_within_s=45,  # finishes its requests (25 s), then sends what it measured (8 s)
             # Its HTTP stages read the simulator's certificate authority when they start.
             after=("simulator",),
         ),
@@ -230,6 +249,16 @@ PROGRAMS: Mapping[str, Program] = {
             probe=_probe("jaeger-health", "/status"),
             ready_within_s=120,
             stop_within_s=15,
+        ),
+        Program(
+            "load",
+            LOAD,
+            (),
+            command=_load,
+            probe=lambda layout: lambda: None,  # nobody asks it anything: running is all
+            ready_within_s=30,
+            stop_within_s=5,
+            after=("simulator", "service"),
         ),
     )
 }

@@ -24,7 +24,7 @@ class Row:
     pid: int
     uptime_s: int
     memory_bytes: int
-    port: int
+    port: int | None
 
 
 def status(layout: Layout) -> list[Row]:
@@ -45,7 +45,7 @@ def status(layout: Layout) -> list[Row]:
             pid=known[name].pid,
             uptime_s=known[name].now - known[name].started if known[name].pid else 0,
             memory_bytes=memory(known[name].pid),
-            port=layout.port(PROGRAMS[name].ports[0]),
+            port=next(map(layout.port, PROGRAMS[name].ports), None),
         )
         for name, why_not in zip(names, answers, strict=True)
     ]
@@ -63,7 +63,7 @@ def table(rows: list[Row]) -> str:
                 str(row.pid) if row.pid else "-",
                 _duration(row.uptime_s) if row.pid else "-",
                 f"{row.memory_bytes / 2**20:.0f} MiB" if row.pid else "-",
-                str(row.port),
+                str(row.port or "-"),
             )
         )
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]

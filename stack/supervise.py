@@ -229,7 +229,9 @@ startsecs=1
 startretries={_START_RETRIES}
 stopsignal=TERM
 stopwaitsecs={program.stop_within_s}
-stopasgroup=true
+; The stop signal is for the program itself, which knows how to end its workers and browsers in
+; good order; what is killed is killed with all its children.
+stopasgroup=false
 killasgroup=true
 redirect_stderr=true
 stdout_logfile={_text(layout.log(name))}

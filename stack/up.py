@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import time
-from collections import defaultdict
 
 from stack.build_queue import BuildQueue
 from stack.errors import Interrupted, StackError, explain
@@ -142,8 +141,8 @@ class _Up:
             if why_not is None:
                 del self._starting[name]
                 self._serving.add(name)
-                address = self._layout.url(start.program.ports[0])
-                self._progress.done(name, f"ready at {address.replace('http:', start.scheme)}")
+                url = start.program.url(self._layout)
+                self._progress.done(name, f"ready at {url}" if url else "runs")
             else:
                 self._progress.doing(name, f"waiting until it is ready: {why_not}")
 
@@ -166,7 +165,6 @@ class _Start:
 
     def __init__(self, program: Program, layout: Layout) -> None:
         self.program = program
-        self.scheme = "https:" if program.name == "simulator" else "http:"
         self._log = layout.log(program.name)
         self._log_from = self._log.stat().st_size if self._log.exists() else 0
         self._probe: Probe = program.probe(layout)
@@ -181,7 +179,12 @@ class _Start:
             # Only a program that could not even be executed has an error worth more than the log.
             cannot = "" if info.error.startswith("Exited too quickly") else info.error
             raise self._failure(cannot or "ends as soon as it is started")
-        why_not = self._probe() if info.running else "it ended and is started again"
+        if not info.running:
+            why_not: str | None = "it ended and is started again"
+        elif info.state == "STARTING" and not self.program.ports:
+            why_not = "it was started just now"  # nothing to ask it: see whether it stays
+        else:
+            why_not = self._probe()
         if why_not is not None and time.monotonic() > self._deadline:
             within = f"{self.program.ready_within_s:.0f} s"
             raise self._failure(f"is not ready after {within} ({why_not})")
@@ -200,7 +203,5 @@ class _Start:
 
 def summary(layout: Layout, options: Options) -> str:
     """Where the programs that were asked for are reached."""
-    shown: dict[str, str] = defaultdict(str)
-    for name in options.names():
-        shown[name] = layout.url(PROGRAMS[name].ports[0])
-    return "\n".join(f"  {name:<15}{url}" for name, url in shown.items())
+    urls = ((name, PROGRAMS[name].url(layout)) for name in options.names())
+    return "\n".join(f"  {name:<15}{url}" for name, url in urls if url)

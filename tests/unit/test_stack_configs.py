@@ -266,8 +266,10 @@ def test_the_launcher_sets_every_variable_of_a_configuration(name: str) -> None:
 def test_every_address_that_a_program_is_given_is_on_loopback() -> None:
     layout = Layout(Path("/srv/state"))
     for program in PROGRAMS.values():
-        words: list[Any] = program.command(layout, Options(simulator=True), Path("/srv/bin"))
-        words += program.environment(layout, Options(simulator=True)).values()
+        words: list[Any] = program.command(
+            layout, Options(extras=frozenset({"load"})), Path("/srv/bin")
+        )
+        words += program.environment(layout, Options(extras=frozenset({"load"}))).values()
         for word in words:
             for host in re.findall(r"(\d+\.\d+\.\d+\.\d+)", word):
                 assert host == "127.0.0.1", program.name
