@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import math
 from typing import TYPE_CHECKING, Final
 
 from .entry import Entry, State
@@ -32,14 +32,14 @@ class MemoryWatch:
         self._pool = pool
         self.used_bytes: int | None = None
         self.high = False
-        self._due_at = 0.0
+        self._due_at = -math.inf
         self._busy = False
         self._strikes = 0
 
     def tick(self) -> None:
         """Measure when it is time and the last measurement is done."""
         process = self._pool.process
-        now = time.monotonic()
+        now = self._pool.clock()
         if process is not None and not self._busy and now >= self._due_at:
             self._due_at = now + self._config.memory_interval_s
             self._busy = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import weakref
 from collections.abc import Awaitable, Callable
@@ -41,7 +42,7 @@ class Supervisor:
         self._retry_at = 0.0
         self._failures = 0
         self._young_deaths = 0
-        self._beat_at = 0.0
+        self._beat_at = -math.inf
         self._missed: dict[Process, int] = {}
 
     @property
@@ -141,7 +142,7 @@ class Supervisor:
 
     def tick(self) -> None:
         """Ask every browser for a sign of life when it is time."""
-        now = time.monotonic()
+        now = self._pool.clock()
         if now - self._beat_at < self._pool.config.heartbeat_s:
             return
         self._beat_at = now

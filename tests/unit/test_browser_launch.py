@@ -1,0 +1,105 @@
+"""Finding Chromium and starting it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from transcript_service.browser import launch
+from transcript_service.browser.config import PoolConfig
+from transcript_service.browser.errors import BrowserUnavailable
+from transcript_service.browser.launch import LaunchOptions, find_chromium, resolver_rules
+from transcript_service.settings import Settings
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine with an empty folder on PATH and nothing anywhere else."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(launch, "_PLACES", ())
+    return tmp_path
+
+
+def executable(path: Path) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_without_chromium_the_error_says_how_to_get_one(machine: Path) -> None:
+    with pytest.raises(BrowserUnavailable, match=r"apt-get install chromium.*BROWSER_EXECUTABLE"):
+        find_chromium()
+
+
+def test_what_the_operator_names_comes_first(machine: Path) -> None:
+    executable(machine / "chromium")
+    named = executable(machine / "elsewhere" / "my-chrome")
+    assert find_chromium(named) == named
+
+
+def test_a_named_executable_that_is_none_is_an_error_not_a_reason_to_search(machine: Path) -> None:
+    executable(machine / "chromium")
+    with pytest.raises(BrowserUnavailable, match="is not an executable file"):
+        find_chromium(str(machine / "missing"))
+
+
+def test_playwrights_own_build_is_preferred_to_the_systems(machine: Path) -> None:
+    executable(machine / "chromium")
+    own = executable(machine / "ms-playwright" / "chrome")
+    assert find_chromium(None, own) == own
+    assert find_chromium(None, str(machine / "not-installed")) == str(machine / "chromium")
+
+
+@pytest.mark.parametrize("name", ["chromium", "chromium-browser", "google-chrome"])
+def test_the_systems_browser_is_found_by_its_usual_names(machine: Path, name: str) -> None:
+    path = executable(machine / name)
+    assert find_chromium() == path
+
+
+def test_every_switch_has_its_reason_and_is_given_once() -> None:
+    names = [switch.split("=", 1)[0] for switch, _ in launch.SWITCHES]
+    assert len(set(names)) == len(names)
+    assert all(len(reason) > 20 for _, reason in launch.SWITCHES)
+    # Playwright passes its own; a second one would replace it.
+    assert not {"--disable-features", "--enable-features", "--blink-settings"} & set(names)
+
+
+def test_names_of_youtube_lead_to_the_given_address_and_all_others_nowhere() -> None:
+    rules = resolver_rules("127.0.0.1:8443").split(", ")
+    assert "MAP *.youtube.com 127.0.0.1:8443" in rules
+    assert "MAP *.googlevideo.com 127.0.0.1:8443" in rules
+    assert "EXCLUDE 127.0.0.1" in rules
+    # Chromium takes the first rule that matches.
+    assert rules.index("MAP * ~NOTFOUND") > rules.index("MAP youtube.com 127.0.0.1:8443")
+
+
+def test_no_name_is_mapped_unless_asked_for() -> None:
+    assert not any("host-resolver" in switch for switch in LaunchOptions().switches())
+
+
+def test_signals_are_left_to_the_worker() -> None:
+    options = LaunchOptions().playwright_options("chromium")
+    assert {options[f"handle_{name}"] for name in ("sigint", "sigterm", "sighup")} == {False}
+
+
+def test_the_defaults_of_the_pool_are_those_of_the_settings() -> None:
+    assert PoolConfig.from_settings(Settings(_env_file=None)) == PoolConfig()
+
+
+def test_the_environment_sets_the_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in {
+        "BROWSER_CONTEXT_MAX_AGE_MINUTES": "2",
+        "BROWSER_CONTEXT_MAX_USES": "7",
+        "BROWSER_MEMORY_THRESHOLD_MB": "300",
+        "BROWSER_MAX_CONTEXTS": "3",
+        "YOUTUBE_RESOLVE_TO": "127.0.0.1:8443",
+        "YOUTUBE_CA_FILE": str(tmp_path / "ca.pem"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    config = PoolConfig.from_settings(Settings(_env_file=None))
+    assert (config.max_age_s, config.max_uses, config.max_contexts) == (120, 7, 3)
+    assert config.memory_threshold_bytes == 300 * 2**20
+    assert config.launch.resolve_to == "127.0.0.1:8443"
+    assert config.ignore_https_errors
