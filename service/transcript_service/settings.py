@@ -142,6 +142,7 @@ class Settings(BaseSettings):
     )
     enable_youtube_api: bool = Field(True, description="Use the `youtube_api` stage.")
     enable_timedtext: bool = Field(True, description="Use the `timedtext` stage.")
+    enable_youtubei: bool = Field(True, description="Use the `youtubei` stage (a browser).")
     youtube_resolve_to: str | None = Field(
         None,
         pattern=r"^[^:/\s]+:\d{1,5}$",

@@ -8,6 +8,7 @@ from .pipeline import Pipeline
 from .stages.base import Stage
 from .stages.timedtext import TimedtextStage
 from .stages.youtube_api import YouTubeApiStage
+from .stages.youtubei import YoutubeiStage
 
 
 def create_pipeline(settings: Settings) -> Pipeline:
@@ -17,4 +18,6 @@ def create_pipeline(settings: Settings) -> Pipeline:
         stages.append(YouTubeApiStage(settings))
     if settings.enable_timedtext:
         stages.append(TimedtextStage(settings))
+    if settings.enable_youtubei:
+        stages.append(YoutubeiStage(settings))
     return Pipeline(settings, stages, breakers(settings))

@@ -126,13 +126,15 @@ def classify(error: requests.RequestException | OSError) -> TranscriptError:
 
 def classify_status(response: requests.Response) -> TranscriptError | None:
     """What an error status means, `None` below 400."""
-    status = response.status_code
-    if status < 400:
-        return None
-    retry_after = parse_retry_after(response.headers.get("Retry-After"))
+    wait_s = parse_retry_after(response.headers.get("Retry-After"))
+    return refused(response.status_code, wait_s) if response.status_code >= 400 else None
+
+
+def refused(status: int, retry_after_s: float | None = None) -> TranscriptError:
+    """The error for a status of 400 or more."""
     if status == 429:
         return TranscriptError(
-            "ip_blocked", "YouTube refuses this address for now (429).", retry_after_s=retry_after
+            "ip_blocked", "YouTube refuses this address for now (429).", retry_after_s=retry_after_s
         )
     error_type: ErrorType = "http_4xx" if status < 500 else "http_5xx"
-    return TranscriptError(error_type, f"YouTube answered {status}.", retry_after_s=retry_after)
+    return TranscriptError(error_type, f"YouTube answered {status}.", retry_after_s=retry_after_s)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from opentelemetry.trace import Span
@@ -25,7 +26,7 @@ from ..telemetry import get_logger, instruments, log_context, set_attributes, sp
 from ..telemetry.vocabulary import ANSWERS, ErrorType
 from ..telemetry.vocabulary import Stage as StageName
 from .model import Attempt, Transcript, TranscriptError
-from .stages.base import Job, Stage
+from .stages.base import Job, Notes, Stage
 
 log = get_logger(__name__)
 
@@ -112,6 +113,7 @@ class Pipeline:
         started = time.perf_counter()
         with log_context(stage=stage.name), span("transcript.stage", stage=stage.name) as opened:
             tries = [0]
+            job = replace(job, notes=Notes())
             result = self._guarded(stage, job, tries)
             error_type = result.error.error_type if result.error else None
             attempt = Attempt(
@@ -119,6 +121,8 @@ class Pipeline:
                 outcome=result.error.outcome if result.error else "success",
                 error_type=error_type,
                 duration_s=time.perf_counter() - started,
+                profile=job.notes.profile,
+                proxy_used=job.notes.proxy_used,
             )
             set_attributes(
                 opened,
@@ -126,6 +130,7 @@ class Pipeline:
                 attempt=tries[0],
                 outcome=attempt.outcome,
                 error_type=error_type,
+                profile=attempt.profile,
                 proxy_used=attempt.proxy_used,
             )
             if attempt.outcome == "skipped" or (error_type == "deadline_exceeded" and not tries[0]):
@@ -139,6 +144,7 @@ class Pipeline:
                     stage=stage.name,
                     outcome=attempt.outcome,
                     error_type=error_type,
+                    profile=attempt.profile,
                     proxy_used="true" if attempt.proxy_used else "false",
                 )
                 log.info(
@@ -146,6 +152,8 @@ class Pipeline:
                     attempt=tries[0],
                     outcome=attempt.outcome,
                     error_type=error_type,
+                    profile=attempt.profile,
+                    proxy_used=attempt.proxy_used,
                     duration_s=round(attempt.duration_s, 6),
                 )
         return attempt, result
@@ -194,6 +202,7 @@ class Pipeline:
                     isinstance(error, TranscriptError) and error.error_type in _RETRYABLE
                 ),
                 retry_after=lambda error: getattr(error, "retry_after_s", None),
+                attempts=stage.attempts,
                 on_attempt=count,
             )
 

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ...resilience.deadline import Deadline
 from ...settings import Settings
+from ...telemetry.vocabulary import Profile
 from ...telemetry.vocabulary import Stage as StageName
 from ..languages import choose_track
 from ..model import Track, Transcript
+
+
+@dataclass(slots=True)
+class Notes:
+    """What a stage tells about its try while it runs, for metrics and the attempt's record."""
+
+    profile: Profile | None = None
+    proxy_used: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +34,15 @@ class Job:
     languages: tuple[str, ...]
     deadline: Deadline
     translate_to: str | None = None
+    notes: Notes = field(default_factory=Notes)
 
 
 class Stage(Protocol):
     """One way to a transcript. `fetch` is called from several threads at once."""
 
     name: StageName
+    # Calls of `fetch` in a row, where a retry may help.
+    attempts: int
 
     def fetch(self, job: Job) -> Transcript:
         """The transcript.

@@ -31,6 +31,7 @@ class TimedtextStage:
     """Transcripts from `/api/timedtext`."""
 
     name: StageName = "timedtext"
+    attempts = 2
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -58,6 +58,7 @@ class YouTubeApiStage:
     """Transcripts through youtube-transcript-api."""
 
     name: StageName = "youtube_api"
+    attempts = 2
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -1,0 +1,246 @@
+"""Driving YouTube's watch page to its transcript panel, whichever panel it has.
+
+Three things can bring the lines: the answer of `get_panel` (modern panel), the answer of
+`get_transcript` (classic panel) and the rows in the page. All are awaited at once and the
+first that can be read wins, because no one of them is there on every page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from urllib.parse import quote, urlsplit
+
+import orjson
+from playwright.async_api import Error as PlaywrightError
+from playwright.async_api import TimeoutError as PlaywrightTimeout
+
+from .captions import clock_seconds, parse_get_panel, parse_get_transcript, with_durations
+from .http import refused
+from .model import Segment, Track, TranscriptError
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page, Response, Route
+
+Layout = Literal["get_panel", "get_transcript", "dom"]
+
+# Buttons are found by structure first; the words are English because the page is asked for
+# in English. One list each for the desktop and the mobile page's elements.
+_CONSENT: Final = (
+    'button:has-text("Reject all"), button:has-text("Accept all"), button:has-text("I agree")'
+)
+_DIALOG: Final = "ytd-consent-bump-v2-lightbox"
+_EXPAND: Final = (
+    "tp-yt-paper-button#expand, #description #expand, button.slim-video-metadata-header, "
+    'button[aria-label="Show more"]'
+)
+_SHOW: Final = (
+    'ytd-video-description-transcript-section-renderer button, button[aria-label="Show transcript"]'
+)
+_MORE: Final = 'ytd-menu-renderer button[aria-label="More actions"]'
+_MENU_ENTRY: Final = "[role='menuitem']:has-text(\"Show transcript\")"
+_TAB: Final = 'yt-tab-shape[tab-title="Transcript"][aria-selected="false"]'
+_ROWS: Final = (
+    "transcript-segment-view-model, ytd-transcript-segment-renderer, "
+    "ytm-transcript-segment-renderer"
+)
+# Time and text of every row; the label that reads the time out to screen readers is left out.
+_READ_ROWS: Final = """rows => rows.map(row => [
+    '.segment-timestamp, .ytwTranscriptSegmentViewModelTimestamp',
+    '.segment-text, span[role="text"], .yt-core-attributed-string',
+].map(part => (row.querySelector(part) || {}).textContent || ''))"""
+_PANEL_ID: Final = b"engagement-panel-searchable-transcript-search-panel"
+
+
+class Captured(NamedTuple):
+    """What the panel gave and which of the three ways it came."""
+
+    segments: list[Segment]
+    layout: Layout
+
+
+async def pass_consent(page: Page) -> None:
+    """Get past the consent page, where YouTube sent us there.
+
+    Raises:
+        TranscriptError: `consent_required` where it stays.
+    """
+    if not _on_consent_page(page):
+        return
+    with suppress(PlaywrightTimeout):
+        await page.locator(_CONSENT).first.click(timeout=5000)
+        await page.wait_for_url(lambda url: "/watch" in urlsplit(url).path, timeout=10_000)
+    if _on_consent_page(page):
+        raise TranscriptError("consent_required", "YouTube asks for cookie consent first.")
+
+
+def _on_consent_page(page: Page) -> bool:
+    return (urlsplit(page.url).hostname or "").startswith("consent.")
+
+
+async def open_and_capture(page: Page, track: Track, video_id: str, timeout_s: float) -> Captured:
+    """Open the transcript panel and take the lines of `track`.
+
+    Raises:
+        TranscriptError: `parse_error` where the page has no panel to open or nothing in it
+            can be read, `timeout` where nothing came, or what an answer meant.
+    """
+    arrived: asyncio.Queue[Captured | TranscriptError] = asyncio.Queue()
+    reading: set[asyncio.Task[None]] = set()
+
+    def heard(response: Response) -> None:
+        layout = _layout_of(response.url)
+        if layout and response.request.method == "POST":
+            task = asyncio.create_task(_read(response, layout, arrived))
+            reading.add(task)
+            task.add_done_callback(reading.discard)
+
+    async def ask_for_track(route: Route) -> None:
+        await route.continue_(post_data=_for_track(route.request.post_data_buffer, track, video_id))
+
+    await page.route("**/youtubei/v1/get_transcript?*", ask_for_track)
+    await page.route("**/youtubei/v1/get_panel?*", ask_for_track)
+    page.on("response", heard)
+    rows = asyncio.create_task(_rows(page, arrived, timeout_s))
+    try:
+        async with asyncio.timeout(timeout_s):
+            await _open(page)
+            return await _first(arrived)
+    except TimeoutError:
+        raise TranscriptError("timeout", "The transcript panel stayed empty.") from None
+    finally:
+        for task in (rows, *reading):
+            task.cancel()
+        page.remove_listener("response", heard)
+
+
+async def _first(arrived: asyncio.Queue[Captured | TranscriptError]) -> Captured:
+    """The first lines that arrive; a bad answer counts only if the rows fail as well."""
+    problem: TranscriptError | None = None
+    while True:
+        try:
+            # After a bad answer the page may still show rows, but not for long.
+            item = await asyncio.wait_for(arrived.get(), 3.0 if problem else None)
+        except TimeoutError:
+            if problem is None:
+                raise
+            raise problem from None
+        if isinstance(item, Captured):
+            return item
+        problem = problem or item
+
+
+async def _open(page: Page) -> None:
+    """Click through to the panel, with real input: the page ignores clicks made by scripts."""
+    dialog = page.locator(f"{_DIALOG} >> {_CONSENT}")
+    if await page.locator(_DIALOG).count():
+        await dialog.first.click(timeout=5000)
+    if await _visible(page, _EXPAND, 3000):
+        with suppress(PlaywrightTimeout):
+            await page.locator(_EXPAND).first.click(timeout=3000)
+    if await _visible(page, _SHOW, 3000):
+        await page.locator(_SHOW).first.click(timeout=5000)
+    elif await _visible(page, _MORE, 500):
+        await page.locator(_MORE).first.click(timeout=3000)
+        if not await _visible(page, _MENU_ENTRY, 2000):
+            raise TranscriptError("parse_error", "The page offers no transcript panel.")
+        await page.locator(_MENU_ENTRY).first.click(timeout=3000)
+    else:
+        raise TranscriptError("parse_error", "The page offers no transcript panel.")
+    if await _visible(page, _TAB, 300):
+        await page.locator(_TAB).first.click(timeout=3000)
+
+
+async def _visible(page: Page, selector: str, timeout_ms: float) -> bool:
+    try:
+        await page.locator(selector).first.wait_for(state="visible", timeout=timeout_ms)
+    except PlaywrightTimeout:
+        return False
+    return True
+
+
+async def _read(
+    response: Response, layout: Layout, arrived: asyncio.Queue[Captured | TranscriptError]
+) -> None:
+    try:
+        if response.status >= 400:
+            raise refused(response.status)
+        body = await response.body()
+        parse = parse_get_panel if layout == "get_panel" else parse_get_transcript
+        await arrived.put(Captured(parse(body), layout))
+    except TranscriptError as error:
+        await arrived.put(error)
+    except PlaywrightError:
+        pass  # the page went on before the body was read; the rows are still to come
+
+
+async def _rows(
+    page: Page, arrived: asyncio.Queue[Captured | TranscriptError], timeout_s: float
+) -> None:
+    with suppress(PlaywrightError):
+        await page.locator(_ROWS).first.wait_for(state="attached", timeout=timeout_s * 1000)
+        # The network answer, which has end times, is usually a moment later than its rows.
+        await asyncio.sleep(0.5)
+        found = await page.locator(_ROWS).evaluate_all(_READ_ROWS)
+        try:
+            lines = [(clock_seconds(time), text) for time, text in found]
+            await arrived.put(Captured(with_durations(lines), "dom"))
+        except TranscriptError as error:
+            await arrived.put(error)
+
+
+def _layout_of(url: str) -> Layout | None:
+    path = urlsplit(url).path
+    if path == "/youtubei/v1/get_panel":
+        return "get_panel"
+    return "get_transcript" if path == "/youtubei/v1/get_transcript" else None
+
+
+def _for_track(body: bytes | None, track: Track, video_id: str) -> bytes | None:
+    """The page's own request, for the wanted track instead of the page's choice.
+
+    The classic panel names the track in `params`; the modern one follows the interface
+    language of the client.
+    """
+    try:
+        request: dict[str, Any] = orjson.loads(body or b"")
+        if "panelId" in request:
+            request["context"]["client"]["hl"] = track.language
+        else:
+            request["params"] = transcript_params(video_id, track)
+        return orjson.dumps(request)
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return body
+
+
+def transcript_params(video_id: str, track: Track) -> str:
+    """`params` of get_transcript: a protobuf message, as base64, as URL component.
+
+    Fields as in recorded pages: 1 video, 2 the track (1 kind, 2 language, 3 empty), 3 = 1,
+    5 the panel, 6 to 8 = 1.
+    """
+    kind = b"asr" if track.kind == "asr" else b""
+    inner = _field(1, kind) + _field(2, track.language.encode()) + _field(3, b"")
+    message = (
+        _field(1, video_id.encode())
+        + _field(2, _component(inner).encode())
+        + _flag(3)
+        + _field(5, _PANEL_ID)
+        + b"".join(_flag(number) for number in (6, 7, 8))
+    )
+    return _component(message)
+
+
+def _component(message: bytes) -> str:
+    return quote(b64encode(message).decode(), safe="")
+
+
+def _field(number: int, value: bytes) -> bytes:
+    # Wire type 2; every value here is shorter than 128 bytes, so its length is one byte.
+    return bytes([number << 3 | 2, len(value)]) + value
+
+
+def _flag(number: int) -> bytes:
+    return bytes([number << 3, 1])

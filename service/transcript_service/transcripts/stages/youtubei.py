@@ -1,0 +1,136 @@
+"""Stage 3: a real browser opens the watch page and its transcript panel.
+
+Tried as desktop and mobile page, directly and through the job's proxy. A refusal of our
+address ends the direct tries, an answer about the video ends them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import urlencode
+
+import orjson
+from opentelemetry import trace
+from playwright.async_api import Error as PlaywrightError
+from playwright.async_api import TimeoutError as PlaywrightTimeout
+
+from ...browser import BrowserUnavailable, LeasedContext, LeaseLost, ProxyConfig, get_browser_pool
+from ...settings import Settings
+from ...telemetry import get_logger, set_attributes
+from ...telemetry.vocabulary import ANSWERS, PROFILES, ErrorType, Profile
+from ...telemetry.vocabulary import Stage as StageName
+from ..captions import check_page
+from ..http import refused
+from ..model import Track, Transcript, TranscriptError
+from ..panel import Captured, open_and_capture, pass_consent
+from ..player import read_player
+from .base import Job, track_for
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
+
+log = get_logger(__name__)
+
+_HOSTS: Final[dict[Profile, str]] = {"desktop": "www.youtube.com", "mobile": "m.youtube.com"}
+# Said of our address: the other page would hear the same from here.
+_ADDRESS: Final[frozenset[ErrorType]] = frozenset({"ip_blocked", "request_blocked"})
+# One try needs a page load, a few clicks and the panel's own request.
+_TRY_S: Final = 25.0
+_SHORTEST_TRY_S: Final = 3.0
+
+
+class YoutubeiStage:
+    """Transcripts from the watch page's panel."""
+
+    name: StageName = "youtubei"
+    attempts = 1  # the tries below are its retries
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def fetch(self, job: Job) -> Transcript:
+        """See `Stage.fetch`."""
+        first: TranscriptError | None = None
+        blocked = False
+        for profile, proxy in self._ways(job):
+            if first and (
+                (blocked and proxy is None) or job.deadline.remaining() < _SHORTEST_TRY_S
+            ):
+                continue
+            job.notes.profile, job.notes.proxy_used = profile, proxy is not None
+            try:
+                return self._try(job, profile, proxy)
+            except TranscriptError as error:
+                first = first or error
+                blocked = blocked or (proxy is None and error.error_type in _ADDRESS)
+                if error.error_type in ANSWERS or error.error_type == "browser_unavailable":
+                    raise
+        raise first or TranscriptError("proxy_error", "Direct connections are not allowed.")
+
+    def _ways(self, job: Job) -> Iterator[tuple[Profile, ProxyConfig | None]]:
+        for profile in PROFILES:
+            yield profile, None
+
+    def _try(self, job: Job, profile: Profile, proxy: ProxyConfig | None) -> Transcript:
+        timeout_s = job.deadline.timeout(_TRY_S)
+
+        async def work(context: LeasedContext) -> tuple[list[Track], Track, Captured]:
+            page = cast("Page", await context.new_page())
+            tracks = await _load(page, job.video_id, profile)
+            track = track_for(job, tracks, self._settings)
+            left_s = context.remaining_s - 1.0  # so that the panel's own error is told
+            return tracks, track, await open_and_capture(page, track, job.video_id, left_s)
+
+        try:
+            tracks, track, captured = get_browser_pool().run(
+                work, profile, proxy, timeout_s=timeout_s
+            )
+        except (BrowserUnavailable, LeaseLost, TimeoutError, PlaywrightError) as error:
+            raise _meaning(error) from None
+        set_attributes(trace.get_current_span(), panel_layout=captured.layout)
+        log.info("transcript.panel.captured", profile=profile, layout=captured.layout)
+        return Transcript(
+            video_id=job.video_id,
+            source="youtubei",
+            language=track.language,
+            kind=track.kind,
+            segments=tuple(captured.segments),
+            available=tuple(tracks),
+        )
+
+
+async def _load(page: Page, video_id: str, profile: Profile) -> list[Track]:
+    """Load the watch page and read what it says about the video's captions.
+
+    Raises:
+        TranscriptError: as `read_player`, and what a page that is no watch page means.
+    """
+    query = urlencode({"v": video_id, "hl": "en"})
+    response = await page.goto(
+        f"https://{_HOSTS[profile]}/watch?{query}", wait_until="domcontentloaded"
+    )
+    await pass_consent(page)
+    if response is not None and response.status >= 400:
+        raise refused(response.status)
+    player: Any = await page.evaluate("() => window.ytInitialPlayerResponse || null")
+    if player is None:
+        check_page((await page.content()).encode())
+        raise TranscriptError("html_body", "YouTube answered with a page that is no watch page.")
+    return read_player(orjson.dumps(player))
+
+
+def _meaning(error: Exception) -> TranscriptError:
+    """What a browser's failure means; Playwright's texts quote URLs and stay behind."""
+    if isinstance(error, BrowserUnavailable):
+        return TranscriptError("browser_unavailable", str(error), retry_after_s=error.retry_after_s)
+    if isinstance(error, LeaseLost) and error.reason != "expired":
+        return TranscriptError("browser_unavailable", "The browser died on this page.")
+    if isinstance(error, TimeoutError | PlaywrightTimeout | LeaseLost):
+        return TranscriptError("timeout", "The page did not come in time.")
+    text = str(error)
+    if "ERR_PROXY" in text or "ERR_TUNNEL" in text or "ERR_HTTP_RESPONSE_CODE_FAILURE" in text:
+        return TranscriptError("proxy_error", "The proxy refused or failed.")
+    if "net::ERR" in text:
+        return TranscriptError("connection_error", "The page could not be loaded.")
+    return TranscriptError("browser_unavailable", "The browser failed on this page.")
