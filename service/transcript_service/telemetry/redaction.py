@@ -59,6 +59,9 @@ _KEY_ENDINGS: Final = _words(
 )
 _NOT_SECRET: Final = frozenset({"proxy_used", "po_token_required", "token_count"})
 
+# Attributes that hold a query without its question mark.
+_QUERY_KEYS: Final = frozenset({"url.query", "http.query", "query_string"})
+
 # The parameters of a URL that may be read; all others are masked.
 _ALLOWED_PARAMETERS: Final = _words(
     """
@@ -106,9 +109,13 @@ _ASSIGNMENT: Final = re.compile(
     re.IGNORECASE,
 )
 _SCHEME: Final = re.compile(
-    r"\b(Bearer|Basic|Digest|SAPISIDHASH|SAPISID1PHASH|SAPISID3PHASH)(\s{1,4}|%20|\+)"
-    r"(?=[^\s]*[0-9A-Z=_])[\w\-.~+/=:%]{6,}",
-    re.IGNORECASE,
+    r"\b((?i:Bearer|Basic|Digest|SAPISIDHASH|SAPISID[13]PHASH))(?:\s{1,4}|%20|\+)"
+    # At least a digit, a capital or padding: "basic understanding" is no credential.
+    r"(?=[a-z.~+/:%-]{0,512}[0-9A-Z=_])[\w\-.~+/=:%]{6,}"
+)
+_OPTION: Final = re.compile(
+    r"(--(?:[a-z-]{0,30}-)?(?:password|passwd|token|secret|key|username|proxy|cookies|header))"
+    r"(\s{1,4})[^\s-][^\s]*"
 )
 _SHAPES: Final = re.compile(
     r"eyJ[\w-]{8,}(?:\.[\w-]*){1,4}"  # JWT, also cut short
@@ -127,7 +134,7 @@ _IPV6: Final = re.compile(r"(?<![\w:.])(?:[0-9a-fA-F]{0,4}:){3,7}[0-9a-fA-F]{1,4
 
 # Text without any of these has nothing to find; most log values end here.
 _GATE: Final = re.compile(
-    r"[:=@%?&]|eyJ|AIza|ya29|1//0|[\w-]{20}|\d\.\d|(?i:bearer|basic|cookie|hash) "
+    r"[:=@%?&]|--|eyJ|AIza|ya29|1//0|[\w-]{20}|\d\.\d|(?i:bearer|basic|cookie|hash) "
 )
 
 
@@ -182,13 +189,13 @@ def _judge_key(key: str) -> bool:
     name = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
     if name in _NOT_SECRET:
         return False
-    last = name.rsplit("_", 1)[-1]
+    if "header_" in name:
+        name = name.rsplit("header_", 1)[1]
     return (
         name in _EXACT_KEYS
         or name.replace("_", "") in _EXACT_KEYS
         or any(name == ending or name.endswith("_" + ending) for ending in _KEY_ENDINGS)
         or name.startswith("secure_")
-        or (last in _EXACT_KEYS and "header" in name)
     )
 
 
@@ -209,6 +216,8 @@ def redact_text(text: str) -> str:
         text = _PARAMETER.sub(_mask_parameter, text)
     text = _PATH_SIGNED.sub(r"\1/" + MASK, text)
     text = _SCHEME.sub(r"\1 " + MASK, text)
+    if "--" in text:
+        text = _OPTION.sub(r"\1\2" + MASK, text)
     if ":" in text or "=" in text:
         text = _ASSIGNMENT.sub(_mask_assignment, text)
     text = _SHAPES.sub(MASK, text)
@@ -254,9 +263,14 @@ def redact_mapping(fields: Mapping[Any, Any], depth: int = 0) -> Mapping[Any, An
             if value != MASK:
                 changed[key] = MASK
             continue
-        clean = redact_value(value, depth + 1)
-        if clean is not value:
-            changed[key] = clean
+        clean = (
+            redact_text(f"?{value}")[1:]
+            if key in _QUERY_KEYS and isinstance(value, str)
+            else redact_value(value, depth + 1)
+        )
+        if clean == value:
+            continue
+        changed[key] = clean
     return {**fields, **changed} if changed else fields
 
 
