@@ -188,9 +188,9 @@ async def _lines(engines: Engines, trace_id: str, start: float, end: float) -> l
     return lines
 
 
-_HIDDEN: Final = frozenset(
-    {"service_name", "detected_level", "trace_id", "flags", "observed_timestamp"}
-)
+# What Loki adds to every line, and what is the same for all lines of a service.
+_HIDDEN: Final = ("service_", "telemetry_", "scope_", "deployment_", "severity_", "detected_")
+_HIDDEN_EXACTLY: Final = frozenset({"trace_id", "span_id", "flags", "observed_timestamp"})
 
 
 def _line(labels: Mapping[str, str], value: Sequence[Any]) -> dict[str, Any]:
@@ -201,7 +201,11 @@ def _line(labels: Mapping[str, str], value: Sequence[Any]) -> dict[str, Any]:
         "level": labels.get("severity_text") or labels.get("detected_level") or "unknown",
         "span_id": labels.get("span_id"),
         "text": str(value[1]),
-        "attributes": {k: v for k, v in sorted(labels.items()) if k not in _HIDDEN},
+        "attributes": {
+            name: value
+            for name, value in sorted(labels.items())
+            if not name.startswith(_HIDDEN) and name not in _HIDDEN_EXACTLY
+        },
     }
 
 

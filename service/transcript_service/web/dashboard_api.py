@@ -6,6 +6,7 @@ from flask import Flask, Response
 
 from ..dashboard.alerts import AlertLog
 from ..dashboard.errors import ApiError
+from ..dashboard.page import create_page
 from ..dashboard.routes import create_blueprint
 from ..settings import Settings
 from .auth import create_authorizer
@@ -27,3 +28,4 @@ def register(app: Flask, settings: Settings, *, alert_log: AlertLog | None = Non
     app.register_blueprint(
         create_blueprint(settings, authorize=create_authorizer(settings), alert_log=alert_log)
     )
+    app.register_blueprint(create_page())

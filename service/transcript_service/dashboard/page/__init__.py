@@ -1,0 +1,104 @@
+"""The built-in page over the dashboard API, for people without Grafana.
+
+The server renders only a shell without data, so it needs no token; everything shown comes
+from the API, with the token that the page asks for. Charts are drawn by plotly.js, which
+the `plotly` package ships: nothing is fetched from anywhere else, and the content
+security policy would not allow it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import secrets
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Final
+
+from flask import Blueprint, Response, render_template, request
+
+from ..traces import checked_trace_id
+
+_CHARTS: Final = "plotly"
+_YEAR_S: Final = 365 * 86400
+
+
+def content_security_policy(nonce: str) -> str:
+    """The policy of a page: only our own files, and one style element that bears `nonce`."""
+    return (
+        "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
+        f"style-src 'self' 'nonce-{nonce}'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    )
+
+
+def create_page() -> Blueprint:
+    """`/dashboard`, `/dashboard/trace/{trace_id}`, and the files they load."""
+    page = Blueprint(
+        "dashboard_page",
+        __name__,
+        url_prefix="/dashboard",
+        static_folder="static",
+        static_url_path="/static",
+        template_folder="templates",
+    )
+
+    @page.get("", strict_slashes=False)
+    def dashboard() -> Response:
+        return _rendered("dashboard.html")
+
+    @page.get("/trace/<trace_id>")
+    def trace(trace_id: str) -> Response:
+        return _rendered("trace.html", trace_id=checked_trace_id(trace_id))
+
+    @page.get("/charts/<release>.js")
+    def charts(release: str) -> Response:
+        """The chart library. Its version is in the path, so that it can be kept for good."""
+        del release
+        plain, packed = _chart_library()
+        use_gzip = request.accept_encodings.quality("gzip") > 0
+        response = Response(packed if use_gzip else plain, mimetype="text/javascript")
+        if use_gzip:
+            response.content_encoding = "gzip"
+        response.vary.add("Accept-Encoding")
+        response.headers["Cache-Control"] = f"public, max-age={_YEAR_S}, immutable"
+        return response
+
+    @page.after_request
+    def _secure(response: Response) -> Response:
+        response.headers.setdefault("Content-Security-Policy", "default-src 'none'")
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "same-origin"
+        response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+        response.headers.setdefault("Cache-Control", "no-cache")
+        return response
+
+    return page
+
+
+def _rendered(template: str, **values: str) -> Response:
+    nonce = secrets.token_urlsafe(16)
+    text = render_template(
+        template, nonce=nonce, charts_release=version(_CHARTS), own_styles=_own_styles(), **values
+    )
+    response = Response(text, mimetype="text/html")
+    response.headers["Content-Security-Policy"] = content_security_policy(nonce)
+    return response
+
+
+@cache
+def _own_styles() -> tuple[str, ...]:
+    """Ids of the style elements that the chart library would add for its maps.
+
+    The policy forbids them and the browser would complain at every load. An element that
+    has the id already, whatever it is, keeps the library from adding its own.
+    """
+    return tuple(re.findall(r'getElementById\("([0-9a-f]{64})"\)', _chart_library()[0].decode()))
+
+
+@cache
+def _chart_library() -> tuple[bytes, bytes]:
+    """The chart library plain and gzipped (about 5 and 1.5 MB), read once per process."""
+    plain = files(_CHARTS).joinpath("package_data", "plotly.min.js").read_bytes()
+    return plain, gzip.compress(plain, 6)

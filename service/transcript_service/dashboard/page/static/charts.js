@@ -1,0 +1,112 @@
+// Time charts by plotly.js, each with the same numbers as a table for those who cannot see it.
+import { $, clock, h, table, cell, heading } from "./dom.js";
+
+const library = new Promise((resolve, reject) => {
+  if (window.Plotly) return resolve(window.Plotly);
+  const script = $("#chart-library");
+  script.addEventListener("load", () => resolve(window.Plotly));
+  script.addEventListener("error", () => reject(new Error("The chart library did not load.")));
+});
+
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const ROWS = 12; // of the table beneath a chart
+
+const drawn = new Map(); // card id → how to draw it again in another theme
+
+export function redraw() {
+  for (const draw of drawn.values()) draw();
+}
+
+/**
+ * Draws a chart into a card.
+ * `lines`: [{label, color (css variable), series, dash, axis}], `unit`: formats a value.
+ */
+export function chart(id, { label, lines, format, stacked = false, log = false, second = null }) {
+  const body = $(`#${id} .body`);
+  let plot = body.querySelector(".plot");
+  if (!plot) {
+    plot = h("div", { class: "plot", role: "img" });
+    body.replaceChildren(plot, h("details", { class: "as-table" }, h("summary", { text: "As a table" }), h("div")));
+  }
+  plot.setAttribute("aria-label", described(label, lines, format));
+  body.querySelector(".as-table > div").replaceChildren(asTable(label, lines, format, second));
+  const draw = () => library.then(
+    (plotly) => plotly.react(plot, traces(lines, stacked), layout({ log, format, second }), CONFIG),
+    (error) => { plot.textContent = error.message; });
+  drawn.set(id, draw);
+  draw();
+}
+
+export function clear(id) {
+  const plot = $(`#${id} .plot`);
+  if (plot && window.Plotly) window.Plotly.purge(plot);
+  drawn.delete(id);
+}
+
+const CONFIG = { displayModeBar: false, responsive: true, showTips: false, scrollZoom: false, doubleClick: "reset" };
+
+const times = (series) => {
+  const start = Date.parse(series.start);
+  return series.values.map((_, index) => new Date(start + index * series.step_s * 1000));
+};
+
+function traces(lines, stacked) {
+  return lines.map(({ label, color, series, dash, axis }) => ({
+    type: "scatter",
+    // Single measurements between gaps would be invisible as a line.
+    mode: lonely(series.values) ? "lines+markers" : "lines",
+    name: label,
+    x: times(series),
+    y: series.values,
+    yaxis: axis ?? "y",
+    connectgaps: false,
+    line: { color: css(color), width: stacked ? 1 : 2, dash: dash ?? "solid" },
+    marker: { size: 4 },
+    ...(stacked ? { stackgroup: "all", fillcolor: `${css(color)}b0` } : {}),
+    hovertemplate: "%{y}<extra>%{fullData.name}</extra>",
+  }));
+}
+
+const lonely = (values) => values.some((v, i) => v !== null && (values[i - 1] ?? null) === null && (values[i + 1] ?? null) === null);
+
+function layout({ log, second }) {
+  const axis = { gridcolor: css("--grid"), linecolor: css("--grid"), zeroline: false, tickfont: { color: css("--quiet") }, fixedrange: true, automargin: true };
+  return {
+    height: 260,
+    margin: { l: 46, r: second ? 52 : 12, t: 8, b: 64 },
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    font: { family: css("--font"), size: 12, color: css("--text") },
+    hovermode: "x unified",
+    hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--text") } },
+    legend: { orientation: "h", traceorder: "normal", x: 0, y: -0.2, font: { color: css("--text") } },
+    xaxis: { ...axis, type: "date", showgrid: false },
+    yaxis: {
+      ...axis,
+      rangemode: "tozero",
+      hoverformat: log ? ".3s" : ".3~s",
+      ...(log ? { type: "log", dtick: 1, tickformat: "~g", ticksuffix: " s" } : { nticks: 5 }),
+    },
+    ...(second ? { yaxis2: { ...axis, overlaying: "y", side: "right", showgrid: false, rangemode: "tozero", ticksuffix: second.suffix, hoverformat: ",.0f", tickmode: "auto", tickformat: ",.0f", nticks: 5 } } : {}),
+    transition: { duration: 0 },
+  };
+}
+
+const lastOf = (values) => values.findLast((value) => value !== null) ?? null;
+
+function described(label, lines, format) {
+  const parts = lines.map((line) => `${line.label} ${(line.format ?? format)(lastOf(line.series.values))}`);
+  return `${label}, over time. Latest: ${parts.join(", ") || "nothing"}.`;
+}
+
+function asTable(label, lines, format) {
+  if (!lines.length) return h("p", { text: "Nothing." });
+  const at = times(lines[0].series);
+  const step = Math.max(1, Math.floor(at.length / ROWS));
+  const rows = [];
+  for (let index = at.length - 1; index >= 0 && rows.length < ROWS; index -= step) {
+    rows.push(h("tr", {}, heading(clock(at[index])),
+      lines.map((line) => cell("number", (line.format ?? format)(line.series.values[index])))));
+  }
+  return table(label, [["Time"], ...lines.map((line) => [line.label, "number"])], rows);
+}
