@@ -178,8 +178,8 @@ class Lab:
     async def until(self, condition: Callable[[], bool]) -> None:
         """Let the pool work until something holds; fails after a second."""
         async with asyncio.timeout(1):
-            while not condition():
-                await asyncio.sleep(0)
+            for _ in iter(condition, True):
+                await asyncio.sleep(0)  # one turn of the loop
 
     async def settle(self) -> None:
         """Let the pool finish what it has begun."""

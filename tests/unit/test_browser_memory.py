@@ -90,7 +90,7 @@ def test_the_tree_is_measured_from_the_driver_down(family: subprocess.Popen[str]
     assert used is not None
     assert 2**20 < used < GIB
     assert memory.kill_tree(tree, timeout_s=0.1) == 2
-    assert not any(process.is_running() for process in tree)
+    assert not any(memory.alive(process) for process in tree)
 
 
 def test_a_process_that_is_gone_has_no_memory() -> None:

@@ -70,17 +70,17 @@ def kill_tree(tree: list[Any], timeout_s: float = 2.0) -> int:
     """
     if psutil is None:
         return 0
-    _, alive = psutil.wait_procs(tree, timeout=timeout_s)
-    # A zombie is dead already and waits for its parent only.
-    alive = [process for process in alive if _runs(process)]
-    for process in alive:
+    _, left = psutil.wait_procs(tree, timeout=timeout_s)
+    left = [process for process in left if alive(process)]
+    for process in left:
         with suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(alive, timeout=timeout_s)
-    return len(alive)
+    psutil.wait_procs(left, timeout=timeout_s)
+    return len(left)
 
 
-def _runs(process: Any) -> bool:
+def alive(process: Any) -> bool:
+    """Whether a process still runs. A zombie does not: it waits for its parent only."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
