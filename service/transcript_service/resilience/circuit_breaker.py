@@ -147,9 +147,11 @@ class CircuitBreaker:
 
     def _finish(self, store: Store, ticket: Ticket, result: Result, duration_s: float) -> None:
         slow = result != "ignored" and duration_s > self.config.slow_call_s
+        # A call from before a state was forced only gives its place back.
+        verdict: Result = result if store is self._store else "ignored"
 
         def record_it(record: Record, now: float) -> tuple[list[Transition], BreakerState]:
-            return finish(record, self.config, now, ticket, result, slow), record.state
+            return finish(record, self.config, now, ticket, verdict, slow), record.state
 
         transitions, state = store.update(self.name, record_it)
         instruments.CIRCUIT_BREAKER_CALLS.add(name=self.name, kind=result)
