@@ -8,9 +8,9 @@ from grafana.model import COUNT, LOKI, SECONDS, Link, Panel, Query, TraceSearch
 
 # What restricts every query about the service to the chosen environment and workers.
 SERVICE = 'deployment_environment_name=~"$environment", instance=~"$instance"'
-# The same for log lines and span metrics, which know no workers.
+# The same for log lines, which know no workers, and for span metrics, which know nothing else.
 LOGS = '{service_name="tldw-transcript-service", deployment_environment_name=~"$environment"}'
-SPANS = 'service_name="tldw-transcript-service", deployment_environment_name=~"$environment"'
+SPANS = 'service_name="tldw-transcript-service"'
 
 LOGS_BOARD = "transcripts-logs"
 STAGES_BOARD = "transcripts-stages"

@@ -8,6 +8,8 @@ from grafana.model import BYTES, COUNT, PER_SECOND, RATIO, SECONDS, Board, Row
 from grafana.panels import SERVICE, graph, latency, stat
 
 _RATE = "[$__rate_interval]"
+# Jaeger is built on the Collector and has series of the same names.
+_COLLECTOR_JOB = '{job="otel-collector"}'
 
 _SDK = Row(
     "In the service: the OpenTelemetry SDK",
@@ -16,7 +18,7 @@ _SDK = Row(
             "Spans and log records made",
             "What the service hands to the SDK.",
             PER_SECOND,
-            (f"sum(rate(otel_sdk_span_started_total{{{SERVICE}}}{_RATE}))", "spans"),
+            (f"sum(rate(otel_sdk_span_ended_total{{{SERVICE}}}{_RATE}))", "spans"),
             (f"sum(rate(otel_sdk_log_created_total{{{SERVICE}}}{_RATE}))", "log records"),
             must_have=True,
         ),
@@ -98,7 +100,10 @@ _COLLECTOR = Row(
             "By signal. Refused means that the sender tries again.",
             PER_SECOND,
             *(
-                (f"sum(rate(otelcol_receiver_{what}_{signal}_total{_RATE}))", f"{text} {what}")
+                (
+                    f"sum(rate(otelcol_receiver_{what}_{signal}_total{_COLLECTOR_JOB}{_RATE}))",
+                    f"{text} {what}",
+                )
                 for what in ("accepted", "refused")
                 for signal, text in (
                     ("spans", "spans"),
@@ -114,7 +119,8 @@ _COLLECTOR = Row(
             PER_SECOND,
             *(
                 (
-                    f"sum by (exporter) (rate(otelcol_exporter_sent_{signal}_total{_RATE}))",
+                    "sum by (exporter) (rate("
+                    f"otelcol_exporter_sent_{signal}_total{_COLLECTOR_JOB}{_RATE}))",
                     "{{exporter}}",
                 )
                 for signal in ("spans", "metric_points", "log_records")
@@ -128,7 +134,7 @@ _COLLECTOR = Row(
             *(
                 (
                     "sum by (exporter) (rate("
-                    f"otelcol_exporter_{what}_failed_{signal}_total{_RATE}))",
+                    f"otelcol_exporter_{what}_failed_{signal}_total{_COLLECTOR_JOB}{_RATE}))",
                     f"{{{{exporter}}}} {what}",
                 )
                 for what in ("send", "enqueue")
@@ -141,8 +147,8 @@ _COLLECTOR = Row(
             "Fill of each exporter's queue. It grows while its backend is away and drains after.",
             RATIO,
             (
-                "max by (exporter) (otelcol_exporter_queue_size)"
-                " / max by (exporter) (otelcol_exporter_queue_capacity)",
+                f"max by (exporter) (otelcol_exporter_queue_size{_COLLECTOR_JOB})"
+                f" / max by (exporter) (otelcol_exporter_queue_capacity{_COLLECTOR_JOB})",
                 "{{exporter}}",
             ),
             thresholds={None: "green", 0.8: "red"},
@@ -152,14 +158,14 @@ _COLLECTOR = Row(
             "Collector memory",
             "The memory limiter refuses data above 256 MiB.",
             BYTES,
-            ("max(otelcol_process_memory_rss)", "resident"),
+            (f"max(otelcol_process_memory_rss_bytes{_COLLECTOR_JOB})", "resident"),
             must_have=True,
         ),
         stat(
             "Collector running for",
             "Since its last start.",
             SECONDS,
-            "max(otelcol_process_uptime_total)",
+            f"max(otelcol_process_uptime_seconds_total{_COLLECTOR_JOB})",
             width=8,
             height=8,
             must_have=True,
@@ -273,7 +279,10 @@ _STORES = Row(
             "Spans stored",
             "By Jaeger.",
             PER_SECOND,
-            ("sum(rate(otelcol_exporter_sent_spans_total[$__rate_interval]))", "stored"),
+            (
+                'sum(rate(otelcol_exporter_sent_spans_total{job="jaeger"}[$__rate_interval]))',
+                "stored",
+            ),
             must_have=True,
         ),
     ),
