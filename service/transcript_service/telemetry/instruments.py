@@ -415,6 +415,7 @@ ALERTS_RECEIVED: Final = Counter(
     Attribute("alertname", limit=100),
     Attribute("severity", ("critical", "warning", "info", "none")),
     Attribute("status", ("firing", "resolved")),
+    series_limit=400,  # an alert has one severity
 )
 TELEMETRY_REDACTIONS: Final = Counter(
     "telemetry.redactions",

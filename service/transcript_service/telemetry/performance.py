@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -171,9 +172,16 @@ def _emit(
         factor = _factor(instrument, unit)
         if factor is None:
             _warn_once("unit", instrument.name, unit)
+        elif not _usable(instrument, number := float(value) * factor):
+            _warn_once("value", instrument.name, str(value))
         else:
-            _record(instrument, float(value) * factor, known)
+            _record(instrument, number, known)
     log.info("performance.metric", **{**dict(labels), **said})
+
+
+def _usable(instrument: Instrument, number: float) -> bool:
+    """Whether it is finite, and not below 0 where only a sum that grows makes sense."""
+    return math.isfinite(number) and (number >= 0 or isinstance(instrument, (Gauge, UpDownCounter)))
 
 
 def _record(instrument: Instrument, value: float, attributes: Mapping[str, str | None]) -> None:

@@ -35,14 +35,15 @@ def _guarded_span(span: ReadableSpan) -> ReadableSpan:
 
 def _redact_span(span: ReadableSpan) -> ReadableSpan:
     name = redact_text(span.name)
-    attributes = redact_mapping(span.attributes or {})
+    given = span.attributes or {}  # a new view at each access: read once
+    attributes = redact_mapping(given)
     events = [_redact_event(event) for event in span.events]
     links = [_redact_link(link) for link in span.links]
     description = span.status.description
     clean_description = redact_text(description) if description else description
     if (
         name == span.name
-        and attributes is (span.attributes or attributes)
+        and attributes is given
         and all(new is old for new, old in zip(events, span.events, strict=True))
         and all(new is old for new, old in zip(links, span.links, strict=True))
         and clean_description == description
@@ -87,15 +88,17 @@ def _copy_span(
 
 def _redact_event(event: Event) -> Event:
     name = redact_text(event.name)
-    attributes = redact_mapping(event.attributes or {})
-    if name == event.name and attributes is (event.attributes or attributes):
+    given = event.attributes or {}
+    attributes = redact_mapping(given)
+    if name == event.name and attributes is given:
         return event
     return Event(name, attributes, event.timestamp)
 
 
 def _redact_link(link: Link) -> Link:
-    attributes = redact_mapping(link.attributes or {})
-    if attributes is (link.attributes or attributes) and not link.context.trace_state:
+    given = link.attributes or {}
+    attributes = redact_mapping(given)
+    if attributes is given and not link.context.trace_state:
         return link
     return Link(_without_state(link.context), attributes)
 
@@ -112,8 +115,9 @@ def redact_log(record: ReadableLogRecord) -> ReadableLogRecord:
     inner = record.log_record
     try:
         body = redact_value(inner.body)
-        attributes = redact_mapping(inner.attributes or {})
-        if body is inner.body and attributes is (inner.attributes or attributes):
+        given = inner.attributes or {}
+        attributes = redact_mapping(given)
+        if body is inner.body and attributes is given:
             return record
         instruments.TELEMETRY_REDACTIONS.add(
             count_masks(body) + count_masks(attributes), signal="logs"
@@ -162,9 +166,10 @@ def _guarded_metric(metric: Metric) -> Metric | None:
 
 
 def _redact_point(point: Any) -> Any:
-    attributes = redact_mapping(point.attributes or {})
+    given = point.attributes or {}
+    attributes = redact_mapping(given)
     exemplars = [_redact_exemplar(exemplar) for exemplar in point.exemplars]
-    if attributes is (point.attributes or attributes) and all(
+    if attributes is given and all(
         new is old for new, old in zip(exemplars, point.exemplars, strict=True)
     ):
         return point
@@ -176,7 +181,8 @@ def _redact_point(point: Any) -> Any:
 
 
 def _redact_exemplar(exemplar: Any) -> Any:
-    attributes = redact_mapping(exemplar.filtered_attributes or {})
-    if attributes is (exemplar.filtered_attributes or attributes):
+    given = exemplar.filtered_attributes or {}
+    attributes = redact_mapping(given)
+    if attributes is given:
         return exemplar
     return replace(exemplar, filtered_attributes=attributes)

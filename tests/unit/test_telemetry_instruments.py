@@ -1,0 +1,113 @@
+"""The registry bounds what a call can do to storage."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from transcript_service.telemetry import instruments
+from transcript_service.telemetry.instruments import (
+    Attribute,
+    Counter,
+    Gauge,
+    Histogram,
+    Instrument,
+    UpDownCounter,
+)
+from transcript_service.telemetry.testing import InMemoryTelemetry
+
+
+def test_without_providers_a_call_does_nothing() -> None:
+    instruments.stop()
+    instruments.TRANSCRIPT_REQUESTS.add(1, outcome="success")
+    instruments.TRANSCRIPT_REQUEST_DURATION.record(1.0, outcome="success")
+    instruments.BROWSER_MEMORY_USAGE.set(1)
+
+
+def test_an_undeclared_attribute_is_dropped(telemetry: InMemoryTelemetry) -> None:
+    instruments.PROXY_ROTATIONS.add(1, reason="http_403", color="red")
+    assert telemetry.metric("proxy.rotations", reason="http_403") == 1
+
+
+def test_none_leaves_an_attribute_out(telemetry: InMemoryTelemetry) -> None:
+    instruments.TRANSCRIPT_REQUESTS.add(1, outcome="error", source=None)
+    assert telemetry.metric("transcript.requests", outcome="error") == 1
+
+
+def test_a_value_outside_the_list_becomes_other(telemetry: InMemoryTelemetry) -> None:
+    instruments.TRANSCRIPT_REQUESTS.add(1, outcome="exploded")
+    assert telemetry.metric("transcript.requests", outcome="other") == 1
+
+
+def test_series_that_rates_look_at_exist_from_the_start(telemetry: InMemoryTelemetry) -> None:
+    there = telemetry.metrics(zeros=True)
+    for instrument in instruments.REGISTRY.values():
+        for zero in instrument.zeros:
+            series = tuple(
+                sorted((instrument.attributes[key].key, value) for key, value in zero.items())
+            )
+            assert there[instrument.name, series] == 0
+
+
+def bomb(instrument: Instrument, number: int) -> None:
+    """Call it with attribute values nobody has seen."""
+    values = dict.fromkeys(instrument.attributes, f"bomb-{number}")
+    if isinstance(instrument, Histogram):
+        instrument.record(1.0, **values)
+    elif isinstance(instrument, Gauge):
+        instrument.set(1.0, **values)
+    elif isinstance(instrument, (Counter, UpDownCounter)):
+        instrument.add(1, **values)
+
+
+@pytest.mark.parametrize("name", instruments.REGISTRY)
+def test_no_instrument_exceeds_its_cardinality_budget(
+    telemetry: InMemoryTelemetry, name: str
+) -> None:
+    instrument = instruments.REGISTRY[name]
+    for number in range(instrument.series_limit + 500):
+        bomb(instrument, number)
+    series = [key for key in telemetry.metrics(zeros=True) if key[0] == name]
+    # One more for the set in which everything beyond the limit ends up.
+    assert len(series) <= instrument.series_limit + 1
+
+
+def test_all_budgets_together_stay_within_what_the_sdk_and_prometheus_take_well() -> None:
+    assert sum(item.series_limit for item in instruments.REGISTRY.values()) < 10_000
+    assert max(item.series_limit for item in instruments.REGISTRY.values()) <= 2000
+
+
+def test_what_is_remembered_per_instrument_is_bounded(telemetry: InMemoryTelemetry) -> None:
+    for number in range(10_000):
+        instruments.DASHBOARD_QUERY_DURATION.record(0.1, query=f"q{number}", outcome="success")
+    assert len(instruments.DASHBOARD_QUERY_DURATION._remembered) <= 4096
+
+
+def test_counts_are_exact_between_threads(telemetry: InMemoryTelemetry) -> None:
+    def work() -> None:
+        for number in range(2000):
+            instruments.PROXY_ROTATIONS.add(1, reason=("http_403", "http_429")[number % 2])
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert telemetry.metric("proxy.rotations", reason="http_403") == 8000
+    assert telemetry.metric("proxy.rotations", reason="http_429") == 8000
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_histogram_refuses_what_would_poison_its_sum(
+    telemetry: InMemoryTelemetry, value: float
+) -> None:
+    instruments.TRANSCRIPT_REQUEST_DURATION.record(value, outcome="success")
+    instruments.TRANSCRIPT_REQUEST_DURATION.record(1.0, outcome="success")
+    assert telemetry.metric("transcript.request.duration", outcome="success") == 1
+    assert telemetry.histogram_sum("transcript.request.duration", outcome="success") == 1.0
+
+
+def test_an_attribute_named_like_a_keyword_of_python_gets_an_underscore() -> None:
+    assert Attribute("from", ("a",)).parameter == "from_"
+    assert Attribute("error.type", ("a",)).parameter == "error_type"
