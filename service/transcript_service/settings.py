@@ -91,6 +91,10 @@ class Settings(BaseSettings):
         None,
         description="Hashed tokens of the dashboard API; `tokens.json` in `STATE_DIR` by default.",
     )
+    dashboard_cors_origins: CommaList = Field(
+        (),
+        description="Origins whose pages may read the API, each as `https://host[:port]`.",
+    )
     dashboard_query_timeout_s: float = Field(
         2.0, gt=0, le=30, description="Seconds one query to Prometheus may take."
     )
@@ -143,6 +147,29 @@ class Settings(BaseSettings):
     enable_youtube_api: bool = Field(True, description="Use the `youtube_api` stage.")
     enable_timedtext: bool = Field(True, description="Use the `timedtext` stage.")
     enable_youtubei: bool = Field(True, description="Use the `youtubei` stage (a browser).")
+    enable_asr: bool = Field(True, description="Use the `asr` stage (speech recognition).")
+
+    # Speech recognition
+    asr_endpoint: HttpUrl | None = Field(
+        None, description="Base URL of an OpenAI-compatible speech endpoint."
+    )
+    asr_api_key_file: Path | None = Field(None, description="File with that endpoint's API key.")
+    asr_model: str = Field("whisper-1", description="Model name sent to that endpoint.")
+    asr_model_dir: Path | None = Field(
+        None, description="Folder of a faster-whisper (CTranslate2) model on this machine."
+    )
+    asr_audio_sources: tuple[Literal["player", "yt_dlp"], ...] = Field(
+        ("player", "yt_dlp"), description="How to get a video's sound, as a JSON list."
+    )
+    asr_max_video_minutes: int = Field(
+        20, ge=1, le=720, description="Longest video that is listened to."
+    )
+    asr_max_audio_mb: int = Field(
+        100, ge=1, le=2000, description="Largest sound file that is fetched (MB)."
+    )
+    asr_max_concurrent: int = Field(
+        1, ge=1, le=32, description="Videos listened to at a time, per worker."
+    )
     youtube_resolve_to: str | None = Field(
         None,
         pattern=r"^[^:/\s]+:\d{1,5}$",

@@ -9,7 +9,9 @@ from ..dashboard.errors import ApiError
 from ..dashboard.page import create_page
 from ..dashboard.routes import create_blueprint
 from ..settings import Settings
+from . import cors, openapi
 from .auth import create_authorizer
+from .compression import compress
 from .problems import Problem, problem_response
 
 
@@ -25,7 +27,9 @@ def register(app: Flask, settings: Settings, *, alert_log: AlertLog | None = Non
         headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
         return problem_response(Problem(error.status, error.code, error.detail, headers=headers))
 
-    app.register_blueprint(
-        create_blueprint(settings, authorize=create_authorizer(settings), alert_log=alert_log)
-    )
+    api = create_blueprint(settings, authorize=create_authorizer(settings), alert_log=alert_log)
+    api.after_request(compress)
+    app.register_blueprint(api)
     app.register_blueprint(create_page())
+    app.register_blueprint(openapi.create_blueprint(settings))
+    cors.register(app, settings.dashboard_cors_origins)

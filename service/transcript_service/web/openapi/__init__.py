@@ -1,0 +1,105 @@
+"""The OpenAPI 3.1 document of the service, and a page to read it.
+
+The document is written by hand, beside the code that it describes, and a contract test
+holds it against the routes and against real answers. The page is Swagger UI, whose files
+the `flask-swagger-ui` package ships.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+import orjson
+from flask import Blueprint, Response, abort, render_template, send_file
+
+from ... import __version__
+from ...settings import Settings
+from .paths import PATHS
+from .schemas import RESPONSES, SCHEMAS
+
+_DESCRIPTION: Final = """\
+Transcripts of YouTube videos, and what the service that fetches them is doing.
+
+Every error is `application/problem+json` (RFC 9457) with a stable `code` and the `trace_id`
+of the request, which is also in the header `X-Correlation-ID` of every answer. Durations
+are seconds, times are RFC 3339 in UTC, and what is not known is `null`, never 0.
+"""
+# Swagger UI sets style attributes on the elements it draws, hence the one exception.
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_SWAGGER_FILES: Final = ("swagger-ui.css", "swagger-ui-bundle.js")
+
+
+def document() -> dict[str, Any]:
+    """The document."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Transcript service",
+            "version": __version__,
+            "description": _DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [
+            {"name": "transcripts", "description": "The work."},
+            {"name": "dashboard", "description": "How it is going: named queries, asked for you."},
+            {"name": "health", "description": "For load balancers and process managers."},
+        ],
+        "paths": PATHS,
+        "components": {
+            "schemas": SCHEMAS,
+            "responses": RESPONSES,
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "`transcript-service token create NAME`. While no token "
+                    "exists, the service answers its own machine without one.",
+                }
+            },
+        },
+    }
+
+
+def create_blueprint(settings: Settings) -> Blueprint:
+    """`/api/openapi.json` and the page `/api/docs`."""
+    del settings  # the document is the same everywhere
+    blueprint = Blueprint(
+        "openapi",
+        __name__,
+        url_prefix="/api",
+        template_folder="templates",
+        static_folder="static",
+        static_url_path="/docs/own",
+    )
+
+    @blueprint.get("/openapi.json")
+    def openapi() -> Response:
+        response = Response(_serialised(), mimetype="application/json")
+        response.headers["Cache-Control"] = "no-cache"
+        response.add_etag()
+        return response
+
+    @blueprint.get("/docs")
+    def docs() -> Response:
+        response = Response(render_template("docs.html"), mimetype="text/html")
+        response.headers["Content-Security-Policy"] = _POLICY
+        return response
+
+    @blueprint.get("/docs/swagger/<name>")
+    def swagger(name: str) -> Response:
+        if name not in _SWAGGER_FILES:
+            abort(404)
+        return send_file(str(files("flask_swagger_ui").joinpath("dist", name)), max_age=3600)
+
+    return blueprint
+
+
+@cache
+def _serialised() -> bytes:
+    return orjson.dumps(document())

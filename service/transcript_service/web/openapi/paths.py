@@ -1,0 +1,204 @@
+"""The operations of the API."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ...dashboard.board import SCOPE_OF
+from ...dashboard.routes import BLOCK_PATHS, EXPORT_SCOPE, OVERVIEW_SCOPE, TRACE_SCOPE
+from ...dashboard.window import MAX_HOURS
+from ...telemetry.vocabulary import STAGES
+from .shapes import Schema, ref
+
+_PROBLEM: Final[Schema] = {"$ref": "#/components/responses/Problem"}
+_WINDOW: Final[list[Schema]] = [
+    {
+        "name": "hours",
+        "in": "query",
+        "description": f"How far back to look: a plain decimal, above 0, at most {MAX_HOURS}.",
+        "schema": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "maximum": MAX_HOURS,
+            "default": 1,
+        },
+        "examples": {"hour": {"value": 1}, "quarter": {"value": 0.25}, "week": {"value": 168}},
+    },
+    {
+        "name": "stage",
+        "in": "query",
+        "description": "Look at one stage only.",
+        "schema": {"enum": list(STAGES)},
+    },
+]
+_SUMMARIES: Final = {
+    "health": "Is it healthy, and what does that rest on",
+    "performance": "Requests, stages, P50 and P95, errors, slow and failed requests",
+    "circuit_breaker": "State, calls, transitions and recovery of every breaker",
+    "browser_contexts": "The browser pool: contexts, memory, waiting",
+    "proxy": "The proxy pool by masked id",
+    "alerts": "Active alerts with their runbooks, and the history of notifications",
+}
+
+
+def _ok(description: str, content: Schema) -> Schema:
+    return {
+        "description": description,
+        "headers": {
+            "X-Correlation-ID": {"description": "The trace id.", "schema": {"type": "string"}}
+        },
+        "content": content,
+    }
+
+
+def _guarded(
+    operation: str, summary: str, scope: str, answer: Schema, parameters: list[Schema]
+) -> Schema:
+    return {
+        "get": {
+            "operationId": operation,
+            "tags": ["dashboard"],
+            "summary": summary,
+            "description": f"Needs the scope `{scope}`.",
+            "security": [{"token": []}],
+            "parameters": parameters,
+            "responses": {
+                "200": answer,
+                "304": {"description": "Nothing new since the ETag that was sent."},
+                **dict.fromkeys(
+                    ("400", "401", "403", "404", "429", "500", "502", "503", "504"), _PROBLEM
+                ),
+            },
+        }
+    }
+
+
+def _json(schema: str) -> Schema:
+    return {"application/json": {"schema": ref(schema)}}
+
+
+def _blocks() -> dict[str, Any]:
+    return {
+        f"/api/dashboard/metrics/{path}": _guarded(
+            name,
+            _SUMMARIES[name],
+            SCOPE_OF[name],
+            _ok("The block.", _json(f"{name.title().replace('_', '')}Block")),
+            _WINDOW,
+        )
+        for path, name in BLOCK_PATHS.items()
+    }
+
+
+_TRANSCRIPT: Final[Schema] = {
+    "get": {
+        "operationId": "transcript",
+        "tags": ["transcripts"],
+        "summary": "The transcript of a video",
+        "parameters": [
+            {
+                "name": "video",
+                "in": "path",
+                "required": True,
+                "description": "An 11-character id, or any form of YouTube URL.",
+                "schema": {"type": "string"},
+                "example": "dQw4w9WgXcQ",
+            },
+            {
+                "name": "lang",
+                "in": "query",
+                "description": "Wanted languages, most wanted first.",
+                "schema": {"type": "string"},
+                "example": "en,de",
+            },
+            {
+                "name": "format",
+                "in": "query",
+                "schema": {"enum": ["json", "srt", "vtt", "text"], "default": "json"},
+            },
+        ],
+        "responses": {
+            "200": _ok(
+                "The transcript.",
+                {
+                    "application/json": {"schema": ref("Transcript")},
+                    **{
+                        media: {"schema": {"type": "string"}}
+                        for media in ("application/x-subrip", "text/vtt", "text/plain")
+                    },
+                },
+            ),
+            **dict.fromkeys(("400", "403", "404", "500", "502", "503", "504"), _PROBLEM),
+        },
+    }
+}
+
+
+def _health(name: str, summary: str, schema: Schema, *also: str) -> Schema:
+    content = {"application/json": {"schema": schema}}
+    return {
+        "get": {
+            "operationId": name,
+            "tags": ["health"],
+            "summary": summary,
+            "responses": {status: _ok(summary, content) for status in ("200", *also)},
+        }
+    }
+
+
+_STATUS: Final[Schema] = {
+    "type": "object",
+    "properties": {"status": {"type": "string"}},
+    "required": ["status"],
+}
+
+PATHS: Final[dict[str, Any]] = {
+    "/api/transcripts/{video}": _TRANSCRIPT,
+    "/api/dashboard/metrics": _guarded(
+        "overview",
+        "Everything at once",
+        OVERVIEW_SCOPE,
+        _ok("All blocks; those the token does not open say so.", _json("Overview")),
+        _WINDOW,
+    ),
+    **_blocks(),
+    "/api/dashboard/metrics/export": _guarded(
+        "export",
+        "The service's metrics as text, for a second Prometheus (honor_labels: true)",
+        EXPORT_SCOPE,
+        _ok(
+            "Text exposition; OpenMetrics where Accept prefers it.",
+            {
+                media: {"schema": {"type": "string"}}
+                for media in ("text/plain", "application/openmetrics-text")
+            },
+        ),
+        [],
+    ),
+    "/api/dashboard/traces/{trace_id}": _guarded(
+        "trace",
+        "One request: its spans and its log lines",
+        TRACE_SCOPE,
+        _ok("What has arrived of it.", _json("Trace")),
+        [
+            {
+                "name": "trace_id",
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+                "example": "4bf92f3577b34da6a3ce929d0e0e4736",
+            }
+        ],
+    ),
+    "/health/live": _health("live", "The process answers", _STATUS),
+    "/health/ready": _health("ready", "It can do its work", _STATUS, "503"),
+    "/api/openapi.json": {
+        "get": {
+            "operationId": "openapi",
+            "summary": "This document",
+            "responses": {
+                "200": _ok("OpenAPI 3.1.", {"application/json": {"schema": {"type": "object"}}})
+            },
+        }
+    },
+}
