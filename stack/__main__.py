@@ -7,6 +7,7 @@ signal n (130 for Ctrl-C).
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -31,11 +32,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     arguments = _parser().parse_args(argv)
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, _interrupt)
+        if signal.getsignal(signum) != signal.SIG_IGN:  # as nohup and `&` leave them
+            signal.signal(signum, _interrupt)
     try:
         return int(_COMMANDS[arguments.command](Layout.from_env(), arguments))
     except StackError as error:
         return _fail(error)
+    except BrokenPipeError:
+        # Whoever read our output has had enough; keep Python from saying so at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except OSError as error:
         return _fail(explain(error))
     except Interrupted as interrupted:

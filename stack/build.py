@@ -69,7 +69,6 @@ class Build:
         self._staging = layout.bin_dir / f".build-{engine.name}"
         self._lock: IO[str] | None = None
         self._job: Job | None = None
-        self._packages = 0
 
     @property
     def doing(self) -> str:
@@ -78,9 +77,12 @@ class Build:
             return "waiting for another launcher that builds it"
         line = self._job.last_line
         if not line:
-            return "looking up what to compile"
+            return "looking up what is compiled already"
         if line.startswith("go: downloading "):
             return "downloading " + line.removeprefix("go: downloading ")
+        # The main package comes last and is small; what takes its time then is the linker.
+        if line in (*self.engine.packages, f"engines/{self.engine.name}"):
+            return f"linking {line.rpartition('/')[2]}"
         return f"compiling {line}"
 
     def poll(self) -> bool:

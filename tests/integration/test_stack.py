@@ -1,6 +1,6 @@
 """The native stack with the real engines: what it keeps, masks, restarts and listens on.
 
-The launcher's own behaviour (failures, signals, builds) is in tests/unit/test_stack_launcher.py,
+The launcher's own behaviour (failures, signals, builds) is in test_stack_launcher.py,
 with stand-ins; the service under kill -9 is in tests/faults/.
 """
 

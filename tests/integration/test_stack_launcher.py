@@ -17,7 +17,7 @@ from stack.layout import HOST
 from stack.pins import ENGINES
 from stack.ports import is_free
 from stack.supervise import Supervisor, orphans
-from tests.unit.stack_fakes import FakeStack, fake_stack
+from tests.integration.stack_fakes import FakeStack, fake_stack
 
 ENGINE_NAMES = [engine.name for engine in ENGINES]
 
