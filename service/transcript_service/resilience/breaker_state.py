@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from ..telemetry.vocabulary import BreakerState
@@ -105,7 +105,7 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return asdict(self)
+        return {**vars(self), "window": [list(bucket) for bucket in self.window]}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Record:

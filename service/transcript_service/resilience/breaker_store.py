@@ -65,8 +65,21 @@ class LocalStore:
             return change(record, self._clock())
 
 
+def _parse(raw: bytes, name: str) -> Record:
+    """The record; a new one where there is none or none that can be read, which is said."""
+    if not raw:
+        return Record()
+    try:
+        return Record.from_json(orjson.loads(raw))
+    except (TypeError, KeyError, ValueError) as error:
+        log.warning(
+            "circuit_breaker.record_discarded", breaker=name, error_type=type(error).__name__
+        )
+        return Record()
+
+
 class StoreError(Exception):
-    """Redis did not answer, or what it holds is not a record."""
+    """So many workers changed a record at once that this one never got its turn."""
 
 
 _COMPARE_AND_SET = """
@@ -148,10 +161,7 @@ class RedisStore:
         key = self._prefix + name
         for attempt in range(_TRIES):
             raw, now = self._read(key)
-            try:
-                record = Record.from_json(orjson.loads(raw)) if raw else Record()
-            except (TypeError, KeyError, ValueError) as error:
-                raise StoreError(f"{key} does not hold a breaker's record") from error
+            record = _parse(raw, name)
             result = change(record, now)
             new = orjson.dumps(record.to_json())
             if new == raw or self._compare_and_set([key], [raw, new, _KEEP_S]):
@@ -175,9 +185,7 @@ class RedisStore:
             if self._alone is not None:
                 return self._alone
             ahead = self._ahead_s
-            records = {
-                name: Record.from_json(orjson.loads(raw)) for name, raw in self._seen.items()
-            }
+            records = {name: _parse(raw, name) for name, raw in self._seen.items()}
             self._alone = alone = LocalStore(lambda: self._clock() + ahead, records)
         log.warning("circuit_breaker.store_lost", error_type=type(error).__name__)
         return alone

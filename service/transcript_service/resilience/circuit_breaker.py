@@ -146,7 +146,7 @@ class CircuitBreaker:
         return store, answer
 
     def _finish(self, store: Store, ticket: Ticket, result: Result, duration_s: float) -> None:
-        slow = result != "ignored" and duration_s > self.config.slow_call_s
+        slow = int(result != "ignored" and duration_s > self.config.slow_call_s)
         # A call from before a state was forced only gives its place back.
         verdict: Result = result if store is self._store else "ignored"
 

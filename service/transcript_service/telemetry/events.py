@@ -82,6 +82,11 @@ _CATALOGUE: Final = (
         "Redis failed; this process decides alone from what it knew.",
         ("error_type",),
     ),
+    Event(
+        "circuit_breaker.record_discarded",
+        "What Redis held for a breaker could not be read; it starts closed.",
+        ("breaker", "error_type"),
+    ),
     Event("circuit_breaker.store_restored", "Breaker states are shared again."),
     # browsers
     Event(

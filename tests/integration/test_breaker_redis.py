@@ -1,0 +1,281 @@
+"""Breakers of several workers sharing one real Redis."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from transcript_service.resilience import (
+    CallNotPermitted,
+    CircuitBreaker,
+    CircuitBreakerConfig,
+)
+from transcript_service.resilience.breaker_store import RedisStore
+from transcript_service.telemetry.testing import InMemoryTelemetry
+
+SERVER = shutil.which("redis-server")
+pytestmark = pytest.mark.skipif(
+    SERVER is None, reason="redis-server is not on PATH (apt-get install redis-server)"
+)
+
+CONFIG = CircuitBreakerConfig(minimum_calls=4, open_s=0.3, half_open_calls=2, permit_expiry_s=30)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """A redis-server of this test's own, on loopback, keeping nothing on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        assert SERVER is not None
+        self.process = subprocess.Popen(
+            [SERVER, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""],
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,
+        )
+        client = redis.Redis.from_url(self.url)
+        until(lambda: _answers(client))
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def hang(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+def until(condition: object, limit_s: float = 20.0) -> None:
+    assert callable(condition)
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true in time"
+        threading.Event().wait(0.01)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+def worker(server: Server, config: CircuitBreakerConfig = CONFIG) -> CircuitBreaker:
+    """A breaker as another worker would have it: own connection, own store."""
+    return CircuitBreaker("timedtext", config, store=RedisStore.connect(server.url))
+
+
+def fail(breaker: CircuitBreaker, times: int) -> None:
+    for _ in range(times):
+        with breaker.permit() as permit:
+            permit.failure()
+
+
+def succeed(breaker: CircuitBreaker, times: int) -> None:
+    for _ in range(times):
+        with breaker.permit():
+            pass
+
+
+def state_of(breaker: CircuitBreaker) -> str:
+    return breaker.state
+
+
+def half_open(breaker: CircuitBreaker) -> bool:
+    """Whether the wait is over and the next call would be a probe; makes no call."""
+    try:
+        with breaker.permit() as permit:
+            permit.ignore()
+    except CallNotPermitted:
+        return False
+    return True
+
+
+def test_failures_seen_by_different_workers_add_up(server: Server) -> None:
+    first, second = worker(server), worker(server)
+    fail(first, 2)
+    assert state_of(second) == "closed"
+    fail(second, 2)
+    assert state_of(first) == "open"
+    with pytest.raises(CallNotPermitted) as refused, first.permit():
+        pass
+    assert 0 < refused.value.retry_after_s <= CONFIG.open_s
+
+
+def test_a_worker_that_starts_later_finds_the_breaker_open(server: Server) -> None:
+    fail(worker(server, CircuitBreakerConfig(minimum_calls=4, open_s=60)), 4)
+    assert state_of(worker(server)) == "open"
+
+
+def test_probes_are_counted_over_all_workers(server: Server) -> None:
+    workers = [worker(server) for _ in range(4)]
+    fail(workers[0], 4)
+    until(lambda: half_open(workers[3]))
+    with workers[0].permit(), workers[1].permit():
+        for late in workers[2:]:
+            with pytest.raises(CallNotPermitted), late.permit():
+                pytest.fail("a third probe was made")
+    assert [state_of(each) for each in workers] == ["closed"] * 4
+
+
+def test_eight_threads_of_eight_workers_get_exactly_the_permitted_probes(
+    server: Server, telemetry: InMemoryTelemetry
+) -> None:
+    workers = [worker(server) for _ in range(8)]
+    fail(workers[0], 4)
+    until(lambda: half_open(workers[0]))
+    telemetry.clear()
+    refused_before = telemetry.metric(
+        "circuit_breaker.calls", name="timedtext", kind="not_permitted"
+    )
+    start, tried, finish = threading.Barrier(8), threading.Barrier(9), threading.Event()
+    through: list[CircuitBreaker] = []
+
+    def caller(breaker: CircuitBreaker) -> None:
+        start.wait()
+        try:
+            with breaker.permit():
+                through.append(breaker)
+                tried.wait()
+                finish.wait()
+        except CallNotPermitted:
+            tried.wait()
+
+    threads = [threading.Thread(target=caller, args=(each,)) for each in workers]
+    for thread in threads:
+        thread.start()
+    tried.wait(timeout=60)
+    assert len(through) == CONFIG.half_open_calls
+    finish.set()
+    for thread in threads:
+        thread.join()
+    assert state_of(workers[7]) == "closed"
+    assert (
+        telemetry.metric("circuit_breaker.calls", name="timedtext", kind="not_permitted")
+        == refused_before + 6
+    )
+    # One recovery, whoever of the eight happened to bring it about.
+    assert telemetry.metric("circuit_breaker.recovery.duration", name="timedtext") == 1
+
+
+def _record_in_another_process(url: str, failures: int, answers: int) -> None:
+    config = CircuitBreakerConfig(window_size=400, minimum_calls=400)
+    breaker = CircuitBreaker("asr", config, store=RedisStore.connect(url))
+    for turn in range(failures + answers):
+        with breaker.permit() as permit:
+            permit.failure() if turn < failures else permit.success()
+
+
+def test_no_result_is_lost_when_processes_write_at_the_same_time(server: Server) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=_record_in_another_process, args=(server.url, 20, 30))
+        for _ in range(3)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    store = RedisStore.connect(server.url)
+    calls, failure_rate, _ = store.update("asr", lambda record, _: record.rates())
+    assert calls == 150
+    assert failure_rate == pytest.approx(60 / 150)
+
+
+def test_a_worker_sees_in_its_metrics_what_another_one_decided(
+    server: Server, telemetry: InMemoryTelemetry
+) -> None:
+    first, second = worker(server), worker(server)
+    second.refresh()
+    fail(first, 4)
+    second.refresh()
+    assert telemetry.metric("circuit_breaker.state", name="timedtext", state="open") == 1
+    assert telemetry.metric("circuit_breaker.state", name="timedtext", state="closed") == 0
+
+
+def test_without_redis_a_worker_goes_on_from_what_it_knew_and_says_so_once(
+    server: Server, telemetry: InMemoryTelemetry
+) -> None:
+    config = CircuitBreakerConfig(minimum_calls=4, open_s=60)
+    now = [0.0]
+    breaker = CircuitBreaker(
+        "timedtext", config, store=RedisStore.connect(server.url, clock=lambda: now[0])
+    )
+    fail(breaker, 4)
+    server.stop()
+    assert state_of(breaker) == "open"
+    now[0] += 60
+    assert half_open(breaker), "time goes on while Redis is away"
+    with breaker.permit(), breaker.permit():
+        pass
+    assert state_of(breaker) == "closed"
+    assert len(telemetry.events("circuit_breaker.store_lost")) == 1
+
+    server.start()
+    now[0] += 5
+    assert state_of(breaker) == "closed"
+    assert len(telemetry.events("circuit_breaker.store_restored")) == 1
+    fail(breaker, 4)
+    assert state_of(worker(server)) == "open", "the state is shared again"
+
+
+def test_a_redis_that_hangs_costs_a_second_once_and_then_nothing(server: Server) -> None:
+    breaker = worker(server)
+    succeed(breaker, 1)
+    server.hang()
+    began = time.monotonic()
+    succeed(breaker, 1)
+    assert time.monotonic() - began < 2.0
+    began = time.monotonic()
+    succeed(breaker, 100)
+    assert time.monotonic() - began < 0.5
+
+
+@pytest.mark.parametrize("value", ["surprise", "[]", "{}", '{"state": "open"}'])
+def test_a_value_that_is_no_record_is_replaced_and_reported(
+    server: Server, telemetry: InMemoryTelemetry, value: str
+) -> None:
+    redis.Redis.from_url(server.url).set("transcript-service:breaker:timedtext", value)
+    fail(worker(server), 4)
+    assert state_of(worker(server)) == "open"
+    assert len(telemetry.events("circuit_breaker.record_discarded")) == 1
+
+
+def test_a_forced_state_stays_in_its_process(server: Server) -> None:
+    first, second = worker(server), worker(server)
+    first.force("forced_open")
+    assert state_of(second) == "closed"
+    first.reset()
+    assert state_of(first) == "closed"
