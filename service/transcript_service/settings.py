@@ -128,6 +128,26 @@ class Settings(BaseSettings):
         description="Seconds beyond that for which it stands in, marked stale, while asking fails.",
     )
 
+    # Alerts
+    alert_webhook_token_file: Path | None = Field(
+        None,
+        description="File with the bearer token that Alertmanager sends to "
+        "`/api/alerts/webhook`. Without it every notification is refused.",
+    )
+    alert_cooldown_s: float = Field(
+        900.0,
+        gt=0,
+        le=86400,
+        description="Seconds between two notifications of one alert, as set by `group_interval` "
+        "in `prometheus/alertmanager.yml`; for showing when the next one may come.",
+    )
+    alert_history_limit: int = Field(
+        2000, ge=1, le=100_000, description="Alerts the history keeps; the oldest go first."
+    )
+    runbooks_dir: Path = Field(
+        Path("prometheus/runbooks"), description="Folder of the runbooks served at `/runbooks`."
+    )
+
     # Getting transcripts
     job_deadline_s: float = Field(
         60.0, gt=0, le=900, description="Seconds one request may take over all stages together."
