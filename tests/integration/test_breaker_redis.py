@@ -198,7 +198,7 @@ def _record_in_another_process(url: str, failures: int, answers: int) -> None:
 
 
 def test_no_result_is_lost_when_processes_write_at_the_same_time(server: Server) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     processes = [
         context.Process(target=_record_in_another_process, args=(server.url, 20, 30))
         for _ in range(3)
