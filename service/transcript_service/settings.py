@@ -200,6 +200,39 @@ class Settings(BaseSettings):
         description="CA bundle (PEM) to check YouTube's certificate with, instead of the system's.",
     )
 
+    # Proxies
+    proxy_list: SecretStr | None = Field(
+        None,
+        description="Proxies to YouTube, separated by white space, each "
+        "`http://user:password@host:port` with the password as it is (never URL-encoded).",
+    )
+    proxy_file: Path | None = Field(
+        None, description="File with more of them, one a line; `#` starts a comment line."
+    )
+    enforce_proxy_all: bool = Field(
+        False, description="Let nothing reach YouTube directly; needs at least one proxy."
+    )
+    proxy_session_template: str = Field(
+        "{username}",
+        description="How a provider's sticky session is written into the user name, such as "
+        "`{username}-sessid-{session}`. Without `{session}` each proxy is one session.",
+    )
+    proxy_quarantine_s: float = Field(
+        600.0, gt=0, le=86400, description="Seconds a proxy that failed is left alone."
+    )
+    proxy_preflight: bool = Field(
+        True, description="Probe a proxy with YouTube's `generate_204` before a job gets it."
+    )
+    proxy_preflight_ttl_s: float = Field(
+        300.0, gt=0, le=86400, description="Seconds a good probe is believed (±10 %)."
+    )
+    proxy_preflight_timeout_s: float = Field(
+        5.0, gt=0, le=60, description="Seconds one probe may take."
+    )
+    proxy_preflight_per_minute: int = Field(
+        10, ge=1, le=600, description="Most probes in a minute, all proxies of a worker together."
+    )
+
     # Circuit breakers (resilience4j's vocabulary)
     redis_url: SecretStr | None = Field(
         None,

@@ -1,0 +1,73 @@
+"""Ways out to YouTube: a list of proxies, one per job, watched and masked."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import Final
+
+from ..settings import Settings, SettingsError
+from ..telemetry import register_secrets
+from .enforce import DirectConnectionRefused, refuse_direct_connections
+from .entries import read_entries
+from .identity import ProxyIdentity
+from .pool import JobProxy, NoProxyAvailable, ProxyPool, RotationReason, rotation_reason
+from .preflight import Preflight, probe_youtube
+
+__all__ = [
+    "DirectConnectionRefused",
+    "JobProxy",
+    "NoProxyAvailable",
+    "ProxyIdentity",
+    "ProxyPool",
+    "RotationReason",
+    "proxy_pool",
+    "rotation_reason",
+]
+
+_PLACEHOLDERS: Final = ("{username}", "{session}")
+
+
+@cache
+def proxy_pool(settings: Settings) -> ProxyPool:
+    """The proxies of this process, as the settings say; the same object for the same settings.
+
+    Reading them also registers their passwords with the redaction of telemetry.
+
+    Raises:
+        SettingsError: an entry, the template or the combination cannot work.
+    """
+    inline = settings.proxy_list.get_secret_value() if settings.proxy_list else None
+    entries = read_entries(inline, settings.proxy_file)
+    if settings.enforce_proxy_all and not entries:
+        raise SettingsError("ENFORCE_PROXY_ALL: needs proxies in PROXY_LIST or PROXY_FILE")
+    _check_template(settings.proxy_session_template)
+    register_secrets(*(entry.password for entry in entries if entry.password))
+    refuse_direct_connections(settings.enforce_proxy_all)
+    pool = ProxyPool(
+        entries,
+        preflight=_preflight(settings) if settings.proxy_preflight else None,
+        session_template=settings.proxy_session_template,
+        enforce=settings.enforce_proxy_all,
+        quarantine_s=settings.proxy_quarantine_s,
+    )
+    pool.refresh()
+    return pool
+
+
+def _preflight(settings: Settings) -> Preflight:
+    return Preflight(
+        partial(probe_youtube, ca_file=settings.youtube_ca_file),
+        ttl_s=settings.proxy_preflight_ttl_s,
+        per_minute=settings.proxy_preflight_per_minute,
+        timeout_s=settings.proxy_preflight_timeout_s,
+    )
+
+
+def _check_template(template: str) -> None:
+    rest = template
+    for placeholder in _PLACEHOLDERS:
+        rest = rest.replace(placeholder, "", 1)
+    if "{username}" not in template or "{" in rest or "}" in rest:
+        raise SettingsError(
+            "PROXY_SESSION_TEMPLATE: must have {username} once and may have {session} once"
+        )

@@ -1,0 +1,159 @@
+"""Is this proxy any good? One small request that YouTube answers to everybody.
+
+`generate_204` costs a few hundred bytes and fails exactly as real traffic would. Many jobs
+ask at once, so a result is kept for a while, one probe per proxy runs at a time and the
+others wait for it, and the number of probes a minute is bounded.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Literal
+
+import requests
+
+from ..resilience.deadline import Deadline
+from ..telemetry import get_logger, instruments
+from .identity import ProxyIdentity
+
+log = get_logger(__name__)
+
+PreflightOutcome = Literal["success", "auth_failed", "blocked", "timeout", "error"]
+Probe = Callable[[ProxyIdentity, float], PreflightOutcome]
+
+PROBE_URL: Final = "https://www.youtube.com/generate_204"
+_BLOCKED_STATUS: Final = frozenset({401, 403, 429})
+
+
+def probe_youtube(
+    proxy: ProxyIdentity, timeout_s: float, ca_file: Path | None = None
+) -> PreflightOutcome:
+    """Ask YouTube for nothing, through `proxy`. Takes about `timeout_s` at most; never raises."""
+    with requests.Session() as session:
+        session.trust_env = False
+        session.proxies = proxy.as_requests()
+        session.verify = str(ca_file) if ca_file else True
+        try:
+            response = session.get(PROBE_URL, timeout=timeout_s, allow_redirects=False, stream=True)
+        except requests.Timeout:
+            return "timeout"
+        except requests.RequestException as error:
+            return _refusal(error)
+        if response.status_code == 204:
+            return "success"
+        # A redirect is the consent or "sorry" page: no use to anybody.
+        blocked = response.status_code in _BLOCKED_STATUS or 300 <= response.status_code < 400
+        return "blocked" if blocked else "error"
+
+
+def _refusal(error: requests.RequestException) -> PreflightOutcome:
+    # http.client has no exception of its own for a refused CONNECT; it writes
+    # "Tunnel connection failed: 407 Proxy Authentication Required".
+    text = str(error)
+    if "Tunnel connection failed: 407" in text:
+        return "auth_failed"
+    if any(f"Tunnel connection failed: {status}" in text for status in _BLOCKED_STATUS):
+        return "blocked"
+    return "timeout" if "timed out" in text else "error"
+
+
+class _Flight:
+    """A probe under way, and everybody who waits for it."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.outcome: PreflightOutcome | None = None
+
+
+class Preflight:
+    """Results of probes, kept and rationed. Thread-safe.
+
+    Args:
+        probe: makes one probe.
+        ttl_s: seconds a good result is believed, ±10 % so that not all expire together.
+            Bad ones are not kept: the pool's quarantine is their memory.
+        per_minute: most probes in 60 s, all proxies together.
+        timeout_s: of one probe.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        probe: Probe,
+        *,
+        ttl_s: float,
+        per_minute: int,
+        timeout_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._probe = probe
+        self._ttl_s = ttl_s
+        self._per_minute = per_minute
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._good_until: dict[str, float] = {}
+        self._flights: dict[str, _Flight] = {}
+        self._recent: deque[float] = deque()
+
+    def check(self, proxy: ProxyIdentity, deadline: Deadline) -> PreflightOutcome | None:
+        """The state of `proxy`; `None` when it is not known and now is no time to find out.
+
+        Not known is not bad: a proxy is not held to be dead because the ration is used up.
+
+        Raises:
+            DeadlineExceeded: no time is left.
+        """
+        deadline.check()
+        with self._lock:
+            now = self._clock()
+            if self._good_until.get(proxy.id, now) > now:
+                return "success"
+            flight = self._flights.get(proxy.id)
+            mine = flight is None
+            if flight is None:
+                if not self._ration(now):
+                    return None
+                flight = self._flights[proxy.id] = _Flight()
+        if mine:
+            self._fly(flight, proxy, deadline)
+        else:
+            flight.done.wait(deadline.timeout(self._timeout_s))
+        return flight.outcome
+
+    def _ration(self, now: float) -> bool:
+        while self._recent and self._recent[0] <= now - 60:
+            self._recent.popleft()
+        if len(self._recent) >= self._per_minute:
+            return False
+        self._recent.append(now)
+        return True
+
+    def _fly(self, flight: _Flight, proxy: ProxyIdentity, deadline: Deadline) -> None:
+        outcome: PreflightOutcome = "error"
+        began = self._clock()
+        try:
+            outcome = self._probe(proxy, deadline.timeout(self._timeout_s))
+        finally:
+            now = self._clock()
+            with self._lock:
+                if outcome == "success":
+                    jitter = random.uniform(0.9, 1.1)  # noqa: S311 - no secret
+                    self._good_until[proxy.id] = now + self._ttl_s * jitter
+                del self._flights[proxy.id]
+            flight.outcome = outcome
+            flight.done.set()
+            instruments.PROXY_PREFLIGHT_DURATION.record(
+                now - began, proxy=proxy.id, outcome=outcome
+            )
+            log.info(
+                "proxy.preflight.finished",
+                proxy=proxy.id,
+                outcome=outcome,
+                duration_s=round(now - began, 6),
+            )
