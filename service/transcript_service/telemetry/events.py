@@ -178,7 +178,16 @@ _CATALOGUE: Final = (
     Event(
         "alert.received",
         "Alertmanager delivered an alert.",
-        ("alertname", "severity", "status", "alert_stage", "fingerprint"),
+        (
+            "alertname",
+            "severity",
+            "status",
+            "notification",
+            "fingerprint",
+            "alert_stage",
+            "alert_labels",
+            "summary",
+        ),
     ),
     Event("alert.rejected", "An alert notification could not be used.", ("reason",)),
     # performance

@@ -6,6 +6,8 @@ from flask import Flask, Response, request
 from opentelemetry.instrumentation.flask import FlaskInstrumentor
 from opentelemetry.trace import Span
 
+from ..alerts import create_alert_log
+from ..alerts import create_blueprint as create_alerts_blueprint
 from ..settings import Settings, get_settings
 from ..telemetry import current_trace_id
 from ..transcripts import create_pipeline
@@ -30,7 +32,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     problems.register(app)
     app.register_blueprint(health.create_blueprint(settings))
     app.register_blueprint(transcripts.create_blueprint(create_pipeline(settings)))
-    dashboard_api.register(app, settings)
+    alert_log = create_alert_log(settings)
+    app.register_blueprint(create_alerts_blueprint(settings, alert_log))
+    dashboard_api.register(app, settings, alert_log=alert_log)
 
     @app.after_request
     def _correlate(response: Response) -> Response:

@@ -1,0 +1,205 @@
+"""The history of alert notifications: one SQLite file that all workers share.
+
+An alert is known by its fingerprint (a hash of its labels) and the moment it began. What
+Alertmanager says about it again is either a reminder, after the cooldown, or the same
+delivery once more, because our answer to the first got lost.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import orjson
+
+# Alertmanager tries a delivery again with growing pauses for as long as its group_interval
+# lasts; a reminder comes no sooner than after it. Half of it therefore tells them apart,
+# whatever the cooldown is set to.
+_SAME_DELIVERY: Final = 0.5
+# A firing alert is repeated once per cooldown. After three without a word (Alertmanager is gone,
+# the alert is silenced or inhibited) the last thing heard is no longer news.
+_FORGOTTEN_AFTER: Final = 3.0
+# How long a worker waits for another one's write: they take milliseconds.
+_BUSY_TIMEOUT_S: Final = 5.0
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS alerts (
+    fingerprint TEXT NOT NULL,
+    starts_at REAL NOT NULL,
+    state TEXT NOT NULL,
+    labels BLOB NOT NULL,
+    annotations BLOB NOT NULL,
+    last_notified REAL NOT NULL,
+    ended_at REAL,
+    notifications INTEGER NOT NULL,
+    PRIMARY KEY (fingerprint, starts_at)
+);
+CREATE INDEX IF NOT EXISTS alerts_by_time ON alerts (last_notified);
+"""
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One alert of a notification. Times are Unix seconds."""
+
+    fingerprint: str
+    status: Literal["firing", "resolved"]
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    starts_at: float
+    ends_at: float | None = None
+
+
+class Notification(StrEnum):
+    """What a delivered alert was to us."""
+
+    NEW = "new"
+    REMINDER = "reminder"
+    RESOLVED = "resolved"
+    DUPLICATE = "duplicate"
+
+
+class AlertLog:
+    """What Alertmanager told us, bounded and kept across restarts.
+
+    Args:
+        path: the database file; its folder is made when first written to.
+        limit: alerts that are kept; the ones not heard of for longest go first.
+        cooldown_s: least seconds between two notifications of one alert.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        limit: int,
+        cooldown_s: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = path
+        self._limit = limit
+        self._cooldown_s = cooldown_s
+        self._clock = clock
+
+    @contextmanager
+    def receiving(self, alert: Alert) -> Iterator[Notification]:
+        """Record an alert and say what it was; kept only when the block ends without error.
+
+        So a line written inside the block is written at least once, even across a crash.
+
+        Raises:
+            sqlite3.Error: the history cannot be written; the sender should try again.
+        """
+        with self._connection() as connection:
+            # Take the write lock first: two workers must not both find the alert new.
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                notification = self._record(connection, alert)
+                yield notification
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    def _record(self, connection: sqlite3.Connection, alert: Alert) -> Notification:
+        now = self._clock()
+        key = (alert.fingerprint, alert.starts_at)
+        known = connection.execute(
+            "SELECT state, last_notified FROM alerts WHERE fingerprint = ? AND starts_at = ?", key
+        ).fetchone()
+        if known is not None and known["state"] == alert.status:
+            since_last_s = now - known["last_notified"]
+            if alert.status == "resolved" or since_last_s < self._cooldown_s * _SAME_DELIVERY:
+                return Notification.DUPLICATE
+        if known is not None and (known["state"], alert.status) == ("resolved", "firing"):
+            # An end is final; this is an older delivery that was overtaken.
+            return Notification.DUPLICATE
+        connection.execute(
+            "INSERT INTO alerts VALUES (?, ?, ?, ?, ?, ?, ?, 1)"
+            " ON CONFLICT DO UPDATE SET state = excluded.state, labels = excluded.labels,"
+            " annotations = excluded.annotations, last_notified = excluded.last_notified,"
+            " ended_at = excluded.ended_at, notifications = notifications + 1",
+            (
+                *key,
+                alert.status,
+                orjson.dumps(alert.labels),
+                orjson.dumps(alert.annotations),
+                now,
+                alert.ends_at if alert.status == "resolved" else None,
+            ),
+        )
+        connection.execute(
+            "DELETE FROM alerts WHERE rowid IN"
+            " (SELECT rowid FROM alerts ORDER BY last_notified DESC LIMIT -1 OFFSET ?)",
+            (self._limit,),
+        )
+        if alert.status == "resolved":
+            return Notification.RESOLVED
+        return Notification.NEW if known is None else Notification.REMINDER
+
+    def recent(self, limit: int) -> Sequence[Mapping[str, Any]]:
+        """The last `limit` alerts heard of, newest first.
+
+        Each has `labels`, `annotations`, `state` (`firing`, `resolved`, or `unknown` for one
+        that fired and was not heard of for three cooldowns), `since`, `ended`,
+        `last_notified`, `next_repeat_at_earliest` (while firing), `notifications`,
+        `runbook_url` and `dashboard_url`. Times are RFC 3339 in UTC, `None` where unknown.
+        """
+        if not self._path.exists():
+            return []
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT * FROM alerts ORDER BY last_notified DESC, starts_at DESC LIMIT ?", (limit,)
+            ).fetchall()
+        return [self._entry(row) for row in rows]
+
+    def active(self) -> Sequence[Mapping[str, Any]]:
+        """The alerts that are firing as far as we were told, newest first."""
+        return [entry for entry in self.recent(self._limit) if entry["state"] == "firing"]
+
+    def _entry(self, row: sqlite3.Row) -> dict[str, Any]:
+        labels, annotations = orjson.loads(row["labels"]), orjson.loads(row["annotations"])
+        state, notified = row["state"], row["last_notified"]
+        if state == "firing" and self._clock() - notified > self._cooldown_s * _FORGOTTEN_AFTER:
+            state = "unknown"
+        return {
+            "labels": labels,
+            "annotations": annotations,
+            "state": state,
+            "since": _rfc3339(row["starts_at"]),
+            "ended": _rfc3339(row["ended_at"]),
+            "last_notified": _rfc3339(notified),
+            "next_repeat_at_earliest": (
+                _rfc3339(notified + self._cooldown_s) if state == "firing" else None
+            ),
+            "notifications": row["notifications"],
+            "runbook_url": annotations.get("runbook_url"),
+            "dashboard_url": annotations.get("dashboard_url"),
+        }
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """A connection of this call alone: SQLite's may not cross threads or a fork."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+        try:
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode = WAL")  # readers do not wait for a writer
+            connection.executescript(_SCHEMA)
+            yield connection
+        finally:
+            connection.close()
+
+
+def _rfc3339(at: float | None) -> str | None:
+    if at is None:
+        return None
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

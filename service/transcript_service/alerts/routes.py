@@ -1,0 +1,169 @@
+"""`POST /api/alerts/webhook` for Alertmanager and `/runbooks` for people."""
+
+from __future__ import annotations
+
+import hmac
+import sqlite3
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+import orjson
+from flask import Blueprint, Response, abort, request
+
+from ..settings import Settings
+from ..telemetry import AlertLogger, current_trace_id
+from .log import Alert, AlertLog, Notification
+from .runbooks import Runbooks
+from .webhook import MAX_BODY_BYTES, NotUnderstood, parse
+
+# Pages without scripts, forms or frames, that load nothing: what a hostile runbook could do.
+_PAGE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'"
+
+
+class WebhookRefused(Exception):
+    """A notification that is not taken: `status`, `code` and one sentence."""
+
+    def __init__(self, status: HTTPStatus, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+
+
+def create_alert_log(settings: Settings) -> AlertLog:
+    """The alert log of this service, shared by its workers through a file."""
+    return AlertLog(
+        settings.state_dir / "alerts.sqlite",
+        limit=settings.alert_history_limit,
+        cooldown_s=settings.alert_cooldown_s,
+    )
+
+
+def create_blueprint(settings: Settings, log: AlertLog | None = None) -> Blueprint:
+    """The webhook and the runbooks.
+
+    Args:
+        settings: `alert_webhook_token_file`, `runbooks_dir` and those of the alert log.
+        log: where notifications are kept; by default the one of `create_alert_log`.
+    """
+    blueprint = Blueprint("alerts", __name__)
+    alert_log = log or create_alert_log(settings)
+    logger = AlertLogger()
+    runbooks = Runbooks(settings.runbooks_dir)
+
+    @blueprint.errorhandler(WebhookRefused)
+    def _refused(error: WebhookRefused) -> Response:
+        logger.rejected(error.code)
+        return _problem(error)
+
+    @blueprint.post("/api/alerts/webhook")
+    def receive() -> tuple[dict[str, int], int]:
+        _authorize(settings.alert_webhook_token_file)
+        counts = {"accepted": 0, "duplicates": 0, "rejected": 0}
+        try:
+            for alert in parse(_body()):
+                if isinstance(alert, NotUnderstood):
+                    # The others of the group are still worth having.
+                    logger.rejected(str(alert))
+                    counts["rejected"] += 1
+                    continue
+                with alert_log.receiving(alert) as notification:
+                    if notification is Notification.DUPLICATE:
+                        counts["duplicates"] += 1
+                    else:
+                        _write(logger, alert, notification)
+                        counts["accepted"] += 1
+        except NotUnderstood as error:
+            raise WebhookRefused(HTTPStatus.BAD_REQUEST, "bad_request", f"{error}.") from None
+        except sqlite3.Error:
+            # Alertmanager tries 5xx again, so nothing is lost while the disk is full.
+            raise WebhookRefused(
+                HTTPStatus.SERVICE_UNAVAILABLE, "alert_log_unavailable", "Try again."
+            ) from None
+        return counts, HTTPStatus.OK
+
+    @blueprint.get("/runbooks")
+    def index() -> Response:
+        return _html(runbooks.index())
+
+    @blueprint.get("/runbooks/<name>")
+    def runbook(name: str) -> Response:
+        page = runbooks.page(name)
+        return abort(HTTPStatus.NOT_FOUND) if page is None else _html(page)
+
+    return blueprint
+
+
+def _write(logger: AlertLogger, alert: Alert, notification: Notification) -> None:
+    labels = alert.labels
+    logger.received(
+        labels["alertname"],
+        labels.get("severity", "none"),
+        alert.status,
+        notification=notification.value,
+        fingerprint=alert.fingerprint,
+        alert_stage=labels.get("stage") or labels.get("name"),
+        alert_labels=", ".join(
+            f"{key}={value}"
+            for key, value in sorted(labels.items())
+            if key not in ("alertname", "severity")
+        ),
+        summary=alert.annotations.get("summary"),
+    )
+
+
+def _authorize(token_file: Path | None) -> None:
+    """Let the holder of the token pass. The file is read each time, so it can be rotated."""
+    expected = b""
+    if token_file is not None:
+        try:
+            expected = token_file.read_bytes().strip()
+        except OSError:
+            expected = b""
+    if not expected:
+        raise WebhookRefused(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "webhook_not_configured",
+            "ALERT_WEBHOOK_TOKEN_FILE names no readable token, so no notification is taken.",
+        )
+    scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not hmac.compare_digest(presented.strip().encode(), expected):
+        raise WebhookRefused(
+            HTTPStatus.UNAUTHORIZED, "unauthorized", "The bearer token is missing or wrong."
+        )
+
+
+def _body() -> bytes:
+    """The body, never more of it than `MAX_BODY_BYTES`."""
+    body = request.stream.read(MAX_BODY_BYTES + 1)
+    if len(body) > MAX_BODY_BYTES:
+        raise WebhookRefused(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "The notification is too large."
+        )
+    return bytes(body)
+
+
+def _problem(error: WebhookRefused) -> Response:
+    """As RFC 9457, like every error of the service."""
+    document = {
+        "type": f"/problems/{error.code}",
+        "title": error.status.phrase,
+        "status": error.status.value,
+        "detail": error.detail,
+        "instance": request.path,
+        "code": error.code,
+        "trace_id": current_trace_id(),
+    }
+    response = Response(
+        orjson.dumps(document), status=error.status, mimetype="application/problem+json"
+    )
+    if error.status is HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _html(page: str) -> Response:
+    response = Response(page, mimetype="text/html")
+    response.headers["Content-Security-Policy"] = _PAGE_POLICY
+    return response

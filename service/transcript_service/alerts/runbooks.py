@@ -1,0 +1,59 @@
+"""Runbooks: Markdown files in `prometheus/runbooks`, as pages that need nothing else."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from pathlib import Path
+from typing import Final
+
+from markdown_it import MarkdownIt
+
+# An alert's name and nothing else: no dot and no slash can lead out of the folder.
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,99}", re.ASCII)
+
+# Raw HTML in a runbook is shown as text ("html" off), so a page holds no script.
+_MARKDOWN: Final = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable("table")
+
+_STYLE: Final = """
+:root { color-scheme: light dark; }
+body { font: 1rem/1.6 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
+pre { overflow-x: auto; padding: .8rem; border: 1px solid; border-radius: .4rem; }
+code { font: .9rem ui-monospace, monospace; }
+table { border-collapse: collapse; } th, td { border: 1px solid; padding: .3rem .6rem; }
+"""
+
+
+class Runbooks:
+    """The runbooks of a folder. Files are read at each request: they are small and may change."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def names(self) -> list[str]:
+        """The alerts that have a runbook, in alphabetical order."""
+        return sorted(f.stem for f in self._folder.glob("*.md") if _NAME.fullmatch(f.stem))
+
+    def page(self, name: str) -> str | None:
+        """The runbook of an alert as an HTML page, `None` where there is none."""
+        if not _NAME.fullmatch(name):
+            return None
+        try:
+            text = (self._folder / f"{name}.md").read_text(encoding="utf-8")
+        except OSError:
+            return None
+        return _page(name, f'<p><a href="../runbooks">All runbooks</a></p>{_MARKDOWN.render(text)}')
+
+    def index(self) -> str:
+        """A page that links to all of them."""
+        links = "".join(f'<li><a href="runbooks/{n}">{n}</a></li>' for n in self.names())
+        return _page("Runbooks", f"<h1>Runbooks</h1><ul>{links}</ul>")
+
+
+def _page(title: str, body: str) -> str:
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{_STYLE}</style></head><body><main>{body}</main></body></html>"
+    )
