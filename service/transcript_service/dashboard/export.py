@@ -55,8 +55,11 @@ def _family(family: Family, *, openmetrics: bool) -> list[str]:
     # What the registry declares, and the worker: no label that some Prometheus promotes.
     kept = {"instance", *(label_name(a.key) for a in instrument.attributes.values())}
     lines = [f"# HELP {title} {_help(instrument.description)}", f"# TYPE {title} {kind}"]
-    for sample in sorted(family.samples, key=lambda found: sorted(found.labels.items())):
-        labels = {k: v for k, v in sorted(sample.labels.items()) if k in kept}
+    labelled = [
+        ({k: v for k, v in sorted(sample.labels.items()) if k in kept}, sample)
+        for sample in family.samples
+    ]
+    for labels, sample in sorted(labelled, key=lambda pair: list(pair[0].items())):
         if sample.histogram is not None:
             lines += _histogram(name, labels, sample.histogram)
         elif sample.value is not None:
@@ -97,7 +100,7 @@ def cumulative(native: NativeHistogram, bounds: Sequence[float]) -> list[float]:
             below += buckets[index][2]
             index += 1
         part = 0.0
-        if index < len(buckets) and buckets[index][0] < bound:
+        if index < len(buckets) and not _at_most(bound, buckets[index][0]):
             lower, upper, count = buckets[index]
             part = count * _share(lower, upper, bound)
         counts.append(min(below + part, native.count))

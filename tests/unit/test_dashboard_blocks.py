@@ -1,0 +1,230 @@
+"""From answers to blocks: the arithmetic, and that missing is never 0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from transcript_service.dashboard.answers import Answers
+from transcript_service.dashboard.blocks import BLOCKS
+from transcript_service.dashboard.blocks.circuit_breaker import worst_state
+from transcript_service.dashboard.blocks.performance import success_ratio
+from transcript_service.dashboard.errors import (
+    QueryDefect,
+    UpstreamError,
+    UpstreamMissing,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+    worst,
+)
+from transcript_service.dashboard.prometheus import Exemplar, Sample, Series
+from transcript_service.dashboard.queries import EXEMPLARS, QUERIES
+from transcript_service.dashboard.window import Window
+
+WINDOW = Window(seconds=900, stage=None, now=1_800_000_000)
+
+
+def sample(value: float | None, **labels: str) -> Sample:
+    return Sample(labels, value)
+
+
+def answers(
+    samples: Mapping[str, list[Sample]] | None = None, failed: tuple[str, ...] = (), **more: object
+) -> Answers:
+    failures: dict[str, UpstreamError] = {name: UpstreamTimeout(name) for name in failed}
+    return Answers(WINDOW, samples or {}, failures=failures, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("counts", "ratio"),
+    [
+        ({("success", ""): 8, ("blocked", "ip_blocked"): 2}, 0.8),
+        ({("success", ""): 8, ("no_captions", "transcripts_disabled"): 100}, 1.0),
+        ({("success", ""): 8, ("error", "invalid_video_id"): 100}, 1.0),
+        ({("no_captions", "video_unavailable"): 3}, None),
+        ({("success", ""): 0}, None),
+        ({("timeout", "timeout"): 3}, 0.0),
+        ({}, None),
+    ],
+)
+def test_the_success_ratio_counts_what_could_have_succeeded(
+    counts: dict[tuple[str, str], float], ratio: float | None
+) -> None:
+    assert success_ratio(counts) == ratio
+
+
+@pytest.mark.parametrize("name", ["performance", "circuit_breaker", "browser_contexts", "proxy"])
+def test_a_block_without_any_series_has_no_data(name: str) -> None:
+    assert BLOCKS[name].build(answers()) is None
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_every_query_of_a_block_exists_and_every_query_is_in_one_block(name: str) -> None:
+    block = BLOCKS[name]
+    assert set(block.queries) <= set(QUERIES)
+    assert set(block.exemplars_of) <= set(EXEMPLARS)
+    elsewhere = {q for other in BLOCKS.values() if other is not block for q in other.queries}
+    assert not elsewhere & set(block.queries)
+
+
+def test_no_query_is_asked_by_nobody() -> None:
+    assert set(QUERIES) == {query for block in BLOCKS.values() for query in block.queries}
+
+
+def test_a_failed_query_leaves_null_and_the_rest_stands() -> None:
+    data = BLOCKS["performance"].build(
+        answers(
+            {"request_p50": [sample(0.5)], "stage_p50": [sample(0.25, stage="asr")]},
+            failed=("requests", "stage_attempts", "stage_skipped"),
+        )
+    )
+    assert data is not None
+    assert data["requests"]["total"] is None
+    assert data["requests"]["success_ratio"] is None
+    assert data["requests"]["outcomes"] is None
+    assert data["requests"]["p50_s"] == 0.5
+    (asr,) = data["stages"]
+    assert (asr["stage"], asr["attempts"], asr["p50_s"], asr["p95_s"]) == ("asr", None, 0.25, None)
+
+
+def test_stages_add_up_and_errors_come_largest_first() -> None:
+    data = BLOCKS["performance"].build(
+        answers(
+            {
+                "requests": [sample(10.0, outcome="success", source="asr")],
+                "stage_attempts": [
+                    sample(6.0, stage="asr", outcome="success"),
+                    sample(1.0, stage="asr", outcome="timeout", error_type="timeout"),
+                    sample(3.0, stage="asr", outcome="error", error_type="http_5xx"),
+                ],
+            }
+        )
+    )
+    assert data is not None
+    (asr,) = data["stages"]
+    assert asr["attempts"] == 10
+    assert asr["success_ratio"] == 0.6
+    assert list(asr["errors"].items()) == [("http_5xx", 3.0), ("timeout", 1.0)]
+    assert data["requests"]["sources"] == {"asr": 10.0}
+
+
+def test_a_chart_has_null_where_prometheus_has_no_point() -> None:
+    start, step = WINDOW.chart_start, WINDOW.step_s
+    points = ((start, 1.0), (start + 2 * step, 3.0))
+    found = Answers(WINDOW, series={"request_rate": [Series({"outcome": "success"}, points)]})
+    (chart,) = found.chart("request_rate", "1/s")
+    assert chart["values"][:4] == [1.0, None, 3.0, None]
+    assert len(chart["values"]) == WINDOW.points == 61
+
+
+def test_slow_requests_are_unique_and_slowest_first_and_failed_ones_newest_first() -> None:
+    def exemplar(trace: str, value: float, at: float, outcome: str) -> Exemplar:
+        return Exemplar({"outcome": outcome}, trace * 32, value, at)
+
+    exemplars = [
+        exemplar("a", 1, 10, "success"),
+        exemplar("b", 9, 20, "timeout"),
+        exemplar("c", 5, 30, "blocked"),
+        exemplar("b", 9, 20, "timeout"),
+        exemplar("d", 2, 40, "no_captions"),
+    ]
+    data = BLOCKS["performance"].build(
+        answers(
+            {"requests": [sample(5.0, outcome="success")]},
+            exemplars={"request_exemplars": exemplars},
+        )
+    )
+    assert data is not None
+    assert [r["trace_id"][0] for r in data["slow_requests"]] == ["b", "c", "d", "a"]
+    assert [r["trace_id"][0] for r in data["failed_requests"]] == ["c", "b"]
+
+
+@pytest.mark.parametrize(
+    ("states", "shown"),
+    [
+        (("closed",), "closed"),
+        (("closed", "open"), "open"),
+        (("half_open", "closed"), "half_open"),
+        (("forced_open", "open"), "forced_open"),
+        ((), None),
+    ],
+)
+def test_workers_that_disagree_show_the_worst_state(
+    states: tuple[str, ...], shown: str | None
+) -> None:
+    assert worst_state(states) == shown
+
+
+def test_a_breaker_timeline_joins_equal_steps_and_leaves_gaps() -> None:
+    start, step = WINDOW.chart_start, WINDOW.step_s
+
+    def line(state: str, *indexes: int) -> Series:
+        points = tuple((start + i * step, 1.0) for i in indexes)
+        return Series({"name": "asr", "state": state}, points)
+
+    data = BLOCKS["circuit_breaker"].build(
+        Answers(
+            WINDOW,
+            samples={"breaker_state": [sample(1.0, name="asr", state="closed")]},
+            series={"breaker_state_over_time": [line("closed", 1, 2, 3, 6, 7), line("open", 3, 4)]},
+        )
+    )
+    assert data is not None
+    (timeline,) = data["timeline"]
+    # step 3 has a worker in each state: the worse one counts; step 5 is silent
+    assert [s["state"] for s in timeline["segments"]] == ["closed", "open", "closed"]
+    assert timeline["segments"][0]["end"] == timeline["segments"][1]["start"]
+    assert timeline["segments"][1]["end"] < timeline["segments"][2]["start"]
+
+
+FAILED = sample(1.0, outcome="error")
+HEALTHY = {
+    "workers": [sample(2.0)],
+    "telemetry_age": [sample(7.0)],
+    "recent_requests": [sample(99.0, outcome="success"), FAILED],
+    "breakers_now": [sample(1.0, name="asr", state="closed")],
+    "engines": [sample(1.0, job="loki")],
+    "firing": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict"),
+    [
+        ({}, "healthy"),
+        ({"workers": [], "telemetry_age": []}, "unhealthy"),
+        ({"telemetry_age": [sample(90.0)]}, "degraded"),
+        ({"recent_requests": []}, "healthy"),
+        (
+            {"recent_requests": [sample(9.0, outcome="success"), sample(1.0, outcome="error")]},
+            "degraded",
+        ),
+        ({"recent_requests": [FAILED]}, "unhealthy"),
+        ({"breakers_now": [sample(1.0, name="asr", state="half_open")]}, "degraded"),
+        ({"breakers_now": [sample(1.0, name="asr", state="open")]}, "unhealthy"),
+        ({"engines": [sample(0.0, job="loki"), sample(1.0, job="jaeger")]}, "degraded"),
+        ({"firing": [sample(1.0, severity="warning")]}, "degraded"),
+        ({"firing": [sample(1.0, severity="critical")]}, "unhealthy"),
+    ],
+)
+def test_the_verdict_is_the_worst_of_its_checks(
+    changed: dict[str, list[Sample]], verdict: str
+) -> None:
+    data = BLOCKS["health"].build(answers({**HEALTHY, **changed}))
+    assert data is not None
+    assert data["verdict"] == verdict
+
+
+def test_health_is_unknown_while_nobody_can_say() -> None:
+    data = BLOCKS["health"].build(answers(failed=BLOCKS["health"].queries))
+    assert data is not None
+    assert data["verdict"] == "unknown"
+    assert data["engines"] is None
+
+
+def test_the_most_telling_failure_is_reported() -> None:
+    failures = [UpstreamUnreachable(""), UpstreamMissing(""), UpstreamTimeout(""), QueryDefect("")]
+    assert isinstance(worst(failures), QueryDefect)
+    assert isinstance(worst(failures[:3]), UpstreamMissing)
+    assert isinstance(worst([failures[0], failures[2]]), UpstreamTimeout)

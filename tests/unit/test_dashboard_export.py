@@ -1,0 +1,110 @@
+"""Native histograms as classic ones, and the text they are written in."""
+
+from __future__ import annotations
+
+import math
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transcript_service.dashboard.export import BOUNDS, Family, cumulative, expose
+from transcript_service.dashboard.prometheus import NativeHistogram, Sample
+from transcript_service.telemetry.instruments import (
+    CIRCUIT_BREAKER_STATE,
+    TRANSCRIPT_REQUEST_DURATION,
+    TRANSCRIPT_REQUESTS,
+)
+
+
+def native(values: list[float], schema: int) -> NativeHistogram:
+    """What Prometheus would hold: bucket i covers (base^(i-1), base^i], base = 2^(2^-schema)."""
+    base = 2.0 ** (2.0**-schema)
+    counts: dict[int, int] = {}
+    for value in values:
+        index = math.ceil(math.log2(value) * 2**schema)
+        counts[index] = counts.get(index, 0) + 1
+    buckets = tuple((base ** (i - 1), base**i, float(n)) for i, n in sorted(counts.items()))
+    return NativeHistogram(float(len(values)), sum(values), buckets)
+
+
+def quantile(bounds: list[tuple[float, float]], q: float) -> float:
+    """`histogram_quantile` of a classic histogram given as (bound, cumulative count)."""
+    total = bounds[-1][1]
+    rank, before, lower = q * total, 0.0, 0.0
+    for bound, count in bounds:
+        if count >= rank:
+            return lower + (bound - lower) * (rank - before) / (count - before)
+        before, lower = count, bound
+    return bounds[-1][0]
+
+
+@given(
+    st.lists(st.floats(min_value=0.0012, max_value=900), min_size=1, max_size=200),
+    st.integers(-2, 8),
+)
+def test_counts_never_fall_and_end_at_the_total(values: list[float], schema: int) -> None:
+    counts = cumulative(native(values, schema), BOUNDS)
+    assert counts == sorted(counts)
+    assert counts[-1] <= len(values)
+    assert all(count >= 0 for count in counts)
+
+
+@given(st.lists(st.floats(min_value=0.0012, max_value=900), min_size=1, max_size=200))
+def test_a_histogram_as_fine_as_the_bounds_is_rebucketed_exactly(values: list[float]) -> None:
+    found = native(values, 3)
+    for bound, count in zip(BOUNDS, cumulative(found, BOUNDS), strict=True):
+        edge = bound * (1 + 1e-9)
+        assert count == sum(n for _, upper, n in found.buckets if upper <= edge)
+
+
+def test_p95_of_the_export_is_within_ten_percent_of_the_exact_one() -> None:
+    dice = random.Random(7)
+    for schema in (2, 3, 4):
+        values = sorted(dice.lognormvariate(-0.5, 1.2) for _ in range(20_000))
+        bounds = list(zip(BOUNDS, cumulative(native(values, schema), BOUNDS), strict=True))
+        for q in (0.5, 0.95):
+            exact = values[int(q * len(values))]
+            assert abs(quantile(bounds, q) / exact - 1) < 0.10
+
+
+def test_the_text_is_stable_escaped_and_typed() -> None:
+    families = [
+        Family(TRANSCRIPT_REQUESTS, [Sample({"outcome": 'a"b\\c\nd', "job": "x"}, 3.0)]),
+        Family(
+            CIRCUIT_BREAKER_STATE,
+            [
+                Sample({"name": "asr", "state": "open", "region": "promoted"}, 1.0),
+                Sample({"name": "asr", "state": "closed"}, 0.5),
+                Sample({"name": "asr", "state": "half_open"}, None),
+            ],
+        ),
+    ]
+    assert expose(families, openmetrics=False).splitlines() == [
+        "# HELP circuit_breaker_state 1 for the state a breaker is in, 0 for the others.",
+        "# TYPE circuit_breaker_state gauge",
+        'circuit_breaker_state{name="asr",state="closed"} 0.5',
+        'circuit_breaker_state{name="asr",state="open"} 1',
+        "# HELP transcript_requests_total Transcript requests answered,"
+        " by outcome and by the stage that delivered.",
+        "# TYPE transcript_requests_total counter",
+        r'transcript_requests_total{outcome="a\"b\\c\nd"} 3',
+    ]
+
+
+def test_openmetrics_names_counters_without_suffix_and_ends_with_eof() -> None:
+    text = expose([Family(TRANSCRIPT_REQUESTS, [Sample({}, 1.0)])], openmetrics=True)
+    assert "# TYPE transcript_requests counter" in text
+    assert "\ntranscript_requests_total 1\n" in text
+    assert text.endswith("# EOF\n")
+
+
+def test_a_histogram_is_written_with_buckets_sum_and_count() -> None:
+    sample = Sample({"outcome": "success"}, None, native([0.5, 0.5, 2000.0], 3))
+    lines = expose([Family(TRANSCRIPT_REQUEST_DURATION, [sample])], openmetrics=False).splitlines()
+    name = "transcript_request_duration_seconds"
+    assert f'{name}_bucket{{outcome="success",le="0.5"}} 2' in lines
+    assert f'{name}_bucket{{outcome="success",le="1024"}} 2' in lines
+    assert f'{name}_bucket{{outcome="success",le="+Inf"}} 3' in lines
+    assert f'{name}_sum{{outcome="success"}} 2001' in lines
+    assert f'{name}_count{{outcome="success"}} 3' in lines

@@ -1,0 +1,183 @@
+"""Tokens: shown once, stored hashed, refused for the right reason, managed from the shell."""
+
+from __future__ import annotations
+
+import stat
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from transcript_service.settings import get_settings
+from transcript_service.web.auth import FailureThrottle, is_loopback
+from transcript_service.web.token_cli import token_group
+from transcript_service.web.tokens import (
+    SCOPES,
+    Refused,
+    TokenError,
+    TokenStore,
+    TokensUnreadable,
+)
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> TokenStore:
+    return TokenStore(tmp_path / "tokens.json")
+
+
+def reason(store: TokenStore, text: str, **options: datetime) -> str:
+    with pytest.raises(Refused) as refused:
+        store.check(text, **options)
+    return refused.value.reason
+
+
+def test_a_created_token_opens_its_scopes(store: TokenStore) -> None:
+    _, text = store.create("grafana", ["metrics:read", "proxy:read"], DAY)
+    assert store.check(text).scopes == ("metrics:read", "proxy:read")
+
+
+def test_the_secret_is_not_in_the_file_and_only_its_owner_reads_it(
+    store: TokenStore, tmp_path: Path
+) -> None:
+    _, text = store.create("grafana", SCOPES, DAY)
+    file = tmp_path / "tokens.json"
+    secret = text.split("_")[2]
+    assert secret not in file.read_text()
+    assert secret[:64] not in file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["tokens.json"]
+
+
+def test_every_kind_of_wrong_token_is_refused_for_its_reason(store: TokenStore) -> None:
+    token, text = store.create("a", SCOPES, DAY)
+    _, other = TokenStore(Path("/nonexistent/never")), text
+    assert reason(store, "") == "malformed"
+    assert reason(store, "tdash_x") == "malformed"
+    assert reason(store, other[:-1] + ("0" if other[-1] != "0" else "1")) == "malformed"
+    assert reason(store, text, now=datetime.now(UTC) + 2 * DAY) == "expired"
+    store.revoke(token.id)
+    assert reason(store, text) == "revoked"
+
+
+def test_a_well_formed_token_of_another_store_is_unknown(store: TokenStore, tmp_path: Path) -> None:
+    store.create("a", SCOPES, DAY)
+    _, foreign = TokenStore(tmp_path / "other.json").create("a", SCOPES, DAY)
+    assert reason(store, foreign) == "unknown"
+
+
+def test_a_client_rotates_with_two_tokens_and_no_third(store: TokenStore) -> None:
+    first, _ = store.create("a", SCOPES, DAY)
+    _, second = store.create("a", SCOPES, DAY)
+    with pytest.raises(TokenError, match="two active"):
+        store.create("a", SCOPES, DAY)
+    store.create("b", SCOPES, DAY)  # another client is not affected
+    store.revoke(first.id)
+    store.create("a", SCOPES, DAY)
+    assert store.check(second).client == "a"
+
+
+def test_another_process_sees_a_new_token_and_a_revocation_at_once(
+    store: TokenStore, tmp_path: Path
+) -> None:
+    elsewhere = TokenStore(tmp_path / "tokens.json")
+    assert elsewhere.tokens() == []
+    token, text = store.create("a", SCOPES, DAY)
+    assert elsewhere.check(text).id == token.id
+    store.revoke(token.id)
+    assert reason(elsewhere, text) == "revoked"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "null", "[1]", '[{"id": "x"}]', "[[]]", '"text"', '{"a": 1}'],
+)
+def test_a_damaged_file_lets_nobody_in(tmp_path: Path, content: str) -> None:
+    (tmp_path / "tokens.json").write_text(content)
+    with pytest.raises(TokensUnreadable):
+        TokenStore(tmp_path / "tokens.json").tokens()
+
+
+def test_a_token_whose_expiry_cannot_be_read_does_not_live_forever(
+    store: TokenStore, tmp_path: Path
+) -> None:
+    store.create("a", SCOPES, DAY)
+    file = tmp_path / "tokens.json"
+    file.write_text(file.read_text().replace('"expires_at": "2', '"expires_at": "x'))
+    with pytest.raises(TokensUnreadable):
+        TokenStore(file).tokens()
+
+
+@pytest.mark.parametrize(
+    ("client", "scopes", "lifetime"),
+    [
+        ("", SCOPES, DAY),
+        ("a b", SCOPES, DAY),
+        ("x" * 65, SCOPES, DAY),
+        ("a\n", SCOPES, DAY),
+        ("a", ["admin"], DAY),
+        ("a", [], DAY),
+        ("a", SCOPES, timedelta(0)),
+    ],
+)
+def test_nonsense_makes_no_token(
+    store: TokenStore, client: str, scopes: list[str], lifetime: timedelta
+) -> None:
+    with pytest.raises(TokenError):
+        store.create(client, scopes, lifetime)
+    assert store.tokens() == []
+
+
+def test_failures_are_throttled_per_peer_and_forgiven_after_a_minute() -> None:
+    now = [0.0]
+    throttle = FailureThrottle(limit=3, clock=lambda: now[0])
+    assert [throttle.record("a") for _ in range(3)] == [None, None, None]
+    assert throttle.record("a") == 61
+    assert throttle.record("b") is None
+    now[0] = 60.0
+    assert throttle.record("a") is None
+
+
+@pytest.mark.parametrize(
+    ("address", "inside"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("10.0.0.1", False),
+        ("0.0.0.0", False),
+        ("::ffff:10.0.0.1", False),
+        ("", False),
+        (None, False),
+        ("localhost", False),
+    ],
+)
+def test_only_loopback_addresses_are_this_machine(address: str | None, inside: bool) -> None:
+    assert is_loopback(address) is inside
+
+
+def test_the_commands_create_list_and_revoke(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    get_settings.cache_clear()
+    run = CliRunner()
+    try:
+        made = run.invoke(token_group, ["create", "ci", "--scope", "export:read", "--days", "3"])
+        assert made.exit_code == 0, made.output
+        text = made.stdout.strip()
+        store = TokenStore(tmp_path / "tokens.json")
+        token = store.check(text)
+        assert token.scopes == ("export:read",)
+        shown = run.invoke(token_group, ["list"])
+        assert token.id in shown.stdout
+        assert text not in shown.stdout
+        assert run.invoke(token_group, ["revoke", token.id]).exit_code == 0
+        assert reason(store, text) == "revoked"
+        missing = run.invoke(token_group, ["revoke", "nope"])
+        assert (missing.exit_code, "there is no token" in missing.output) == (1, True)
+    finally:
+        get_settings.cache_clear()

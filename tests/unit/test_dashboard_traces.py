@@ -1,0 +1,209 @@
+"""A trace as Jaeger and Loki tell it, and as the API tells it on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.dashboard_fakes import FakeEngine, Handler, service
+
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+START_NS = 1_800_000_000_000_000_000
+
+
+def span(span_id: str, parent: str, start_ms: int, length_ms: int, **more: Any) -> dict[str, Any]:
+    start = START_NS + start_ms * 1_000_000
+    return {
+        "traceId": TRACE_ID,
+        "spanId": span_id,
+        "parentSpanId": parent,
+        "name": f"span {span_id}",
+        "kind": 1,
+        "startTimeUnixNano": str(start),
+        "endTimeUnixNano": str(start + length_ms * 1_000_000),
+        **more,
+    }
+
+
+SPANS = [
+    # a child before its parent, as exporters deliver them
+    span("c", "b", 20, 30, status={"code": 2, "message": "timeout"}),
+    span("d", "a", 60, 10),
+    span("a", "", 0, 100, attributes=[{"key": "n", "value": {"intValue": "7"}}]),
+    span(
+        "b",
+        "a",
+        10,
+        50,
+        events=[
+            {
+                "name": "retry",
+                "timeUnixNano": str(START_NS + 15_000_000),
+                "attributes": [
+                    {"key": "list", "value": {"arrayValue": {"values": [{"boolValue": True}]}}}
+                ],
+            }
+        ],
+    ),
+    span("z", "unknown-parent", 70, 5),
+]
+TRACE = {
+    "result": {
+        "resourceSpans": [
+            {
+                "resource": {
+                    "attributes": [{"key": "service.name", "value": {"stringValue": "svc"}}]
+                },
+                "scopeSpans": [{"spans": SPANS}],
+            }
+        ]
+    }
+}
+LINES = {
+    "status": "success",
+    "data": {
+        "result": [
+            {
+                "stream": {
+                    "service_name": "svc",
+                    "trace_id": TRACE_ID,
+                    "span_id": "b",
+                    "severity_text": "WARN",
+                    "stage": "asr",
+                    "telemetry_sdk_name": "x",
+                },
+                "values": [[str(START_NS + 40_000_000), "second"]],
+            },
+            {"stream": {"span_id": "a"}, "values": [[str(START_NS + 5_000_000), "first"]]},
+        ]
+    },
+}
+
+
+class Stores:
+    """Jaeger and Loki on one port; each answers what is set, or an error status."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self.jaeger: Any = TRACE
+        self.loki: Any = LINES
+        self.asked: list[dict[str, str]] = []
+        engine.behave = self._behave
+
+    def _behave(self, handler: Handler, parameters: dict[str, str]) -> None:
+        self.asked.append(parameters)
+        found = self.loki if "loki" in parameters["path"] else self.jaeger
+        if isinstance(found, int):
+            handler.answer(b"nope", status=found, kind="text/plain")
+        else:
+            handler.answer(json.dumps(found).encode())
+
+
+@pytest.fixture
+def engine() -> Iterator[FakeEngine]:
+    engine = FakeEngine()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def stores(engine: FakeEngine) -> Stores:
+    return Stores(engine)
+
+
+@pytest.fixture
+def client(engine: FakeEngine, tmp_path: Path) -> FlaskClient:
+    return service(tmp_path, engine.url, service_name='we"ird').test_client()
+
+
+def get(client: FlaskClient, trace_id: str = TRACE_ID) -> Any:
+    return client.get(f"/api/dashboard/traces/{trace_id}")
+
+
+def test_spans_come_in_the_order_of_a_waterfall(client: FlaskClient, stores: Stores) -> None:
+    spans = get(client).json["spans"]["data"]
+    assert [(s["span_id"], s["depth"]) for s in spans] == [
+        ("a", 0),
+        ("b", 1),
+        ("c", 2),
+        ("d", 1),
+        ("z", 0),  # its parent has not arrived: shown at the top rather than lost
+    ]
+    by_id = {s["span_id"]: s for s in spans}
+    assert by_id["b"]["start_s"] == pytest.approx(0.010, abs=1e-5)
+    assert by_id["b"]["duration_s"] == pytest.approx(0.050)
+    assert by_id["c"]["error"] is True
+    assert by_id["c"]["status_message"] == "timeout"
+    assert by_id["a"]["attributes"] == {"n": 7}
+    assert by_id["b"]["events"][0]["attributes"] == {"list": [True]}
+    assert {s["service"] for s in spans} == {"svc"}
+
+
+def test_log_lines_come_in_time_order_with_their_span(client: FlaskClient, stores: Stores) -> None:
+    lines = get(client).json["logs"]["data"]
+    assert [(line["text"], line["span_id"], line["level"]) for line in lines] == [
+        ("first", "a", "unknown"),
+        ("second", "b", "WARN"),
+    ]
+    assert lines[1]["offset_s"] == pytest.approx(0.040, abs=1e-5)
+    assert lines[1]["attributes"] == {"stage": "asr"}
+
+
+def test_the_service_name_is_quoted_in_the_log_query(client: FlaskClient, stores: Stores) -> None:
+    get(client)
+    asked = next(p for p in stores.asked if "loki" in p["path"])
+    assert asked["query"] == f'{{service_name="we\\"ird"}} | trace_id="{TRACE_ID}"'
+
+
+def test_a_store_that_is_down_leaves_the_other_half(client: FlaskClient, stores: Stores) -> None:
+    stores.loki = 500
+    answer = get(client)
+    assert answer.status_code == 200
+    assert answer.json["partial"] is True
+    assert answer.json["logs"] == {"status": "unavailable", "data": None}
+    assert len(answer.json["spans"]["data"]) == 5
+
+
+def test_lines_are_shown_though_the_trace_has_not_arrived(
+    client: FlaskClient, stores: Stores
+) -> None:
+    stores.jaeger = 404
+    answer = get(client).json
+    assert answer["partial"] is False
+    assert (answer["spans"]["status"], len(answer["logs"]["data"])) == ("no_data", 2)
+
+
+def test_an_id_that_nobody_knows_is_not_found_and_may_be_tried_again(
+    client: FlaskClient, stores: Stores
+) -> None:
+    stores.jaeger, stores.loki = 404, {"data": {"result": []}}
+    answer = get(client)
+    assert (answer.status_code, answer.json["code"]) == (404, "trace_not_found")
+    assert answer.headers["Retry-After"]
+
+
+def test_both_stores_down_is_a_bad_gateway(client: FlaskClient, stores: Stores) -> None:
+    stores.jaeger = stores.loki = 500
+    assert (get(client).status_code, get(client).json["code"]) == (502, "upstream_unreachable")
+
+
+@pytest.mark.parametrize("garbage", [[], {}, {"result": 3}, {"data": {"result": [{}]}}, "x", None])
+def test_garbage_from_both_stores_is_a_bad_gateway(
+    client: FlaskClient, stores: Stores, garbage: Any
+) -> None:
+    stores.jaeger = stores.loki = garbage
+    assert (get(client).status_code, get(client).json["code"]) == (502, "upstream_invalid")
+
+
+@pytest.mark.parametrize(
+    "trace_id", ["x", "0" * 31, "0" * 33, TRACE_ID.upper(), '"} or {a="', "%0a" + "0" * 31]
+)
+def test_what_is_no_trace_id_is_never_asked_for(
+    client: FlaskClient, stores: Stores, trace_id: str
+) -> None:
+    assert get(client, trace_id).status_code == 400
+    assert stores.asked == []

@@ -1,0 +1,126 @@
+"""The two parameters of the dashboard API, as people and attackers send them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transcript_service.dashboard.errors import ApiError
+from transcript_service.dashboard.window import MAX_POINTS, parse_window
+from transcript_service.telemetry.vocabulary import STAGES
+
+NOW = 1_800_000_007.9
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1", 3600),
+        ("1.0", 3600),
+        ("01", 3600),
+        ("0.25", 900),
+        ("168", 604_800),
+        ("0.5", 1800),
+        ("0.0001", 60),  # shorter than four exports: nothing could be seen
+        ("0.1", 360),
+    ],
+)
+def test_a_plain_decimal_is_a_window(text: str, seconds: int) -> None:
+    assert parse_window([("hours", text)], now=NOW).seconds == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "0",
+        "0.0",
+        "-1",
+        "168.01",
+        "169",
+        "1000",
+        "nan",
+        "NaN",
+        "inf",
+        "-inf",
+        "1e309",
+        "1e2",
+        "0x10",
+        "1_0",
+        "+1",
+        " 1",
+        "1 ",
+        "1,5",
+        ".5",
+        "1.",
+        "٣",
+        "1٣",
+        "¹",
+        "1\n",
+        "1;drop",
+        "9" * 100_000,
+        "1h",
+        "true",
+        "[1]",
+        "null",
+    ],
+)
+def test_anything_else_is_refused_as_a_callers_mistake(text: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        parse_window([("hours", text)], now=NOW)
+    assert (refused.value.status, refused.value.code) == (400, "invalid_parameter")
+    assert text not in refused.value.detail or len(text) <= 3
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_stage_can_be_asked_for(stage: str) -> None:
+    assert parse_window([("stage", stage)], now=NOW).stage == stage
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "ASR",
+        "asr ",
+        'asr"} or vector(1) or {x="',
+        'asr",job="other',
+        "asr\\",
+        ".*",
+        "asr\x00",
+        "$job",
+        "__name__",
+    ],
+)
+def test_a_stage_outside_the_list_never_reaches_a_query(text: str) -> None:
+    with pytest.raises(ApiError):
+        parse_window([("stage", text)], now=NOW)
+
+
+def test_a_parameter_given_twice_is_refused_even_with_equal_values() -> None:
+    with pytest.raises(ApiError, match="more than once"):
+        parse_window([("hours", "1"), ("hours", "1")], now=NOW)
+
+
+def test_an_unknown_parameter_is_refused() -> None:
+    with pytest.raises(ApiError):
+        parse_window([("query", "up")], now=NOW)
+
+
+def test_equal_questions_within_one_export_interval_are_equal_queries() -> None:
+    first = parse_window([("hours", "1")], now=1_800_000_000)
+    second = parse_window([("hours", "1.00")], now=1_800_000_014)
+    assert first == second
+
+
+@given(st.integers(min_value=1, max_value=168 * 60), st.integers(0, 10**6))
+def test_a_chart_never_has_too_many_points_and_lies_within_its_window(
+    minutes: int, offset: int
+) -> None:
+    now = 1_800_000_000 + offset
+    window = parse_window([("hours", f"{minutes / 60:.6f}")], now=now)
+    assert window.points <= MAX_POINTS
+    assert now - window.step_s - 15 < window.chart_end <= now
+    assert window.chart_start >= window.now - window.seconds - window.step_s
+    assert window.rate_s > window.step_s
