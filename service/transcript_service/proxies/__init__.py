@@ -21,6 +21,7 @@ __all__ = [
     "ProxyPool",
     "RotationReason",
     "proxy_pool",
+    "refuse_direct_connections",
     "rotation_reason",
 ]
 
