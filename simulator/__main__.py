@@ -8,11 +8,13 @@ import contextlib
 import signal
 import sys
 from pathlib import Path
+from typing import NoReturn
 
-from simulator import audio, load, recordings
+from simulator import load, recordings
 from simulator.faults import KINDS, Fault, FaultError
 from simulator.serving import HOST, StartError, serving
 from simulator.state import State
+from simulator.voices import speaker_for
 
 EXIT_USAGE = 2
 
@@ -34,8 +36,15 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, without the usage around it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"simulator: {message}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m simulator", description=__doc__)
+    parser = _Parser(prog="python -m simulator", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="answer as YouTube does, on this machine only")
     serve.add_argument("--host", default=HOST, help="only 127.0.0.1 is accepted")
@@ -79,7 +88,8 @@ async def _serve(options: argparse.Namespace) -> int:
     async with serving(
         state, port=options.port, proxy_port=options.proxy_port, ca_file=options.ca_file
     ) as bound:
-        sound = "speech" if audio.speaks() else "tones (espeak-ng is not installed)"
+        speaker = speaker_for("en")
+        sound = speaker.program if speaker else "tones (neither flite nor espeak-ng is installed)"
         print(
             f"simulator: https://{HOST}:{bound.port} (CA in {options.ca_file}), "
             f"proxy http://{HOST}:{bound.proxy_port}, {len(state.videos())} videos, "

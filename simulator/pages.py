@@ -35,27 +35,13 @@ def watch(
     Labels stay English whatever ``hl`` says. ``fault`` is the name of one of
     the faults that live in the page.
     """
-    classic = video.panel == "classic"
     openable = video.panel != "none" and bool(video.tracks) and video.playability.ok
-    client = "MWEB" if mobile else "WEB"
-    config: Json = {
-        "HL": hl,
-        "INNERTUBE_API_KEY": API_KEY,
-        "INNERTUBE_API_VERSION": "v1",
-        "INNERTUBE_CLIENT_NAME": client,
-        "INNERTUBE_CLIENT_VERSION": CLIENT_VERSION,
-        "INNERTUBE_CONTEXT": context(client, hl),
-        "INNERTUBE_CONTEXT_CLIENT_NAME": 2 if mobile else 1,
-        "INNERTUBE_CONTEXT_CLIENT_VERSION": CLIENT_VERSION,
-        "INNERTUBE_CONTEXT_HL": hl,
-        "LOGGED_IN": False,
-        "VISITOR_DATA": "CgtTaW11bGF0b3IwMSiAgICABg%3D%3D",
-    }
+    config = _config("MWEB" if mobile else "WEB", hl)
     if fault == "no_api_key":
         del config["INNERTUBE_API_KEY"]
     options = {
         "mobile": mobile,
-        "classic": classic,
+        "classic": video.panel == "classic",
         "consentDialog": fault == "consent_dialog",
         "endlessScript": fault == "endless_script",
     }
@@ -66,7 +52,7 @@ def watch(
         title=title,
         description=html.escape(innertube.description(video)).replace("\n", "<br>"),
         player_text=html.escape(player_response["playabilityStatus"].get("reason", "▶")),
-        menu_entry=_MENU_ENTRY if openable and classic else "",
+        menu_entry=_MENU_ENTRY if openable and video.panel == "classic" else "",
         transcript_section=_transcript_section(mobile=mobile) if openable else "",
         panel=_panel(video, mobile=mobile) if openable else "",
     )
@@ -83,7 +69,34 @@ def watch(
     )
 
 
-def context(client: str, hl: str) -> Json:
+def embed(hl: str) -> str:
+    """The page of an embedded player, from which clients read a context of its kind."""
+    config = _script_json(_config("WEB_EMBEDDED_PLAYER", hl))
+    return (
+        f"<!DOCTYPE html><html><head><title>YouTube</title></head><body>"
+        f"<div id=player></div><script>var ytcfg={{set(){{}}}};ytcfg.set({config});</script></body></html>"
+    )
+
+
+def _config(client: str, hl: str) -> Json:
+    """What the page hands to ``ytcfg.set``."""
+    context = _context(client, hl)
+    return {
+        "HL": hl,
+        "INNERTUBE_API_KEY": API_KEY,
+        "INNERTUBE_API_VERSION": "v1",
+        "INNERTUBE_CLIENT_NAME": client,
+        "INNERTUBE_CLIENT_VERSION": CLIENT_VERSION,
+        "INNERTUBE_CONTEXT": context,
+        "INNERTUBE_CONTEXT_CLIENT_NAME": {"WEB": 1, "MWEB": 2, "WEB_EMBEDDED_PLAYER": 56}[client],
+        "INNERTUBE_CONTEXT_CLIENT_VERSION": CLIENT_VERSION,
+        "INNERTUBE_CONTEXT_HL": hl,
+        "LOGGED_IN": False,
+        "VISITOR_DATA": context["client"]["visitorData"],
+    }
+
+
+def _context(client: str, hl: str) -> Json:
     """INNERTUBE_CONTEXT, which the page sends back with every call."""
     return {
         "client": {

@@ -30,6 +30,7 @@ def create_app(state: State) -> web.Application:
         [
             web.get("/", home),
             web.get("/watch", watch),
+            web.get("/embed/{video}", embed),
             web.post("/youtubei/v1/player", player),
             web.post("/youtubei/v1/next", next_),
             web.get("/api/timedtext", timedtext),
@@ -137,6 +138,10 @@ def _interface_language(request: web.Request) -> str:
     asked = request.query.get("hl", "") or request.headers.get("Accept-Language", "en")
     code = re.split(r"[,;]", asked)[0].strip()
     return next((c for c in (code, code.split("-")[0]) if c in LANGUAGE_NAMES), "en")
+
+
+async def embed(request: web.Request) -> web.Response:
+    return _page(pages.embed(_interface_language(request)))
 
 
 async def player(request: web.Request) -> web.Response:

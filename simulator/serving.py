@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -70,4 +71,6 @@ async def _listen(start: Awaitable[T], port: int) -> T:
     try:
         return await start
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(f"port {port} is already in use") from error
         raise StartError(f"cannot listen on {HOST}:{port}: {error.strerror}") from error
