@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..resilience import breakers
 from ..settings import Settings
 from .pipeline import Pipeline
+from .stages.asr import AsrStage
 from .stages.base import Stage
 from .stages.timedtext import TimedtextStage
 from .stages.youtube_api import YouTubeApiStage
@@ -20,4 +21,6 @@ def create_pipeline(settings: Settings) -> Pipeline:
         stages.append(TimedtextStage(settings))
     if settings.enable_youtubei:
         stages.append(YoutubeiStage(settings))
+    if settings.enable_asr:
+        stages.append(AsrStage(settings))
     return Pipeline(settings, stages, breakers(settings))

@@ -29,7 +29,11 @@ class YouTubeSession(requests.Session):
     """A session for one stage attempt. Not shared between threads."""
 
     def __init__(
-        self, settings: Settings, deadline: Deadline, proxies: dict[str, str] | None = None
+        self,
+        settings: Settings,
+        deadline: Deadline,
+        proxies: dict[str, str] | None = None,
+        max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         super().__init__()
         # Proxies, credentials and CA files come from the settings alone: what happens to
@@ -38,16 +42,17 @@ class YouTubeSession(requests.Session):
         self.verify = str(settings.youtube_ca_file) if settings.youtube_ca_file else True
         self.proxies = dict(proxies or {})
         self.headers["Accept-Language"] = "en-US"
-        self.mount("https://", BoundedAdapter(settings, deadline))
-        self.mount("http://", BoundedAdapter(settings, deadline))
+        self.mount("https://", BoundedAdapter(settings, deadline, max_body_bytes))
+        self.mount("http://", BoundedAdapter(settings, deadline, max_body_bytes))
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Reads answers within the deadline and `MAX_BODY_BYTES`; resolves hosts as told."""
+    """Reads answers within the deadline and a size; resolves hosts as told."""
 
-    def __init__(self, settings: Settings, deadline: Deadline) -> None:
+    def __init__(self, settings: Settings, deadline: Deadline, max_body_bytes: int) -> None:
         self._settings = settings
         self._deadline = deadline
+        self._max_body_bytes = max_body_bytes
         super().__init__(max_retries=0)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
@@ -76,7 +81,7 @@ class BoundedAdapter(HTTPAdapter):
             while chunk := raw.read1(65536, decode_content=True):
                 body += chunk
                 self._deadline.check()
-                if len(body) > MAX_BODY_BYTES:
+                if len(body) > self._max_body_bytes:
                     raise TranscriptError("parse_error", "YouTube's answer is too large.")
         except urllib3.exceptions.TimeoutError as error:
             raise requests.ReadTimeout(error) from error

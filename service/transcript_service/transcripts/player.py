@@ -31,6 +31,23 @@ def read_player(body: bytes) -> list[Track]:
             `transcripts_disabled`), or why it is none (`empty_body`, `html_body`,
             `consent_required`, `ip_blocked`, `parse_error`).
     """
+    player = check_playability(body)
+    renderer = _dict(_dict(player.get("captions")).get("playerCaptionsTracklistRenderer"))
+    listed = renderer.get("captionTracks")
+    tracks = (
+        [track for item in listed if (track := _track(item))] if isinstance(listed, list) else []
+    )
+    if not tracks:
+        raise TranscriptError("transcripts_disabled", "The video has no captions.")
+    return tracks
+
+
+def check_playability(body: bytes) -> dict[str, Any]:
+    """The player answer of a video that plays, captions or not.
+
+    Raises:
+        TranscriptError: as `read_player`, `transcripts_disabled` aside.
+    """
     check_body(body)
     try:
         player = orjson.loads(body)
@@ -42,14 +59,7 @@ def read_player(body: bytes) -> list[Track]:
     status, reason = playability.get("status"), playability.get("reason")
     if status != "OK":
         raise _unplayable(playability, str(status), reason if isinstance(reason, str) else "")
-    renderer = _dict(_dict(player.get("captions")).get("playerCaptionsTracklistRenderer"))
-    listed = renderer.get("captionTracks")
-    tracks = (
-        [track for item in listed if (track := _track(item))] if isinstance(listed, list) else []
-    )
-    if not tracks:
-        raise TranscriptError("transcripts_disabled", "The video has no captions.")
-    return tracks
+    return _dict(player)
 
 
 def check_watch_page(body: bytes) -> None:

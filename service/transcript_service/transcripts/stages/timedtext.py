@@ -16,13 +16,11 @@ from ...settings import Settings
 from ...telemetry.vocabulary import Stage as StageName
 from ..captions import Format, parse_captions
 from ..http import YouTubeSession, classify, classify_status
+from ..innertube import ask_player
 from ..model import Segment, Track, Transcript, TranscriptError
 from ..player import read_player
 from .base import Job, track_for
 
-PLAYER_URL: Final = "https://www.youtube.com/youtubei/v1/player?prettyPrint=false"
-# The client that youtube-transcript-api 1.2.5 introduces itself as.
-ANDROID_CLIENT: Final = {"clientName": "ANDROID", "clientVersion": "20.10.38", "hl": "en"}
 # json3 first: exact milliseconds and no escaping; the others in case it is refused.
 _FORMATS: Final[tuple[Format, ...]] = ("json3", "srv1", "srv3")
 
@@ -40,7 +38,7 @@ class TimedtextStage:
         """See `Stage.fetch`."""
         with YouTubeSession(self._settings, job.deadline) as session:
             try:
-                tracks = _tracks(session, job.video_id)
+                tracks = read_player(ask_player(session, job.video_id))
                 track = track_for(job, tracks, self._settings)
                 segments = _captions(session, track, job.translate_to)
             except requests.RequestException as error:
@@ -54,15 +52,6 @@ class TimedtextStage:
             segments=tuple(segments),
             available=tuple(tracks),
         )
-
-
-def _tracks(session: requests.Session, video_id: str) -> list[Track]:
-    response = session.post(
-        PLAYER_URL, json={"context": {"client": ANDROID_CLIENT}, "videoId": video_id}
-    )
-    if error := classify_status(response):
-        raise error
-    return read_player(response.content)
 
 
 def _captions(session: requests.Session, track: Track, translate_to: str | None) -> list[Segment]:

@@ -1,0 +1,188 @@
+"""A video's sound: found, fetched, and decoded to what speech engines want.
+
+Two ways to it, tried in the order of ASR_AUDIO_SOURCES: the audio URL that the ANDROID
+player lists, which costs two requests, and yt-dlp, which keeps up with YouTube's riddles.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import av
+import orjson
+import requests
+from av.error import FFmpegError
+
+from ..resilience import Deadline
+from ..settings import Settings
+from ..telemetry import get_logger
+from .http import classify, classify_status
+from .innertube import ask_player
+from .model import TranscriptError
+from .player import check_playability
+
+log = get_logger(__name__)
+
+SAMPLE_RATE: Final = 16_000
+# Past this much decoded sound of one video something is wrong: twelve hours.
+_MOST_SECONDS: Final = 12 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a video's sound can be had, as its player says."""
+
+    duration_s: float
+    url: str | None
+
+
+def find(session: requests.Session, video_id: str) -> Source:
+    """Ask the player for the video's length and its smallest sound track.
+
+    Raises:
+        TranscriptError: as `check_playability`.
+    """
+    player = check_playability(ask_player(session, video_id))
+    details = player.get("videoDetails")
+    length = details.get("lengthSeconds") if isinstance(details, dict) else None
+    duration_s = float(length) if isinstance(length, str) and length.isdecimal() else 0.0
+    streaming = player.get("streamingData")
+    listed = streaming.get("adaptiveFormats") if isinstance(streaming, dict) else None
+    tracks = [
+        item
+        for item in (listed if isinstance(listed, list) else [])
+        if isinstance(item, dict)
+        and str(item.get("mimeType", "")).startswith("audio/")
+        and isinstance(item.get("url"), str)
+    ]
+    smallest = min(tracks, key=lambda item: item.get("bitrate") or 0, default=None)
+    return Source(duration_s, smallest["url"] if smallest else None)
+
+
+def download(session: requests.Session, url: str) -> bytes:
+    """The sound behind a player's URL.
+
+    Raises:
+        TranscriptError: what YouTube answered instead, `empty_body`, or `parse_error` for
+            more than the session lets through.
+    """
+    try:
+        # A range, because YouTube slows down requests for a whole file.
+        response = session.get(url, headers={"Range": "bytes=0-"})
+    except requests.RequestException as error:
+        raise classify(error) from None
+    if refusal := classify_status(response):
+        raise refusal
+    if not response.content:
+        raise TranscriptError("empty_body", "The video's sound is empty.")
+    return response.content
+
+
+def download_with_yt_dlp(
+    settings: Settings, video_id: str, deadline: Deadline, proxy: str | None
+) -> bytes:
+    """The sound as yt-dlp gets it, in a process of its own that ends with the deadline.
+
+    Raises:
+        TranscriptError: `asr_unavailable` with the cause left in the log.
+        DeadlineExceeded: no time is left.
+    """
+    limit = settings.asr_max_audio_mb
+    with tempfile.TemporaryDirectory(prefix="sound-") as folder:
+        command = [
+            sys.executable, "-m", "yt_dlp", "--ignore-config", "--no-playlist", "--no-progress",
+            "--format", "worstaudio/worst", "--max-filesize", f"{limit}M", "--no-part",
+            "--cache-dir", folder, "--output", f"{folder}/sound.%(ext)s",
+        ]  # fmt: skip
+        environment = dict(os.environ)
+        if proxy:
+            # Not on the command line, where every user of the machine could read it.
+            environment |= {"HTTPS_PROXY": proxy, "HTTP_PROXY": proxy}
+        if settings.youtube_ca_file:
+            command += ["--compat-options", "no-certifi"]
+            environment["SSL_CERT_FILE"] = str(settings.youtube_ca_file)
+        try:
+            done = subprocess.run(
+                [*command, "--", f"https://www.youtube.com/watch?v={video_id}"],
+                env=environment,
+                capture_output=True,
+                timeout=deadline.timeout(600),
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise TranscriptError("timeout", "yt-dlp did not finish in time.") from None
+        for line in done.stderr.decode(errors="replace").splitlines()[-5:]:
+            log.info("asr.tool_output", tool="yt-dlp", text=line)
+        files = [path for path in Path(folder).glob("sound.*") if path.stat().st_size]
+        if done.returncode or not files:
+            raise TranscriptError("asr_unavailable", "yt-dlp could not fetch the video's sound.")
+        return files[0].read_bytes()
+
+
+def decode(body: bytes, deadline: Deadline) -> Iterator[bytes]:
+    """Signed 16-bit mono samples at 16 kHz, in pieces, whatever the container and codec.
+
+    Raises:
+        TranscriptError: `parse_error` where it is no sound.
+        DeadlineExceeded: no time is left.
+    """
+    samples = 0
+    try:
+        with av.open(io.BytesIO(body), "r") as container:
+            resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+            for frame in container.decode(audio=0):
+                deadline.check()
+                for piece in resampler.resample(frame):
+                    samples += piece.samples
+                    if samples > _MOST_SECONDS * SAMPLE_RATE:
+                        raise TranscriptError("parse_error", "The video's sound does not end.")
+                    yield _bytes(piece)
+            for piece in resampler.resample(None):
+                yield _bytes(piece)
+    except (FFmpegError, IndexError, ValueError):
+        raise TranscriptError("parse_error", "The video's sound cannot be decoded.") from None
+
+
+def _bytes(piece: Any) -> bytes:
+    # A plane is padded; only the samples count.
+    return bytes(piece.planes[0])[: piece.samples * 2]
+
+
+def compress(pcm: bytes) -> bytes:
+    """Samples as Ogg Opus at 24 kbit/s: two hours fit into the 25 MB endpoints take."""
+    target = io.BytesIO()
+    with av.open(target, "w", format="ogg") as container:
+        stream = container.add_stream("libopus", rate=SAMPLE_RATE, layout="mono")
+        stream.bit_rate = 24_000
+        frame = av.AudioFrame(format="s16", layout="mono", samples=len(pcm) // 2)
+        frame.sample_rate = SAMPLE_RATE
+        frame.planes[0].update(pcm)
+        fifo = av.AudioFifo()
+        fifo.write(frame)
+        # Opus takes frames of 20 ms.
+        for piece in fifo.read_many(SAMPLE_RATE // 50, partial=True):
+            container.mux(stream.encode(piece))
+        container.mux(stream.encode(None))
+    return target.getvalue()
+
+
+def parse_json(body: bytes) -> Any:
+    """JSON of an endpoint.
+
+    Raises:
+        TranscriptError: `asr_unavailable`.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise TranscriptError(
+            "asr_unavailable", "The speech endpoint's answer is damaged."
+        ) from None

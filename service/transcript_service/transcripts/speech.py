@@ -1,0 +1,239 @@
+"""Speech engines behind one interface: sound in, timed segments out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import requests
+
+from ..resilience import Deadline
+from ..settings import Settings
+from .audio import SAMPLE_RATE, compress, parse_json
+from .model import Segment, TranscriptError
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What an engine heard; `language` as it says."""
+
+    segments: list[Segment]
+    language: str
+
+
+class SpeechEngine(Protocol):
+    """One way to recognise speech."""
+
+    name: ClassVar[str]
+    # The languages it knows, or none where it finds out by itself.
+    languages: ClassVar[tuple[str, ...]]
+
+    def recognise(
+        self, pcm: Iterator[bytes], language: str | None, deadline: Deadline,
+        progress: Callable[[float], None],
+    ) -> Spoken:  # fmt: skip
+        """Recognise signed 16-bit mono samples at 16 kHz.
+
+        Args:
+            pcm: the samples, in pieces of any length.
+            language: what to expect, `None` to find out.
+            deadline: when to give up.
+            progress: told the seconds of sound that are done, now and then.
+
+        Raises:
+            TranscriptError: `asr_unavailable`, `timeout`.
+            DeadlineExceeded: no time is left.
+        """
+        ...
+
+
+def create_engine(settings: Settings) -> SpeechEngine:
+    """The engine that the settings name.
+
+    Raises:
+        TranscriptError: `asr_unavailable`, saying what is missing.
+    """
+    if settings.asr_endpoint:
+        return EndpointEngine(settings)
+    if settings.asr_model_dir:
+        return WhisperEngine(settings.asr_model_dir)
+    return PocketsphinxEngine()
+
+
+class EndpointEngine:
+    """An HTTP endpoint with OpenAI's convention: `POST {base}/v1/audio/transcriptions`.
+
+    Spoken by vLLM, whisper.cpp's server, speaches, LocalAI and others.
+    """
+
+    name = "endpoint"
+    languages: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = str(settings.asr_endpoint).rstrip("/") + "/v1/audio/transcriptions"
+        self._model = settings.asr_model
+        self._key = settings.asr_api_key_file and settings.asr_api_key_file.read_text().strip()
+
+    def recognise(
+        self, pcm: Iterator[bytes], language: str | None, deadline: Deadline,
+        progress: Callable[[float], None],
+    ) -> Spoken:  # fmt: skip
+        """See `SpeechEngine.recognise`."""
+        sound = b"".join(pcm)
+        fields = {
+            "model": self._model,
+            "response_format": "verbose_json",  # the form that keeps the segments' times
+            "timestamp_granularities[]": "segment",
+        }
+        if language:
+            fields["language"] = language.split("-")[0]
+        try:
+            response = requests.post(
+                self._url,
+                data=fields,
+                files={"file": ("sound.ogg", compress(sound), "audio/ogg")},
+                headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+                timeout=(deadline.timeout(10), deadline.timeout(600)),
+            )
+        except requests.Timeout:
+            raise TranscriptError("timeout", "The speech endpoint did not answer.") from None
+        except requests.RequestException:
+            raise TranscriptError("asr_unavailable", "The speech endpoint failed.") from None
+        if not response.ok:
+            raise TranscriptError(
+                "asr_unavailable", f"The speech endpoint answered {response.status_code}."
+            )
+        progress(len(sound) / 2 / SAMPLE_RATE)
+        return _read_verbose_json(parse_json(response.content), language)
+
+
+def _read_verbose_json(answer: Any, language: str | None) -> Spoken:
+    listed = answer.get("segments") if isinstance(answer, dict) else None
+    segments = []
+    for item in listed if isinstance(listed, list) else []:
+        try:
+            start, end, text = float(item["start"]), float(item["end"]), str(item["text"]).strip()
+        except (TypeError, KeyError, ValueError):
+            raise TranscriptError(
+                "asr_unavailable", "The speech endpoint's answer has segments without times."
+            ) from None
+        if text:
+            segments.append(Segment(start, max(0.0, end - start), text))
+    return Spoken(segments, _code(answer.get("language") if answer else None, language))
+
+
+def _code(said: object, wanted: str | None) -> str:
+    """A language code from what an endpoint says, which may be a name such as `english`."""
+    if isinstance(said, str) and 2 <= len(said) <= 3:
+        return said.lower()
+    return wanted or "und"
+
+
+class WhisperEngine:
+    """faster-whisper over a model folder on this machine; nothing is downloaded."""
+
+    name = "faster-whisper"
+    languages: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from faster_whisper import WhisperModel
+        except ImportError:
+            raise TranscriptError(
+                "asr_unavailable", "ASR_MODEL_DIR needs the package faster-whisper."
+            ) from None
+        if not (folder / "model.bin").is_file():
+            raise TranscriptError("asr_unavailable", "ASR_MODEL_DIR holds no model.bin.")
+        self._model = WhisperModel(str(folder), local_files_only=True)
+
+    def recognise(
+        self, pcm: Iterator[bytes], language: str | None, deadline: Deadline,
+        progress: Callable[[float], None],
+    ) -> Spoken:  # fmt: skip
+        """See `SpeechEngine.recognise`."""
+        import numpy
+
+        sound = numpy.frombuffer(b"".join(pcm), numpy.int16).astype(numpy.float32) / 32768
+        heard, info = self._model.transcribe(
+            sound, language=language and language.split("-")[0], vad_filter=True
+        )
+        segments = []
+        for item in heard:  # a generator: the work is done here, piece by piece
+            deadline.check()
+            if text := item.text.strip():
+                segments.append(Segment(item.start, item.end - item.start, text))
+            progress(item.end)
+        return Spoken(segments, info.language)
+
+
+class PocketsphinxEngine:
+    """pocketsphinx with the English model of its wheel: always there, modest quality.
+
+    An endpointer cuts the sound at pauses, so each segment is one stretch of speech with
+    its own times. A decoder is made per job: it is not made for several threads.
+    """
+
+    name = "pocketsphinx"
+    languages: ClassVar[tuple[str, ...]] = ("en",)
+
+    def recognise(
+        self, pcm: Iterator[bytes], language: str | None, deadline: Deadline,
+        progress: Callable[[float], None],
+    ) -> Spoken:  # fmt: skip
+        """See `SpeechEngine.recognise`."""
+        from pocketsphinx import Decoder, Endpointer
+
+        endpointer = Endpointer(sample_rate=SAMPLE_RATE)
+        # One pass, every second frame scored in full, fewer guesses kept: about a quarter of
+        # real time on one core instead of half, for the same share of words understood.
+        decoder = Decoder(
+            samprate=SAMPLE_RATE, loglevel="FATAL", fwdflat=False, ds=2, maxhmmpf=3000
+        )
+        segments: list[Segment] = []
+        speaking = False
+
+        def ended() -> None:
+            decoder.end_utt()
+            hypothesis = decoder.hyp()
+            if hypothesis is not None and (text := hypothesis.hypstr.strip()):
+                start, end = endpointer.speech_start, endpointer.speech_end
+                segments.append(Segment(round(start, 3), round(end - start, 3), text))
+            progress(endpointer.speech_end)
+
+        size = endpointer.frame_bytes
+        last = b""
+        for frame in _frames(pcm, size):
+            # Frame by frame, so that a deadline is seen and other threads get their turn.
+            deadline.check()
+            if len(frame) < size:
+                last = frame
+                break
+            speech = endpointer.process(frame)
+            if speech is None:
+                continue
+            if not speaking:
+                decoder.start_utt()
+                speaking = True
+            decoder.process_raw(speech)
+            if not endpointer.in_speech:
+                ended()
+                speaking = False
+        speech = endpointer.end_stream(last)
+        if speaking:
+            if speech:
+                decoder.process_raw(speech)
+            ended()
+        return Spoken(segments, "en")
+
+
+def _frames(pcm: Iterator[bytes], size: int) -> Iterator[bytes]:
+    """The same bytes in pieces of `size`; the last may be shorter, but is always there."""
+    rest = b""
+    for piece in pcm:
+        rest += piece
+        while len(rest) >= size:
+            yield rest[:size]
+            rest = rest[size:]
+    yield rest

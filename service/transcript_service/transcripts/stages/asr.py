@@ -1,0 +1,136 @@
+"""Stage 4: the words are heard rather than read.
+
+Slow and costly, hence last, bounded in length, size and number at a time, and the only
+stage that works where a video has no captions.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+from opentelemetry import trace
+
+from ...settings import Settings
+from ...telemetry import get_logger, set_attributes, span
+from ...telemetry.vocabulary import Stage as StageName
+from .. import audio
+from ..http import YouTubeSession
+from ..model import Transcript, TranscriptError
+from ..speech import SpeechEngine, Spoken, create_engine
+from .base import Job
+
+log = get_logger(__name__)
+
+
+class AsrStage:
+    """Transcripts by speech recognition."""
+
+    name: StageName = "asr"
+    attempts = 1  # minutes of work are not done twice in one request
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._running = threading.BoundedSemaphore(settings.asr_max_concurrent)
+        self._engine: SpeechEngine | None = None
+        self._engine_lock = threading.Lock()
+
+    def fetch(self, job: Job) -> Transcript:
+        """See `Stage.fetch`."""
+        engine = self._speech_engine()
+        language = _language(engine, job)
+        if not self._running.acquire(blocking=False):
+            raise TranscriptError(
+                "asr_unavailable", "Speech recognition is busy.", retry_after_s=30.0
+            )
+        try:
+            sound = self._sound(job)
+            with span("asr.recognise", engine=engine.name, audio_bytes=len(sound)) as opened:
+                spoken = self._recognise(engine, sound, language, job)
+                set_attributes(opened, segments=len(spoken.segments), language=spoken.language)
+        finally:
+            self._running.release()
+        if not spoken.segments:
+            raise TranscriptError("transcripts_disabled", "No speech was heard in the video.")
+        return Transcript(
+            video_id=job.video_id,
+            source="asr",
+            language=spoken.language,
+            kind="speech",
+            segments=tuple(spoken.segments),
+        )
+
+    def _speech_engine(self) -> SpeechEngine:
+        with self._engine_lock:
+            if self._engine is None:
+                self._engine = create_engine(self._settings)
+            return self._engine
+
+    def _sound(self, job: Job) -> bytes:
+        with (
+            span("asr.audio") as opened,
+            YouTubeSession(
+                self._settings,
+                job.deadline,
+                max_body_bytes=self._settings.asr_max_audio_mb * 1_000_000,
+            ) as session,
+        ):
+            source = audio.find(session, job.video_id)
+            set_attributes(opened, audio_s=source.duration_s)
+            if source.duration_s > self._settings.asr_max_video_minutes * 60:
+                raise TranscriptError(
+                    "asr_unavailable",
+                    "The video is longer than speech recognition takes "
+                    f"({self._settings.asr_max_video_minutes} minutes).",
+                )
+            problem: TranscriptError | None = None
+            for way in self._settings.asr_audio_sources:
+                try:
+                    if way == "yt_dlp":
+                        sound = audio.download_with_yt_dlp(
+                            self._settings, job.video_id, job.deadline, None
+                        )
+                    elif source.url:
+                        sound = audio.download(session, source.url)
+                    else:
+                        continue
+                except TranscriptError as error:
+                    problem = problem or error
+                    continue
+                set_attributes(opened, audio_source=way, audio_bytes=len(sound))
+                return sound
+        raise problem or TranscriptError("asr_unavailable", "The video lists no sound to fetch.")
+
+    def _recognise(
+        self, engine: SpeechEngine, sound: bytes, language: str | None, job: Job
+    ) -> Spoken:
+        opened = trace.get_current_span()
+        told = [time.monotonic()]
+
+        def progress(done_s: float) -> None:
+            # An event every few seconds is enough to see where a long job is.
+            if time.monotonic() - told[0] >= 2.0:
+                told[0] = time.monotonic()
+                opened.add_event("asr.progress", {"done_s": round(done_s, 1)})
+
+        pcm: Iterator[bytes] = audio.decode(sound, job.deadline)
+        return engine.recognise(pcm, language, job.deadline, progress)
+
+
+def _language(engine: SpeechEngine, job: Job) -> str | None:
+    """The first wanted language that the engine knows.
+
+    Raises:
+        TranscriptError: `asr_unavailable` where it knows none of them.
+    """
+    if not job.languages:
+        return None
+    if not engine.languages:
+        return job.languages[0]
+    for language in job.languages:
+        if language.lower().split("-")[0] in engine.languages:
+            return language
+    raise TranscriptError(
+        "asr_unavailable", f"The speech engine knows only {', '.join(engine.languages)}."
+    )
