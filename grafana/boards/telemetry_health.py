@@ -129,18 +129,20 @@ _COLLECTOR = Row(
         ),
         graph(
             "Not sent",
-            "Failed for good, or not taken into a full queue. Both are loss.",
+            "Failed for good, or not taken into a full queue: loss. The series begin with the "
+            "first loss, hence the explicit zero.",
             PER_SECOND,
             *(
                 (
-                    "sum by (exporter) (rate("
-                    f"otelcol_exporter_{what}_failed_{signal}_total{_COLLECTOR_JOB}{_RATE}))",
-                    f"{{{{exporter}}}} {what}",
+                    f"sum(rate(otelcol_exporter_{what}_failed_{signal}_total"
+                    f"{_COLLECTOR_JOB}{_RATE})) or vector(0)",
+                    f"{signal} {text}",
                 )
-                for what in ("send", "enqueue")
+                for what, text in (("send", "failed"), ("enqueue", "not queued"))
                 for signal in ("spans", "metric_points", "log_records")
             ),
             thresholds={None: "green", 0.001: "red"},
+            must_have=True,
         ),
         graph(
             "Queues on disk",
@@ -260,8 +262,8 @@ _STORES = Row(
             PER_SECOND,
             ("sum(rate(loki_distributor_lines_received_total[$__rate_interval]))", "received"),
             (
-                "sum by (reason) (rate(loki_discarded_samples_total[$__rate_interval]))",
-                "discarded {{reason}}",
+                "sum(rate(loki_discarded_samples_total[$__rate_interval])) or vector(0)",
+                "discarded",
             ),
             must_have=True,
         ),
