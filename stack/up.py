@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import time
 
+from stack import signals
 from stack.build_queue import BuildQueue
-from stack.errors import Interrupted, StackError, explain
+from stack.errors import StackError, explain
 from stack.layout import Layout
 from stack.lock import state_lock
 from stack.ports import holder, is_free
@@ -70,7 +70,7 @@ class _Up:
     def run(self) -> None:
         try:
             self._run()
-        except (StackError, Interrupted, OSError):
+        except BaseException:
             self._undo()
             raise
 
@@ -81,7 +81,8 @@ class _Up:
         self._builds = BuildQueue(self._layout, self._names, self._progress)
         if self._fresh:
             self._configure()
-            self._supervisor.start()
+            with signals.put_off():
+                self._supervisor.start()
             self._to_start = list(self._names)
         else:
             # A running stack goes on running until everything for the new one is there.
@@ -91,7 +92,11 @@ class _Up:
             self._configure()
             self._supervisor.apply()
             self._to_start = self._not_running()
-            self._serving = set(self._names) - set(self._to_start)
+            self._supervisor.stop(
+                self._to_start
+            )  # one that fails again and again is between starts
+            for name in set(self._names) - set(self._to_start):
+                self._starting[name] = _Start(PROGRAMS[name], self._layout)
         while self._to_start or (self._wait and self._starting):
             self._builds.poll()
             self._start_what_can_be()
@@ -141,15 +146,15 @@ class _Up:
             if why_not is None:
                 del self._starting[name]
                 self._serving.add(name)
-                url = start.program.url(self._layout)
-                self._progress.done(name, f"ready at {url}" if url else "runs")
+                if name in self._started:
+                    url = start.program.url(self._layout)
+                    self._progress.done(name, f"ready at {url}" if url else "runs")
             else:
                 self._progress.doing(name, f"waiting until it is ready: {why_not}")
 
     def _undo(self) -> None:
-        """Stops what this call started; a second Ctrl-C does not cut it short."""
-        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(signum, signal.SIG_IGN)
+        """Stops what this call started."""
+        signals.ignore_them()
         if self._builds is not None:
             self._builds.cancel()
         if self._fresh:

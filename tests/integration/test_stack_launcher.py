@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -173,6 +174,32 @@ def test_an_engine_that_fails_leaves_a_stack_that_ran_before_alone(stack: FakeSt
         "alertmanager",
         "jaeger",
     }
+
+
+def test_up_mends_a_program_that_fails_again_and_again(stack: FakeStack) -> None:
+    stack.up()
+    supervisor = Supervisor(stack.layout)
+    loki = (stack.layout.bin_dir / "loki").resolve()
+    whole = loki.read_text()
+    loki.write_text("#!/bin/sh\nexit 3\n")
+    os.kill(supervisor.processes()["loki"].pid, signal.SIGKILL)
+    assert eventually(lambda: supervisor.processes()["loki"].state == "BACKOFF")
+    assert stack.run("status").returncode == 1
+
+    loki.write_text(whole)
+    done = stack.up()
+
+    assert done.returncode == 0, done.stderr
+    assert stack.run("status").returncode == 0
+
+
+def test_a_stack_whose_run_folder_was_deleted_can_still_be_stopped(stack: FakeStack) -> None:
+    stack.up()
+    shutil.rmtree(stack.layout.run_dir)
+
+    assert stack.run("down").returncode == 0
+
+    assert nothing_runs(stack)
 
 
 def test_a_taken_port_names_port_program_and_holder_and_starts_nothing(stack: FakeStack) -> None:
