@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from simulator.testing import RunningSimulator, running_simulator
+from transcript_service.proxies import JobProxy, ProxyPool
 from transcript_service.resilience import Deadline
 from transcript_service.settings import Settings
 from transcript_service.transcripts.captions import parse_captions
@@ -31,6 +32,7 @@ EXPECTED: dict[str, dict[str, Any]] = json.loads((FOLDER / "expected.json").read
 TRANSCRIPTS = [name for name, wanted in EXPECTED.items() if "segments" in wanted]
 PLAYERS = [n for n, w in EXPECTED.items() if "must_classify_as" in w and n.endswith(".json")]
 PAGES = [n for n, w in EXPECTED.items() if "must_classify_as" in w and n.endswith(".html")]
+DIRECT = JobProxy(ProxyPool([]), "test", None)
 STAGES: list[type[YouTubeApiStage] | type[TimedtextStage]] = [YouTubeApiStage, TimedtextStage]
 
 
@@ -52,7 +54,7 @@ def served_as(simulator: RunningSimulator, name: str) -> str:
 
 
 def fetch(stage: Stage, video: str, languages: tuple[str, ...] = ()) -> tuple[Segment, ...]:
-    return stage.fetch(Job(video, languages, Deadline(20))).segments
+    return stage.fetch(Job(video, languages, Deadline(20), DIRECT)).segments
 
 
 def assert_equals(segments: list[Segment] | tuple[Segment, ...], wanted: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..proxies import proxy_pool
 from ..resilience import breakers
 from ..settings import Settings
 from .pipeline import Pipeline
@@ -23,4 +24,4 @@ def create_pipeline(settings: Settings) -> Pipeline:
         stages.append(YoutubeiStage(settings))
     if settings.enable_asr:
         stages.append(AsrStage(settings))
-    return Pipeline(settings, stages, breakers(settings))
+    return Pipeline(settings, stages, breakers(settings), proxy_pool(settings))

@@ -21,6 +21,7 @@ import orjson
 import requests
 from av.error import FFmpegError
 
+from ..proxies import ProxyIdentity
 from ..resilience import Deadline
 from ..settings import Settings
 from ..telemetry import get_logger
@@ -87,7 +88,7 @@ def download(session: requests.Session, url: str) -> bytes:
 
 
 def download_with_yt_dlp(
-    settings: Settings, video_id: str, deadline: Deadline, proxy: str | None
+    settings: Settings, video_id: str, deadline: Deadline, proxy: ProxyIdentity | None
 ) -> bytes:
     """The sound as yt-dlp gets it, in a process of its own that ends with the deadline.
 
@@ -105,7 +106,7 @@ def download_with_yt_dlp(
         environment = dict(os.environ)
         if proxy:
             # Not on the command line, where every user of the machine could read it.
-            environment |= {"HTTPS_PROXY": proxy, "HTTP_PROXY": proxy}
+            environment |= {"HTTPS_PROXY": proxy.as_url(), "HTTP_PROXY": proxy.as_url()}
         if settings.youtube_ca_file:
             command += ["--compat-options", "no-certifi"]
             environment["SSL_CERT_FILE"] = str(settings.youtube_ca_file)

@@ -8,6 +8,7 @@ them too.
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from ..proxies import ProxyIdentity
 from ..resilience.deadline import Deadline
 from ..resilience.retries import parse_retry_after
 from ..settings import Settings
@@ -32,7 +34,7 @@ class YouTubeSession(requests.Session):
         self,
         settings: Settings,
         deadline: Deadline,
-        proxies: dict[str, str] | None = None,
+        proxy: ProxyIdentity | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         super().__init__()
@@ -40,7 +42,7 @@ class YouTubeSession(requests.Session):
         # be in the environment must not decide where requests go.
         self.trust_env = False
         self.verify = str(settings.youtube_ca_file) if settings.youtube_ca_file else True
-        self.proxies = dict(proxies or {})
+        self.proxies = proxy.as_requests() if proxy else {}
         self.headers["Accept-Language"] = "en-US"
         self.mount("https://", BoundedAdapter(settings, deadline, max_body_bytes))
         self.mount("http://", BoundedAdapter(settings, deadline, max_body_bytes))
@@ -118,15 +120,19 @@ def classify(error: requests.RequestException | OSError) -> TranscriptError:
     """What a failed exchange means; the text keeps nothing of the original, which quotes URLs."""
     error_type: ErrorType = "connection_error"
     detail = "The connection to YouTube failed."
+    status: int | None = None
     if isinstance(error, requests.exceptions.ProxyError):
         error_type, detail = "proxy_error", "The proxy refused or failed."
+        # A refused CONNECT has no response object, only a text: "Tunnel connection failed: 407 …"
+        refused_with = re.search(r"Tunnel connection failed: (\d{3})", str(error))
+        status = int(refused_with[1]) if refused_with else None
     elif isinstance(error, requests.Timeout):
         error_type, detail = "timeout", "YouTube did not answer in time."
     elif isinstance(error, requests.HTTPError) and error.response is not None:
         return classify_status(error.response) or TranscriptError(error_type, detail)
     elif isinstance(error, requests.exceptions.JSONDecodeError):
         error_type, detail = "parse_error", "YouTube's answer is damaged JSON."
-    return TranscriptError(error_type, detail)
+    return TranscriptError(error_type, detail, status=status)
 
 
 def classify_status(response: requests.Response) -> TranscriptError | None:
@@ -139,7 +145,12 @@ def refused(status: int, retry_after_s: float | None = None) -> TranscriptError:
     """The error for a status of 400 or more."""
     if status == 429:
         return TranscriptError(
-            "ip_blocked", "YouTube refuses this address for now (429).", retry_after_s=retry_after_s
+            "ip_blocked",
+            "YouTube refuses this address for now (429).",
+            retry_after_s=retry_after_s,
+            status=status,
         )
     error_type: ErrorType = "http_4xx" if status < 500 else "http_5xx"
-    return TranscriptError(error_type, f"YouTube answered {status}.", retry_after_s=retry_after_s)
+    return TranscriptError(
+        error_type, f"YouTube answered {status}.", retry_after_s=retry_after_s, status=status
+    )

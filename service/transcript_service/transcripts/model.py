@@ -84,6 +84,7 @@ class TranscriptError(Exception):
         error_type: a word of the vocabulary.
         detail: one sentence for people, without URLs or upstream text.
         retry_after_s: seconds YouTube asked to wait, if it did.
+        status: the HTTP status that said so, YouTube's or the proxy's.
         available: the tracks that exist, where they are known.
         attempts: what was tried, filled in by the pipeline.
     """
@@ -94,6 +95,7 @@ class TranscriptError(Exception):
         detail: str,
         *,
         retry_after_s: float | None = None,
+        status: int | None = None,
         available: Sequence[Track] = (),
         attempts: Sequence[Attempt] = (),
     ) -> None:
@@ -101,6 +103,7 @@ class TranscriptError(Exception):
         self.error_type: ErrorType = error_type
         self.detail = detail
         self.retry_after_s = retry_after_s
+        self.status = status
         self.available = tuple(available)
         self.attempts = tuple(attempts)
 

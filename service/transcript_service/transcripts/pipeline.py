@@ -18,15 +18,16 @@ from typing import Final, NamedTuple
 
 from opentelemetry.trace import Span
 
+from ..proxies import JobProxy, NoProxyAvailable, ProxyPool
 from ..resilience.circuit_breaker import CallNotPermitted, CircuitBreaker
 from ..resilience.deadline import Deadline, DeadlineExceeded
 from ..resilience.retries import retry_call
 from ..settings import Settings
-from ..telemetry import get_logger, instruments, log_context, set_attributes, span
+from ..telemetry import current_trace_id, get_logger, instruments, log_context, set_attributes, span
 from ..telemetry.vocabulary import ANSWERS, ErrorType
 from ..telemetry.vocabulary import Stage as StageName
 from .model import Attempt, Transcript, TranscriptError
-from .stages.base import Job, Notes, Stage
+from .stages.base import Job, Notes, Stage, rotation_reason_of
 
 log = get_logger(__name__)
 
@@ -37,6 +38,7 @@ _NEEDS_CAPTIONS: Final[frozenset[StageName]] = frozenset({"youtube_api", "timedt
 _RETRYABLE: Final[frozenset[ErrorType]] = frozenset(
     {"timeout", "connection_error", "http_5xx", "empty_body", "parse_error"}
 )
+_PATIENCE_S: Final = 3.0
 # Says something about us rather than about YouTube; reported only if nothing else is known.
 _OWN: Final[frozenset[ErrorType]] = frozenset(
     {"breaker_open", "deadline_exceeded", "browser_unavailable", "asr_unavailable", "internal"}
@@ -56,10 +58,12 @@ class Pipeline:
         settings: Settings,
         stages: Sequence[Stage],
         breakers: Mapping[StageName, CircuitBreaker],
+        proxies: ProxyPool,
     ) -> None:
         self._settings = settings
         self._stages = stages
         self._breakers = breakers
+        self._proxies = proxies
         # A call that hangs where no timeout reaches (DNS, a library) is left behind on
         # these threads when the deadline passes; it ends by its own timeouts.
         self._threads = ThreadPoolExecutor(
@@ -76,15 +80,29 @@ class Pipeline:
         """
         started = time.perf_counter()
         deadline = Deadline(self._settings.job_deadline_s)
-        job = Job(video_id, languages, deadline, translate_to)
         with log_context(video_id=video_id), span("transcript.fetch", video_id=video_id) as opened:
             try:
+                proxy = self._way_out(deadline)
+                job = Job(video_id, languages, deadline, proxy, translate_to)
                 transcript = self._stages_in_order(job)
             except TranscriptError as error:
                 _tell(opened, time.perf_counter() - started, None, error)
                 raise
             _tell(opened, time.perf_counter() - started, transcript, None)
             return transcript
+
+    def _way_out(self, deadline: Deadline) -> JobProxy:
+        try:
+            # One session per trace: whoever looks at a proxy's log finds the request.
+            return self._proxies.for_job(current_trace_id(), deadline)
+        except NoProxyAvailable as error:
+            raise TranscriptError(
+                "proxy_error", "All proxies are resting.", retry_after_s=error.retry_after_s
+            ) from None
+        except DeadlineExceeded:
+            raise TranscriptError(
+                "deadline_exceeded", "The time was used up finding a proxy."
+            ) from None
 
     def _stages_in_order(self, job: Job) -> Transcript:
         attempts: list[Attempt] = []
@@ -198,9 +216,7 @@ class Pipeline:
             return retry_call(
                 lambda: stage.fetch(job),
                 deadline=job.deadline,
-                is_retryable=lambda error: (
-                    isinstance(error, TranscriptError) and error.error_type in _RETRYABLE
-                ),
+                is_retryable=lambda error: _worth_another_try(error, job),
                 retry_after=lambda error: getattr(error, "retry_after_s", None),
                 attempts=stage.attempts,
                 on_attempt=count,
@@ -212,6 +228,18 @@ class Pipeline:
         except FutureTimeout:
             future.cancel()
             raise DeadlineExceeded("the stage did not end in time") from None
+
+
+def _worth_another_try(error: BaseException, job: Job) -> bool:
+    """Whether the next try can end otherwise; changes the job's proxy where that is why."""
+    if not isinstance(error, TranscriptError):
+        return False
+    if (reason := rotation_reason_of(error)) and job.proxy.rotate(reason, job.deadline):
+        return True
+    if error.error_type == "ip_blocked":
+        # YouTube said when; a longer wait is better spent on the next stage.
+        return error.retry_after_s is not None and error.retry_after_s <= _PATIENCE_S
+    return error.error_type in _RETRYABLE
 
 
 def _tell(

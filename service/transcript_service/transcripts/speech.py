@@ -68,7 +68,7 @@ class EndpointEngine:
     Spoken by vLLM, whisper.cpp's server, speaches, LocalAI and others.
     """
 
-    name = "endpoint"
+    name: ClassVar[str] = "endpoint"
     languages: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, settings: Settings) -> None:
@@ -134,7 +134,7 @@ def _code(said: object, wanted: str | None) -> str:
 class WhisperEngine:
     """faster-whisper over a model folder on this machine; nothing is downloaded."""
 
-    name = "faster-whisper"
+    name: ClassVar[str] = "faster-whisper"
     languages: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, folder: Path) -> None:
@@ -175,7 +175,7 @@ class PocketsphinxEngine:
     its own times. A decoder is made per job: it is not made for several threads.
     """
 
-    name = "pocketsphinx"
+    name: ClassVar[str] = "pocketsphinx"
     languages: ClassVar[tuple[str, ...]] = ("en",)
 
     def recognise(

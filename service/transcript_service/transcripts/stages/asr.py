@@ -38,6 +38,7 @@ class AsrStage:
 
     def fetch(self, job: Job) -> Transcript:
         """See `Stage.fetch`."""
+        job.notes.proxy_used = job.proxy.used
         engine = self._speech_engine()
         language = _language(engine, job)
         if not self._running.acquire(blocking=False):
@@ -73,6 +74,7 @@ class AsrStage:
             YouTubeSession(
                 self._settings,
                 job.deadline,
+                job.proxy.identity,
                 max_body_bytes=self._settings.asr_max_audio_mb * 1_000_000,
             ) as session,
         ):
@@ -89,7 +91,7 @@ class AsrStage:
                 try:
                     if way == "yt_dlp":
                         sound = audio.download_with_yt_dlp(
-                            self._settings, job.video_id, job.deadline, None
+                            self._settings, job.video_id, job.deadline, job.proxy.identity
                         )
                     elif source.url:
                         sound = audio.download(session, source.url)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ...proxies import JobProxy, RotationReason, rotation_reason
 from ...resilience.deadline import Deadline
 from ...settings import Settings
 from ...telemetry.vocabulary import Profile
 from ...telemetry.vocabulary import Stage as StageName
 from ..languages import choose_track
-from ..model import Track, Transcript
+from ..model import Track, Transcript, TranscriptError
 
 
 @dataclass(slots=True)
@@ -27,12 +28,14 @@ class Job:
     """One request for a transcript.
 
     `languages` are the wanted ones, most wanted first; empty takes what there is.
-    `translate_to` asks YouTube for a machine translation of the chosen track.
+    `proxy` is the job's way out, the same for all its stages. `translate_to` asks YouTube
+    for a machine translation of the chosen track.
     """
 
     video_id: str
     languages: tuple[str, ...]
     deadline: Deadline
+    proxy: JobProxy
     translate_to: str | None = None
     notes: Notes = field(default_factory=Notes)
 
@@ -66,3 +69,12 @@ def track_for(job: Job, tracks: Sequence[Track], settings: Settings) -> Track:
         settings.fallback_languages,
         accept_any=not job.languages,
     )
+
+
+def rotation_reason_of(error: TranscriptError) -> RotationReason | None:
+    """Why this error calls for another way out, `None` where another would change nothing."""
+    if error.error_type == "request_blocked":
+        return "bot_check"
+    if error.status is not None and (reason := rotation_reason(error.status)):
+        return reason
+    return "proxy_error" if error.error_type == "proxy_error" else None

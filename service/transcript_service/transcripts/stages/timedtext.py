@@ -36,7 +36,8 @@ class TimedtextStage:
 
     def fetch(self, job: Job) -> Transcript:
         """See `Stage.fetch`."""
-        with YouTubeSession(self._settings, job.deadline) as session:
+        job.notes.proxy_used = job.proxy.used
+        with YouTubeSession(self._settings, job.deadline, job.proxy.identity) as session:
             try:
                 tracks = read_player(ask_player(session, job.video_id))
                 track = track_for(job, tracks, self._settings)

@@ -65,8 +65,9 @@ class YouTubeApiStage:
 
     def fetch(self, job: Job) -> Transcript:
         """See `Stage.fetch`."""
+        job.notes.proxy_used = job.proxy.used
         answers = _Answers()
-        with YouTubeSession(self._settings, job.deadline) as session:
+        with YouTubeSession(self._settings, job.deadline, job.proxy.identity) as session:
             session.hooks["response"].append(answers.read)
             try:
                 listing = YouTubeTranscriptApi(http_client=session).list(job.video_id)

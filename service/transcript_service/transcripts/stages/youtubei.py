@@ -25,7 +25,7 @@ from ..http import refused
 from ..model import Track, Transcript, TranscriptError
 from ..panel import Captured, open_and_capture, pass_consent
 from ..player import read_player
-from .base import Job, track_for
+from .base import Job, rotation_reason_of, track_for
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
@@ -63,14 +63,20 @@ class YoutubeiStage:
                 return self._try(job, profile, proxy)
             except TranscriptError as error:
                 first = first or error
-                blocked = blocked or (proxy is None and error.error_type in _ADDRESS)
+                if error.error_type in _ADDRESS and proxy is None:
+                    blocked = True
+                elif reason := rotation_reason_of(error):
+                    job.proxy.rotate(reason, job.deadline)
                 if error.error_type in ANSWERS or error.error_type == "browser_unavailable":
                     raise
         raise first or TranscriptError("proxy_error", "Direct connections are not allowed.")
 
     def _ways(self, job: Job) -> Iterator[tuple[Profile, ProxyConfig | None]]:
         for profile in PROFILES:
-            yield profile, None
+            if job.proxy.direct_allowed:
+                yield profile, None
+            if job.proxy.identity is not None:  # asked anew: it may have been rotated meanwhile
+                yield profile, ProxyConfig.of(job.proxy.identity)
 
     def _try(self, job: Job, profile: Profile, proxy: ProxyConfig | None) -> Transcript:
         timeout_s = job.deadline.timeout(_TRY_S)
