@@ -156,22 +156,22 @@ def test_a_damaged_file_is_said_to_be_damaged(log: AlertLog, tmp_path: Path) -> 
 def _worker(path: Path, barrier: object, results: object) -> None:
     log = AlertLog(path, limit=1000, cooldown_s=COOLDOWN_S)
     barrier.wait(30)  # type: ignore[attr-defined]
-    for number in range(25):
+    for number in range(10):
         alert = replace(OPEN, fingerprint=f"{number:04x}")
         results.put(receive(log, alert).value)  # type: ignore[attr-defined]
 
 
 def test_workers_that_get_the_same_alert_at_once_agree_on_who_was_first(tmp_path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
-    barrier, results = spawn.Barrier(3), spawn.Queue()
+    barrier, results = spawn.Barrier(2), spawn.Queue()
     workers = [
         spawn.Process(target=_worker, args=(tmp_path / "alerts.sqlite", barrier, results))
-        for _ in range(3)
+        for _ in range(2)
     ]
     for worker in workers:
         worker.start()
-    said = [results.get(timeout=60) for _ in range(75)]
+    said = [results.get(timeout=60) for _ in range(20)]
     for worker in workers:
         worker.join(60)
         assert worker.exitcode == 0
-    assert (said.count("new"), said.count("duplicate")) == (25, 50)
+    assert (said.count("new"), said.count("duplicate")) == (10, 10)

@@ -20,7 +20,6 @@ from stack.supervise import write_config
 COLLECTOR = yaml.safe_load((CHECKOUT / "otel-collector/config.yaml").read_text())
 BUILDER = yaml.safe_load((CHECKOUT / "otel-collector/builder.yaml").read_text())
 PROMETHEUS = yaml.safe_load((CHECKOUT / "prometheus/prometheus.yml").read_text())
-ALERTMANAGER = yaml.safe_load((CHECKOUT / "prometheus/alertmanager.yml").read_text())
 MODULE = CHECKOUT / "stack/engines/otel-collector"
 
 # Component type in config.yaml → the Go module it comes from.
@@ -201,13 +200,6 @@ def test_launcher_and_containers_have_a_file_for_every_target() -> None:
     compose = {path.name for path in (CHECKOUT / "prometheus/targets-compose").glob("*.yml")}
 
     assert referenced_targets() == set(TARGETS) == compose
-
-
-def test_the_alert_cooldown_is_a_multiple_of_the_group_interval() -> None:
-    route = ALERTMANAGER["route"]
-
-    assert route["repeat_interval"] == "15m"
-    assert 15 % int(route["group_interval"].removesuffix("m")) == 0
 
 
 def test_render_writes_targets_and_keeps_the_secret_it_made(tmp_path: Path) -> None:

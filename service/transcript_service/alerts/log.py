@@ -193,6 +193,9 @@ class AlertLog:
         try:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode = WAL")  # readers do not wait for a writer
+            # A crash of the process loses nothing; only a power cut may take the last moments,
+            # and then Alertmanager repeats what is still firing.
+            connection.execute("PRAGMA synchronous = NORMAL")
             connection.executescript(_SCHEMA)
             yield connection
         finally:
