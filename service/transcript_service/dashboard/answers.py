@@ -14,7 +14,7 @@ from typing import Any
 
 from ..telemetry import get_logger
 from ..telemetry.instruments import DASHBOARD_QUERY_DURATION
-from .errors import QueryDefect, UpstreamError, UpstreamTimeout
+from .errors import QueryDefect, UpstreamError, UpstreamTimeout, worst
 from .prometheus import Exemplar, Prometheus, Sample, Series
 from .queries import Query
 from .window import EXPORT_INTERVAL_S, Window, rfc3339
@@ -134,28 +134,38 @@ class Asker:
                 failures[name] = UpstreamTimeout("the time for all queries is used up")
             except UpstreamError as error:
                 failures[name] = error
-            duration_s = time.perf_counter() - started
             outcome = failures[name].outcome if name in failures else "success"
-            DASHBOARD_QUERY_DURATION.record(duration_s, query=measured_as or name, outcome=outcome)
-            if name in failures:
-                _tell(name, failures[name], duration_s)
+            DASHBOARD_QUERY_DURATION.record(
+                time.perf_counter() - started, query=measured_as or name, outcome=outcome
+            )
 
         await asyncio.gather(
             *(measured(query.name, one(query)) for query in queries),
             *(measured(query.name, traces(query)) for query in exemplars_of),
         )
+        _tell(failures)
         return Answers(window, samples, series, exemplars, failures)
 
 
-def _tell(name: str, error: UpstreamError, duration_s: float) -> None:
-    # A defect of ours has to be found by reading the log; the engine being away is an
-    # expected state that the metric counts and the alert reports.
-    tell = log.error if isinstance(error, QueryDefect) else log.warning
-    tell(
-        "dashboard.query.failed",
-        query=name,
-        outcome=error.outcome,
-        error_type=error.reason,
-        duration_s=duration_s,
-        detail=str(error),
-    )
+def _tell(failures: Mapping[str, UpstreamError]) -> None:
+    """One line per defect, but one for all queries that an absent engine did not answer."""
+    others = {name: e for name, e in failures.items() if not isinstance(e, QueryDefect)}
+    for name, error in failures.items():
+        if name not in others:
+            # to be found by reading the log: what Prometheus objects to stands only here
+            log.error(
+                "dashboard.query.failed",
+                query=name,
+                outcome=error.outcome,
+                error_type=error.reason,
+                detail=str(error),
+            )
+    if others:
+        told = worst(others.values())
+        log.warning(
+            "dashboard.query.failed",
+            query=" ".join(others),
+            outcome=told.outcome,
+            error_type=told.reason,
+            detail=str(told),
+        )

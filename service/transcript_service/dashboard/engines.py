@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -27,6 +28,8 @@ class Engines:
         self._settings = settings
         self._loop = LoopThread()
         self._upstreams: list[Upstream] = []
+        # A worker that stops, or an application that a test drops, leaves no open connection.
+        weakref.finalize(self, _close, self._loop, self._upstreams)
         self.service = settings.service_name
         self.deadline_s = settings.dashboard_deadline_s
         # The limit is the whole service's; every worker process gets its share of it.
@@ -46,12 +49,7 @@ class Engines:
 
     def close(self) -> None:
         """Close every connection and end the loop's thread; a later `run` starts anew."""
-
-        async def all_of_them() -> None:
-            await asyncio.gather(*(upstream.close() for upstream in self._upstreams))
-
-        self._loop.run(all_of_them())
-        self._loop.stop()
+        _close(self._loop, self._upstreams)
 
     def _upstream(self, url: HttpUrl, *, parallel: int = 4) -> Upstream:
         upstream = Upstream(
@@ -62,3 +60,10 @@ class Engines:
         )
         self._upstreams.append(upstream)
         return upstream
+
+
+def _close(loop: LoopThread, upstreams: list[Upstream]) -> None:
+    async def all_of_them() -> None:
+        await asyncio.gather(*(upstream.close() for upstream in upstreams))
+
+    loop.stop(all_of_them())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine, Mapping
+from concurrent.futures import wait
 from typing import Any, Final, TypeVar
 
 import aiohttp
@@ -25,6 +26,8 @@ from .errors import (
 )
 
 T = TypeVar("T")
+_THREAD: Final = "dashboard-upstream"
+_STOP_S: Final = 1.0
 _CHUNK: Final = 64 * 1024
 # How much of a rejection's text goes to the log.
 _EXCERPT: Final = 500
@@ -41,20 +44,29 @@ class LoopThread:
         """Run `work` on the loop and wait for its result; its exception is raised here."""
         return asyncio.run_coroutine_threadsafe(work, self._started()).result()
 
-    def stop(self) -> None:
-        """End the thread. A later `run` starts a new one."""
+    def stop(self, last: Coroutine[Any, Any, None]) -> None:
+        """Run `last` and end the thread. A later `run` starts a new one."""
         with self._lock:
             loop, self._loop = self._loop, None
-        if loop is not None:
-            loop.call_soon_threadsafe(loop.stop)
+        if loop is None:
+            last.close()
+            return
+
+        async def end() -> None:
+            try:
+                await last
+            finally:
+                loop.stop()
+
+        done = asyncio.run_coroutine_threadsafe(end(), loop)
+        if threading.current_thread().name != _THREAD:  # the loop cannot wait for itself
+            wait([done], timeout=_STOP_S)
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(
-                    target=self._loop.run_forever, name="dashboard-upstream", daemon=True
-                ).start()
+                threading.Thread(target=self._loop.run_forever, name=_THREAD, daemon=True).start()
             return self._loop
 
 

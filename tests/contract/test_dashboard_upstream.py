@@ -1,0 +1,305 @@
+"""The dashboard API over a Prometheus that is down, slow, lying or flooded with questions."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests import dashboard_fakes as fakes
+from tests.dashboard_fakes import FakeEngine, Handler, json_of, service, timed_get
+from transcript_service.dashboard.blocks import BLOCKS
+from transcript_service.telemetry.testing import InMemoryTelemetry
+
+PERFORMANCE = "/api/dashboard/metrics/performance"
+OVERVIEW = "/api/dashboard/metrics"
+EXPORT = "/api/dashboard/metrics/export"
+
+
+# Limits that a test can wait for; the shipped ones have a test of their own.
+IMPATIENT = {
+    "dashboard_query_timeout_s": 0.5,
+    "dashboard_deadline_s": 1.2,
+    "dashboard_max_answer_bytes": 64 * 1024,
+}
+
+
+@pytest.fixture
+def engine() -> Iterator[FakeEngine]:
+    engine = FakeEngine()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def client(engine: FakeEngine, tmp_path: Path) -> FlaskClient:
+    return service(tmp_path, engine.url, **IMPATIENT).test_client()
+
+
+Behaviour = Callable[[Handler, dict[str, str]], None]
+BAD: dict[str, tuple[Behaviour, int, str]] = {
+    "hangs": (fakes.hanging, 504, "upstream_timeout"),
+    "drips": (fakes.dripping, 504, "upstream_timeout"),
+    "200 MB": (fakes.enormous, 502, "upstream_invalid"),
+    "cut short": (fakes.cut_short, 502, "upstream_invalid"),
+    "HTML": (fakes.fixed(200, b"<html>login</html>", "text/html"), 502, "upstream_invalid"),
+    "empty": (fakes.fixed(200, b""), 502, "upstream_invalid"),
+    "null": (fakes.fixed(200, b"null"), 502, "upstream_invalid"),
+    "list": (fakes.fixed(200, b"[1,2]"), 502, "upstream_invalid"),
+    "deep": (fakes.fixed(200, b"[" * 100_000), 502, "upstream_invalid"),
+    "error in 200": (
+        fakes.fixed(200, b'{"status":"error","error":"secret-host"}'),
+        502,
+        "upstream_invalid",
+    ),
+    "no data": (fakes.fixed(200, b'{"status":"success"}'), 502, "upstream_invalid"),
+    "other type": (
+        fakes.fixed(200, fakes.success({"resultType": "scalar", "result": [1, "1"]})),
+        502,
+        "upstream_invalid",
+    ),
+    "text for a number": (
+        fakes.fixed(
+            200,
+            fakes.success(
+                {"resultType": "vector", "result": [{"metric": {}, "value": [1, "many"]}]}
+            ),
+        ),
+        502,
+        "upstream_invalid",
+    ),
+    "redirect": (fakes.fixed(302, b""), 502, "upstream_invalid"),
+    "400": (
+        fakes.fixed(400, b'{"status":"error","error":"histogram_quantile(transcript_requests"}'),
+        500,
+        "query_defect",
+    ),
+    "422": (fakes.fixed(422, b"execution"), 500, "query_defect"),
+    "401": (fakes.fixed(401, b""), 500, "query_defect"),
+    "500": (fakes.fixed(500, b"Traceback"), 502, "upstream_unreachable"),
+    "503": (fakes.fixed(503, b""), 503, "upstream_busy"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_engine_becomes_a_problem_that_gives_nothing_away(
+    client: FlaskClient, engine: FakeEngine, name: str
+) -> None:
+    engine.behave, status, code = BAD[name]
+    for path in (PERFORMANCE, EXPORT, OVERVIEW):
+        answer, took_s = timed_get(client, path)
+        assert (answer.status_code, answer.json["code"]) == (status, code), path
+        assert answer.content_type == "application/problem+json"
+        assert took_s < 5, path
+        body = answer.get_data(as_text=True)
+        assert not [word for word in (*fakes.SECRET_WORDS, "secret-host") if word in body]
+        assert answer.json["trace_id"]
+    if status == 503:
+        assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_an_engine_that_is_not_there_is_a_bad_gateway(tmp_path: Path, engine: FakeEngine) -> None:
+    engine.close()
+    answer, took_s = timed_get(service(tmp_path, engine.url).test_client(), OVERVIEW)
+    assert (answer.status_code, answer.json["code"]) == (502, "upstream_unreachable")
+    assert took_s < 5
+
+
+@pytest.mark.parametrize("behaviour", [fakes.hanging, fakes.dripping])
+def test_with_the_default_limits_an_answer_comes_within_five_seconds(
+    tmp_path: Path, engine: FakeEngine, behaviour: Behaviour
+) -> None:
+    engine.behave = behaviour
+    client = service(
+        tmp_path, engine.url, dashboard_query_timeout_s=2.0, dashboard_deadline_s=4.5
+    ).test_client()
+    answer, took_s = timed_get(client, OVERVIEW)
+    assert answer.status_code == 504
+    assert took_s < 5
+
+
+def test_of_an_enormous_answer_little_is_read(tmp_path: Path, engine: FakeEngine) -> None:
+    engine.behave = fakes.enormous
+    limit = IMPATIENT["dashboard_max_answer_bytes"]
+    client = service(tmp_path, engine.url, **IMPATIENT).test_client()
+    assert client.get(PERFORMANCE).status_code == 502
+    # what socket buffers took comes on top, but it is nowhere near 200 MB a query
+    assert engine.sent < engine.total * (limit + 12 * 2**20)
+
+
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-Inf"])
+def test_what_is_no_finite_number_is_null(
+    client: FlaskClient, engine: FakeEngine, value: str
+) -> None:
+    engine.behave = fakes.valued(value)
+    for block in BLOCKS:
+        answer: Any = client.get(f"/api/dashboard/metrics/{block.replace('_', '-')}")
+        assert answer.status_code == 200, block
+        assert "NaN" not in answer.text
+        assert "Infinity" not in answer.text
+    data = json_of(client.get(PERFORMANCE))["data"]
+    assert data is None or data["requests"]["p50_s"] is None
+
+
+def test_a_dead_engine_leaves_the_last_answer_marked_stale(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    client = service(tmp_path, engine.url, **IMPATIENT, dashboard_cache_ttl_s=0).test_client()
+    engine.behave = fakes.valued("4")
+    fresh = json_of(client.get(PERFORMANCE))
+    assert (fresh["stale"], fresh["status"]) == (False, "ok")
+    engine.behave = fakes.hanging
+    answer, took_s = timed_get(client, PERFORMANCE)
+    assert answer.status_code == 200
+    assert took_s < 5
+    assert answer.json["stale"] is True
+    assert answer.json["reason"] == "upstream_timeout"
+    assert answer.json["data"] == fresh["data"]
+    assert answer.json["as_of"] == fresh["as_of"]
+    whole = json_of(client.get(OVERVIEW))
+    assert (whole["stale"], whole["partial"]) == (True, True)
+    assert whole["blocks"]["proxy"]["reason"] == "upstream_timeout"
+
+
+def test_one_failing_query_is_named_and_the_rest_is_shown(
+    client: FlaskClient, engine: FakeEngine
+) -> None:
+    healthy = fakes.valued("4")
+
+    def behave(handler: Handler, parameters: dict[str, str]) -> None:
+        if "0.95" in parameters.get("query", ""):
+            return handler.answer(b"", status=500)
+        return healthy(handler, parameters)
+
+    engine.behave = behave
+    answer: Any = json_of(client.get(PERFORMANCE))
+    assert answer["partial"] is True
+    assert answer["missing"] == dict.fromkeys(
+        ["request_p95", "stage_p95", "stage_p95_over_time"], "upstream_unreachable"
+    )
+    assert answer["data"]["requests"]["p50_s"] == 4
+    assert answer["data"]["requests"]["p95_s"] is None
+
+
+def test_a_hundred_distinct_questions_keep_four_queries_in_flight(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    engine.delay_s = 0.002
+    client_app = service(
+        tmp_path, engine.url, dashboard_deadline_s=60, dashboard_query_timeout_s=30
+    )
+
+    def ask(number: int) -> int:
+        hours = f"{1 + number / 100:.2f}"
+        return client_app.test_client().get(PERFORMANCE, query_string={"hours": hours}).status_code
+
+    with ThreadPoolExecutor(100) as pool:
+        statuses = list(pool.map(ask, range(100)))
+    assert statuses == [200] * 100
+    per_round = len(BLOCKS["performance"].queries) + len(BLOCKS["performance"].exemplars_of)
+    assert engine.total == 100 * per_round
+    assert 1 < engine.peak <= 4
+
+
+def test_a_thousand_equal_questions_are_one_round(tmp_path: Path, engine: FakeEngine) -> None:
+    engine.delay_s = 0.01
+    client_app = service(tmp_path, engine.url)
+
+    def ask(number: int) -> int:
+        hours = ("1", "1.0", "01", "1.00")[number % 4]
+        return client_app.test_client().get(PERFORMANCE, query_string={"hours": hours}).status_code
+
+    with ThreadPoolExecutor(32) as pool:
+        assert set(pool.map(ask, range(1000))) == {200}
+    per_round = len(BLOCKS["performance"].queries) + len(BLOCKS["performance"].exemplars_of)
+    assert engine.total == per_round
+
+
+def test_workers_share_the_limit(tmp_path: Path, engine: FakeEngine) -> None:
+    engine.delay_s = 0.02
+    client = service(tmp_path, engine.url, web_concurrency=4).test_client()
+    assert client.get(OVERVIEW).status_code in (200, 504)
+    assert engine.peak == 1 + 1  # its share of four is one, and one goes to Alertmanager
+
+
+def test_every_query_is_measured_by_name_and_a_defect_is_logged_with_its_text(
+    client: FlaskClient, engine: FakeEngine, telemetry: InMemoryTelemetry
+) -> None:
+    engine.behave = fakes.fixed(400, b"parse error near rate")
+    client.get(PERFORMANCE)
+    assert (
+        telemetry.metric("dashboard.query.duration", query="request_p50", outcome="rejected") == 1
+    )
+    told = [line for line in telemetry.lines() if line["event"] == "dashboard.query.failed"]
+    assert told
+    assert {line["level"] for line in told} == {"error"}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "hours=" + "9" * 100_000,
+        "x" * 100_000 + "=1",
+        "hours=1&" * 10_000,
+        "hours=nan",
+        "hours=1e309",
+        "hours=1&hours=2",
+        "stage=asr&stage=asr",
+        "stage=%22%7D%20or%20vector(1)",
+        "hours=%D9%A3",
+        "hours=%00",
+        "hours=%ff",
+        "query=up",
+        "hours[]=1",
+        "HOURS=1",
+    ],
+)
+def test_hostile_parameters_are_refused_without_asking_anybody(
+    client: FlaskClient, engine: FakeEngine, query: str
+) -> None:
+    answer, took_s = timed_get(client, f"{PERFORMANCE}?{query}")
+    assert (answer.status_code, answer.json["code"]) == (400, "invalid_parameter")
+    assert len(answer.data) < 1000
+    assert took_s < 2
+    assert engine.total == 0
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "TRACE"])
+def test_only_reading_is_possible(client: FlaskClient, method: str) -> None:
+    answer: Any = client.open(PERFORMANCE, method=method)
+    assert (answer.status_code, answer.json["code"]) == (405, "method_not_allowed")
+    assert "GET" in answer.headers["Allow"]
+
+
+def test_the_headers_tell_caches_and_people_what_they_need(
+    client: FlaskClient, engine: FakeEngine
+) -> None:
+    engine.behave = fakes.valued("4")
+    first: Any = client.get(PERFORMANCE, headers={"Accept-Encoding": "gzip"})
+    assert first.headers["Cache-Control"].startswith("private, max-age=")
+    assert 20 <= first.cache_control.max_age <= 33
+    assert 'cache;desc="miss"' in first.headers["Server-Timing"]
+    assert {"Authorization", "Origin", "Accept-Encoding"} <= set(first.vary)
+    again = client.get(PERFORMANCE, headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.data) == (304, b"")
+    other = client.get(PERFORMANCE + "?hours=2", headers={"If-None-Match": first.headers["ETag"]})
+    assert other.status_code == 200
+
+
+def test_a_large_answer_is_packed_for_those_who_take_it(
+    client: FlaskClient, engine: FakeEngine
+) -> None:
+    plain: Any = client.get(OVERVIEW)
+    packed: Any = client.get(OVERVIEW, headers={"Accept-Encoding": "gzip"})
+    assert packed.content_encoding == "gzip"
+    assert len(packed.data) < len(plain.data)
+    unpacked: dict[str, Any] = json.loads(gzip.decompress(packed.data))
+    assert unpacked["blocks"].keys() == plain.json["blocks"].keys()
+    refused = client.get(OVERVIEW, headers={"Accept-Encoding": "gzip;q=0"})
+    assert refused.content_encoding is None
