@@ -91,6 +91,12 @@ class Settings(BaseSettings):
         None,
         description="Hashed tokens of the dashboard API; `tokens.json` in `STATE_DIR` by default.",
     )
+    dashboard_auth_failures_per_minute: int = Field(
+        10,
+        ge=1,
+        le=1_000_000,
+        description="Wrong tokens one address may present in a minute before it gets 429.",
+    )
     dashboard_cors_origins: CommaList = Field(
         (),
         description="Origins whose pages may read the API, each as `https://host[:port]`.",
@@ -198,6 +204,38 @@ class Settings(BaseSettings):
     youtube_ca_file: Path | None = Field(
         None,
         description="CA bundle (PEM) to check YouTube's certificate with, instead of the system's.",
+    )
+
+    cookies_file: Path | None = Field(
+        None, description="Netscape cookie file of a YouTube login, for all profiles."
+    )
+    cookies_file_desktop: Path | None = Field(
+        None, description="The same for the desktop profile and the HTTP stages alone."
+    )
+    cookies_file_mobile: Path | None = Field(
+        None, description="The same for the mobile profile alone."
+    )
+
+    # Transcript cache
+    enable_transcript_cache: bool = Field(
+        True, description="Keep transcripts and serve them again."
+    )
+    transcript_cache_file: Path | None = Field(
+        None,
+        description="SQLite file of the cache; `transcripts.sqlite3` in `STATE_DIR` by default.",
+    )
+    transcript_cache_ttl_s: float = Field(
+        604_800.0,
+        ge=0,
+        description="Seconds a transcript is served without asking YouTube again (7 days).",
+    )
+    transcript_cache_stale_s: float = Field(
+        604_800.0,
+        ge=0,
+        description="Seconds beyond that for which it stands in while YouTube cannot be asked.",
+    )
+    transcript_cache_max_mb: int = Field(
+        256, ge=1, le=100_000, description="Most megabytes of transcripts; the least used go first."
     )
 
     # Proxies

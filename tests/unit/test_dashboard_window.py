@@ -24,6 +24,8 @@ NOW = 1_800_000_007.9
         ("0.5", 1800),
         ("0.0001", 60),  # shorter than four exports: nothing could be seen
         ("0.1", 360),
+        ("1e-9", 60),  # how programs write a small number
+        ("166.00000000000003", 597_600),
     ],
 )
 def test_a_plain_decimal_is_a_window(text: str, seconds: int) -> None:
@@ -46,6 +48,7 @@ def test_a_plain_decimal_is_a_window(text: str, seconds: int) -> None:
         "-inf",
         "1e309",
         "1e2",
+        "1e-400",  # 0 once it is a number
         "0x10",
         "1_0",
         "+1",

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
-from .errors import UpstreamError, UpstreamInvalid
+from .errors import UpstreamError, UpstreamInvalid, UpstreamUnreachable
 from .prometheus import Prometheus
 from .upstream import Upstream
 from .window import rfc3339
@@ -50,7 +50,7 @@ async def fetch_alerts(
         told("prometheus_alerts", prometheus.alerts()),
         told("alertmanager_alerts", _managed(alertmanager)),
     )
-    history = [] if log is None else await asyncio.to_thread(log.recent, _HISTORY)
+    history = await told("alert_log", _history(log)) or []
     if active is None and managed is None:
         return None, failures
     shown = [_active(alert, managed, history) for alert in active or managed or []]
@@ -69,6 +69,16 @@ _SEVERITIES: Final = ("critical", "warning", "info", None, "none")
 def _urgency(alert: Mapping[str, Any]) -> tuple[int, bool, str]:
     severity = alert["severity"] if alert["severity"] in _SEVERITIES else None
     return _SEVERITIES.index(severity), alert["state"] != "firing", alert["since"]
+
+
+async def _history(log: AlertLog | None) -> Sequence[Mapping[str, Any]]:
+    if log is None:
+        return []
+    try:
+        return await asyncio.to_thread(log.recent, _HISTORY)
+    except Exception as error:
+        # Whatever its storage is: a damaged history must not hide the alerts that are active.
+        raise UpstreamUnreachable(f"alert log: {type(error).__name__}") from error
 
 
 async def _managed(alertmanager: Upstream) -> list[Mapping[str, Any]]:

@@ -18,9 +18,9 @@ MAX_HOURS: Final = 168
 MAX_POINTS: Final = 720
 _MIN_SECONDS: Final = 60  # below four exports a rate has nothing to stand on
 _STEPS_S: Final = (15, 30, 60, 300, 900, 3600)
-# Plain decimals in ASCII digits. float() alone would take "1e3", "nan", "inf", "1_0" and
-# the digits of every script.
-_HOURS: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?", re.ASCII)
+# Decimals in ASCII digits, with a negative exponent as programs write very small numbers.
+# float() alone would take "nan", "inf", "1e309", "1_0" and the digits of every script.
+_HOURS: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{1,20})?(e-[0-9]{1,3})?", re.ASCII)
 
 
 def rfc3339(at: float) -> str:

@@ -27,8 +27,6 @@ log = get_logger(__name__)
 
 _FORWARDED: Final = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 _LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
-# Wrong tokens one peer may present within a minute before it is told to wait.
-_MAX_FAILURES: Final = 10
 _MINUTE_S: Final = 60.0
 _PEERS: Final = 4096
 
@@ -36,9 +34,7 @@ _PEERS: Final = 4096
 class FailureThrottle:
     """Counts refusals per peer in fixed minutes. Bounded: the oldest peer is forgotten first."""
 
-    def __init__(
-        self, limit: int = _MAX_FAILURES, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
         self._clock = clock
         self._lock = threading.Lock()
@@ -62,11 +58,12 @@ class Authorizer:
 
     Args:
         store: where the tokens are.
+        throttle: tells when a peer has presented too many wrong ones.
     """
 
-    def __init__(self, store: TokenStore) -> None:
+    def __init__(self, store: TokenStore, throttle: FailureThrottle) -> None:
         self._store = store
-        self._throttle = FailureThrottle()
+        self._throttle = throttle
 
     def __call__(self, scope: str) -> Collection[str]:
         """All scopes of the caller.
@@ -162,4 +159,7 @@ def is_loopback(address: str | None) -> bool:
 
 def create_authorizer(settings: Settings) -> Authorizer:
     """The authorizer over the configured token file."""
-    return Authorizer(TokenStore(settings.tokens_path))
+    return Authorizer(
+        TokenStore(settings.tokens_path),
+        FailureThrottle(settings.dashboard_auth_failures_per_minute),
+    )

@@ -48,6 +48,7 @@ def document() -> dict[str, Any]:
         "tags": [
             {"name": "transcripts", "description": "The work."},
             {"name": "dashboard", "description": "How it is going: named queries, asked for you."},
+            {"name": "alerts", "description": "For Alertmanager."},
             {"name": "health", "description": "For load balancers and process managers."},
         ],
         "paths": PATHS,

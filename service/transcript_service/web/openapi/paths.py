@@ -8,14 +8,14 @@ from ...dashboard.board import SCOPE_OF
 from ...dashboard.routes import BLOCK_PATHS, EXPORT_SCOPE, OVERVIEW_SCOPE, TRACE_SCOPE
 from ...dashboard.window import MAX_HOURS
 from ...telemetry.vocabulary import STAGES
-from .shapes import Schema, ref
+from .shapes import Schema, ref, shape
 
 _PROBLEM: Final[Schema] = {"$ref": "#/components/responses/Problem"}
 _WINDOW: Final[list[Schema]] = [
     {
         "name": "hours",
         "in": "query",
-        "description": f"How far back to look: a plain decimal, above 0, at most {MAX_HOURS}.",
+        "description": f"How far back to look: above 0, at most {MAX_HOURS}.",
         "schema": {
             "type": "number",
             "exclusiveMinimum": 0,
@@ -146,6 +146,33 @@ def _health(name: str, summary: str, schema: Schema, *also: str) -> Schema:
     }
 
 
+_COUNTS: Final = ("accepted", "duplicates", "rejected")
+_WEBHOOK: Final[Schema] = {
+    "post": {
+        "operationId": "receiveAlerts",
+        "tags": ["alerts"],
+        "summary": "A notification of Alertmanager",
+        "description": "With the token of `ALERT_WEBHOOK_TOKEN_FILE`, which is none of those "
+        "that open the dashboard.",
+        "security": [{"token": []}],
+        "requestBody": {
+            "required": True,
+            "description": "Alertmanager's webhook form, version 4.",
+            "content": {"application/json": {"schema": {"type": "object"}}},
+        },
+        "responses": {
+            "200": _ok(
+                "Recorded.",
+                {
+                    "application/json": {
+                        "schema": shape({word: {"type": "integer"} for word in _COUNTS})
+                    }
+                },
+            ),
+            **dict.fromkeys(("400", "401", "413", "415", "500", "503"), _PROBLEM),
+        },
+    }
+}
 _STATUS: Final[Schema] = {
     "type": "object",
     "properties": {"status": {"type": "string"}},
@@ -190,6 +217,7 @@ PATHS: Final[dict[str, Any]] = {
             }
         ],
     ),
+    "/api/alerts/webhook": _WEBHOOK,
     "/health/live": _health("live", "The process answers", _STATUS),
     "/health/ready": _health("ready", "It can do its work", _STATUS, "503"),
     "/api/openapi.json": {
