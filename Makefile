@@ -27,12 +27,20 @@ status: setup ## what runs, since when, on which port
 
 .PHONY: demo
 demo: setup ## the stack, a YouTube stand-in and steady load with faults
-	@$(PY) -m stack up --with simulator --with load
+	@$(PY) -m stack up --with load
 
 .PHONY: test
 test: setup ## all tests, against the real engines
 	@$(PY) -m stack build
 	@$(PY) -m pytest
+
+.PHONY: test-compose
+test-compose: setup ## docker compose up with the committed file, where a container engine is
+	@TEST_COMPOSE=1 $(PY) -m pytest tests/integration/test_compose.py
+
+.PHONY: secrets
+secrets: setup ## the files that containers read their secrets from, made once
+	@$(PY) service/create_secrets.py
 
 .PHONY: check
 check: setup ## format, lint, types, import contract, engine configs, generated files
@@ -42,7 +50,9 @@ check: setup ## format, lint, types, import contract, engine configs, generated 
 	$(PY) -m mypy
 	.venv/bin/lint-imports
 	$(PY) docs/generate.py --check
+	$(PY) -m grafana.generate --check
 	$(PY) -m stack check
+	$(PY) -m prometheus.check
 
 .PHONY: format
 format: setup ## format the code and mend what the linter can mend
@@ -52,6 +62,7 @@ format: setup ## format the code and mend what the linter can mend
 .PHONY: generate
 generate: setup ## rewrite the generated files from their sources
 	$(PY) docs/generate.py
+	$(PY) -m grafana.generate
 
 .PHONY: bench
 bench: setup ## benchmarks, as ratios against named peers; writes .stack/bench.json

@@ -172,6 +172,8 @@ class Layout:
         if simulator:
             env["YOUTUBE_RESOLVE_TO"] = self.address("simulator")
             env["YOUTUBE_CA_FILE"] = str(self.simulator_ca)
+            # The stand-in's videos are few: with a cache there would soon be nothing to watch.
+            env["ENABLE_TRANSCRIPT_CACHE"] = "0"
         return env
 
     def endpoints(self) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..proxies import proxy_pool
 from ..resilience import breakers
 from ..settings import Settings
+from .cache import transcript_cache
 from .pipeline import Pipeline
 from .stages.asr import AsrStage
 from .stages.base import Stage
@@ -24,4 +25,5 @@ def create_pipeline(settings: Settings) -> Pipeline:
         stages.append(YoutubeiStage(settings))
     if settings.enable_asr:
         stages.append(AsrStage(settings))
-    return Pipeline(settings, stages, breakers(settings), proxy_pool(settings))
+    cache = transcript_cache(settings) if settings.enable_transcript_cache else None
+    return Pipeline(settings, stages, breakers(settings), proxy_pool(settings), cache)

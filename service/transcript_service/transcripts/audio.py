@@ -25,6 +25,7 @@ from ..proxies import ProxyIdentity
 from ..resilience import Deadline
 from ..settings import Settings
 from ..telemetry import get_logger
+from .cookies import file_for
 from .http import classify, classify_status
 from .innertube import ask_player
 from .model import TranscriptError
@@ -107,6 +108,12 @@ def download_with_yt_dlp(
         if proxy:
             # Not on the command line, where every user of the machine could read it.
             environment |= {"HTTPS_PROXY": proxy.as_url(), "HTTP_PROXY": proxy.as_url()}
+        if cookies := file_for(settings, "desktop"):
+            # A copy: yt-dlp writes the file it is given.
+            copy = Path(folder) / "cookies.txt"
+            copy.touch(mode=0o600)
+            copy.write_bytes(cookies.read_bytes())
+            command += ["--cookies", str(copy)]
         if settings.youtube_ca_file:
             command += ["--compat-options", "no-certifi"]
             environment["SSL_CERT_FILE"] = str(settings.youtube_ca_file)

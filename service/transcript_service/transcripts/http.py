@@ -21,6 +21,7 @@ from ..resilience.deadline import Deadline
 from ..resilience.retries import parse_retry_after
 from ..settings import Settings
 from ..telemetry.vocabulary import ErrorType
+from .cookies import jar_for
 from .model import TranscriptError
 
 # A watch page is about 1 MB, the captions of a twelve-hour video about 3 MB.
@@ -38,6 +39,8 @@ class YouTubeSession(requests.Session):
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         super().__init__()
+        for cookie in jar_for(settings, "desktop") or ():
+            self.cookies.set_cookie(cookie)
         # Proxies, credentials and CA files come from the settings alone: what happens to
         # be in the environment must not decide where requests go.
         self.trust_env = False

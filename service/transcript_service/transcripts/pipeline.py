@@ -26,6 +26,8 @@ from ..settings import Settings
 from ..telemetry import current_trace_id, get_logger, instruments, log_context, set_attributes, span
 from ..telemetry.vocabulary import ANSWERS, ErrorType
 from ..telemetry.vocabulary import Stage as StageName
+from . import stored
+from .cache import CacheKey, TranscriptCache
 from .model import Attempt, Transcript, TranscriptError
 from .stages.base import Job, Notes, Stage, rotation_reason_of
 
@@ -59,11 +61,16 @@ class Pipeline:
         stages: Sequence[Stage],
         breakers: Mapping[StageName, CircuitBreaker],
         proxies: ProxyPool,
+        cache: TranscriptCache | None = None,
     ) -> None:
         self._settings = settings
         self._stages = stages
         self._breakers = breakers
         self._proxies = proxies
+        self._cache = cache
+        self._final = _FINAL
+        if settings.cookies_file or settings.cookies_file_desktop or settings.cookies_file_mobile:
+            self._final = _FINAL - {"age_restricted"}  # the browser stage is logged in
         # A call that hangs where no timeout reaches (DNS, a library) is left behind on
         # these threads when the deadline passes; it ends by its own timeouts.
         self._threads = ThreadPoolExecutor(
@@ -82,14 +89,46 @@ class Pipeline:
         deadline = Deadline(self._settings.job_deadline_s)
         with log_context(video_id=video_id), span("transcript.fetch", video_id=video_id) as opened:
             try:
-                proxy = self._way_out(deadline)
-                job = Job(video_id, languages, deadline, proxy, translate_to)
-                transcript = self._stages_in_order(job)
+                transcript = self._cached(video_id, languages, deadline, translate_to)
             except TranscriptError as error:
                 _tell(opened, time.perf_counter() - started, None, error)
                 raise
             _tell(opened, time.perf_counter() - started, transcript, None)
             return transcript
+
+    def _cached(
+        self,
+        video_id: str,
+        languages: tuple[str, ...],
+        deadline: Deadline,
+        translate_to: str | None,
+    ) -> Transcript:
+        def fetch() -> Transcript:
+            proxy = self._way_out(deadline)
+            return self._stages_in_order(Job(video_id, languages, deadline, proxy, translate_to))
+
+        if self._cache is None:
+            return fetch()
+        fetched: list[Transcript] = []
+
+        def load() -> bytes:
+            fetched.append(fetch())
+            return stored.dump(fetched[0])
+
+        kind = f"translated:{translate_to}" if translate_to else "any"
+        key = CacheKey(video_id, ",".join(languages), kind)
+        try:
+            entry = self._cache.fetch(key, load, deadline, stands_in_for=_may_be_hidden)
+        except DeadlineExceeded:
+            raise TranscriptError(
+                "deadline_exceeded", "Another request for this video took too long."
+            ) from None
+        if fetched:
+            return fetched[0]
+        try:
+            return replace(stored.load(entry.value), cached=True)
+        except ValueError:
+            return fetch()
 
     def _way_out(self, deadline: Deadline) -> JobProxy:
         try:
@@ -118,7 +157,7 @@ class Pipeline:
                 return result.transcript.with_attempts(attempts)
             if result.error:
                 errors.append(result.error)
-                if result.error.error_type in _FINAL:
+                if result.error.error_type in self._final:
                     break
         if not errors:
             errors.append(TranscriptError("internal", "No stage is switched on."))
@@ -230,6 +269,11 @@ class Pipeline:
             raise DeadlineExceeded("the stage did not end in time") from None
 
 
+def _may_be_hidden(error: Exception) -> bool:
+    """Whether an old transcript is a better answer than this error."""
+    return isinstance(error, TranscriptError) and error.error_type not in ANSWERS
+
+
 def _worth_another_try(error: BaseException, job: Job) -> bool:
     """Whether the next try can end otherwise; changes the job's proxy where that is why."""
     if not isinstance(error, TranscriptError):
@@ -247,7 +291,7 @@ def _tell(
 ) -> None:
     """The request's span, metrics and log line, from one set of facts."""
     outcome = error.outcome if error else "success"
-    source = transcript.source if transcript else None
+    source = ("cache" if transcript.cached else transcript.source) if transcript else None
     error_type = error.error_type if error else None
     set_attributes(opened, outcome=outcome, source=source, error_type=error_type)
     instruments.TRANSCRIPT_REQUESTS.add(1, outcome=outcome, source=source, error_type=error_type)

@@ -21,6 +21,7 @@ from ...telemetry import get_logger, set_attributes
 from ...telemetry.vocabulary import ANSWERS, PROFILES, ErrorType, Profile
 from ...telemetry.vocabulary import Stage as StageName
 from ..captions import check_page
+from ..cookies import for_browser
 from ..http import refused
 from ..model import Track, Transcript, TranscriptError
 from ..panel import Captured, open_and_capture, pass_consent
@@ -90,7 +91,7 @@ class YoutubeiStage:
 
         try:
             tracks, track, captured = get_browser_pool().run(
-                work, profile, proxy, timeout_s=timeout_s
+                work, profile, proxy, for_browser(self._settings, profile), timeout_s=timeout_s
             )
         except (BrowserUnavailable, LeaseLost, TimeoutError, PlaywrightError) as error:
             raise _meaning(error) from None

@@ -1,0 +1,197 @@
+"""Order, early exits, deadline and cache of the pipeline, with stages made up for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from transcript_service.proxies import ProxyPool
+from transcript_service.resilience import CircuitBreaker, CircuitBreakerConfig
+from transcript_service.settings import Settings
+from transcript_service.telemetry.testing import InMemoryTelemetry
+from transcript_service.telemetry.vocabulary import STAGES, ErrorType
+from transcript_service.telemetry.vocabulary import Stage as StageName
+from transcript_service.transcripts.cache import TranscriptCache
+from transcript_service.transcripts.cache_file import CacheFile
+from transcript_service.transcripts.model import Segment, Track, Transcript, TranscriptError
+from transcript_service.transcripts.pipeline import Pipeline
+from transcript_service.transcripts.stages.base import Job, Stage
+
+VIDEO = "a-B_9cD3eFg"
+
+
+class Scripted:
+    """A stage that does as it is told and counts how often it was asked."""
+
+    attempts = 1
+
+    def __init__(self, name: StageName, act: ErrorType | Callable[[Job], None] | None) -> None:
+        self.name = name
+        self.act = act
+        self.calls = 0
+
+    def fetch(self, job: Job) -> Transcript:
+        self.calls += 1
+        if isinstance(self.act, str):
+            raise TranscriptError(self.act, "as told")
+        if self.act is not None:
+            self.act(job)
+        track = Track("en", "manual", "English", url="https://signed")
+        return Transcript(
+            job.video_id, self.name, "en", "manual", (Segment(0, 1, "hello"),), (track,)
+        )
+
+
+def pipeline(
+    *stages: Scripted, deadline_s: float = 5.0, cache: TranscriptCache | None = None
+) -> Pipeline:
+    config = CircuitBreakerConfig(window_size=4, minimum_calls=2)
+    given: list[Stage] = list(stages)
+    return Pipeline(
+        Settings(job_deadline_s=deadline_s),
+        given,
+        {name: CircuitBreaker(name, config) for name in STAGES},
+        ProxyPool([]),
+        cache,
+    )
+
+
+@pytest.mark.parametrize(
+    ("errors", "asked", "reported"),
+    [
+        # A failure passes the job on; the first telling error is the one reported.
+        (["http_5xx", "po_token_required", "timeout", "asr_unavailable"], 4, "http_5xx"),
+        (["browser_unavailable", "ip_blocked", "timeout", "asr_unavailable"], 4, "ip_blocked"),
+        (["internal", "asr_unavailable", "browser_unavailable", "internal"], 4, "internal"),
+        # An answer about the video ends it.
+        (["video_unavailable", None, None, None], 1, "video_unavailable"),
+        (["video_unplayable", None, None, None], 1, "video_unplayable"),
+        (["age_restricted", None, None, None], 1, "age_restricted"),
+        (["language_unavailable", None, None, None], 1, "language_unavailable"),
+        (["timeout", "video_unavailable", None, None], 2, "timeout"),
+        # Without captions only hearing helps.
+        (["transcripts_disabled", None, None, "asr_unavailable"], 2, "transcripts_disabled"),
+    ],
+)
+def test_who_is_asked_and_what_is_reported(
+    errors: list[ErrorType | None], asked: int, reported: str
+) -> None:
+    stages = [Scripted(name, error) for name, error in zip(STAGES, errors, strict=True)]
+    with pytest.raises(TranscriptError) as failure:
+        pipeline(*stages).fetch(VIDEO)
+    assert sum(stage.calls for stage in stages) == asked
+    assert len(failure.value.attempts) == asked
+    assert failure.value.error_type == reported
+
+
+def test_the_first_transcript_ends_the_job_and_tells_what_it_took(
+    telemetry: InMemoryTelemetry,
+) -> None:
+    stages = [
+        Scripted("youtube_api", "request_blocked"),
+        Scripted("timedtext", None),
+        Scripted("youtubei", None),
+    ]
+    transcript = pipeline(*stages).fetch(VIDEO)
+    assert transcript.source == "timedtext"
+    assert [(a.stage, a.outcome) for a in transcript.attempts] == [
+        ("youtube_api", "blocked"),
+        ("timedtext", "success"),
+    ]
+    assert stages[2].calls == 0
+    assert telemetry.metric("transcript.requests", outcome="success", source="timedtext") == 1
+
+
+def test_no_captions_and_speech_is_a_success() -> None:
+    stages = [
+        Scripted("youtube_api", "transcripts_disabled"),
+        Scripted("timedtext", None),
+        Scripted("asr", None),
+    ]
+    assert pipeline(*stages).fetch(VIDEO).source == "asr"
+    assert stages[1].calls == 0
+
+
+def test_an_open_breaker_skips_the_stage_and_is_not_a_duration(
+    telemetry: InMemoryTelemetry,
+) -> None:
+    failing, working = Scripted("youtube_api", "http_5xx"), Scripted("timedtext", None)
+    line = pipeline(failing, working)
+    for _ in range(3):
+        assert line.fetch(VIDEO).source == "timedtext"
+    assert failing.calls == 2  # the window's minimum; the third was not let through
+    skipped = telemetry.metric(
+        "transcript.stage.skipped", stage="youtube_api", reason="breaker_open"
+    )
+    assert skipped == 1
+    assert telemetry.metric("circuit_breaker.calls", name="youtube_api", kind="not_permitted") == 1
+
+
+def test_a_stage_that_hangs_does_not_hold_the_job(telemetry: InMemoryTelemetry) -> None:
+    release = threading.Event()
+
+    def hang(job: Job) -> None:
+        release.wait(20)
+
+    stages = [Scripted("youtube_api", hang), Scripted("timedtext", None)]
+    began = time.monotonic()
+    with pytest.raises(TranscriptError) as failure:
+        pipeline(*stages, deadline_s=0.5).fetch(VIDEO)
+    assert time.monotonic() - began < 1.5
+    release.set()
+    assert failure.value.error_type == "deadline_exceeded"
+    assert [(a.stage, a.error_type) for a in failure.value.attempts] == [
+        ("youtube_api", "deadline_exceeded"),
+        ("timedtext", "deadline_exceeded"),
+    ]
+    assert stages[1].calls == 0
+    skipped = telemetry.metric(
+        "transcript.stage.skipped", stage="timedtext", reason="deadline_exceeded"
+    )
+    assert skipped == 1
+
+
+def test_a_defect_in_a_stage_is_an_internal_error_with_a_stack_in_the_log(
+    telemetry: InMemoryTelemetry,
+) -> None:
+    def broken(job: Job) -> None:
+        raise ZeroDivisionError("secret text")
+
+    with pytest.raises(TranscriptError) as failure:
+        pipeline(Scripted("youtube_api", broken)).fetch(VIDEO)
+    assert failure.value.error_type == "internal"
+    assert "secret text" not in str(failure.value)
+    (event,) = telemetry.events("transcript.stage.failed")
+    assert event["error_type"] == "ZeroDivisionError"
+
+
+def test_a_cached_transcript_asks_no_stage_and_says_so(
+    telemetry: InMemoryTelemetry, tmp_path: Path
+) -> None:
+    now = [1000.0]
+    cache = TranscriptCache(
+        CacheFile(tmp_path / "c.sqlite3", 10_000_000), ttl_s=60, stale_s=60, clock=lambda: now[0]
+    )
+    stage = Scripted("youtube_api", None)
+    line = pipeline(stage, cache=cache)
+    first, second = line.fetch(VIDEO, ("en",)), line.fetch(VIDEO, ("en",))
+    assert (first.cached, second.cached, stage.calls) == (False, True, 1)
+    assert second.source == "youtube_api"
+    assert second.segments == first.segments
+    assert second.attempts == ()
+    assert second.available[0].url == ""  # the signed URL was not written to disk
+    assert telemetry.metric("transcript.requests", outcome="success", source="cache") == 1
+    line.fetch(VIDEO, ("de",))
+    assert stage.calls == 2  # another language is another entry
+
+    # Out of date: asked again; while that fails, the old one stands in, unless the video is gone.
+    now[0] += 90
+    stage.act = "http_5xx"
+    assert line.fetch(VIDEO, ("en",)).cached
+    stage.act = "video_unavailable"
+    with pytest.raises(TranscriptError):
+        line.fetch(VIDEO, ("en",))
