@@ -40,6 +40,9 @@ PORTS = {
     "GRAFANA_PORT": "23000",
 }
 
+# How a substitute is told from an official image under the same tag, in a later run too.
+_LABEL = '{{ index .Config.Labels "substitute" }}'
+
 
 class NoContainers(Exception):
     """Containers cannot be run here; the text says why."""
@@ -147,7 +150,7 @@ class Compose:
     def __init__(self, engine: str) -> None:
         self.command = [*compose_command(), "--project-name", "transcripts-test"]
         self.env = {**PORTS, "COMPOSE_PROFILES": "simulator"}
-        self.env |= {"YOUTUBE_RESOLVE_TO": "simulator:8443"}
+        self.env |= {"YOUTUBE_RESOLVE_TO": "127.0.0.1:8443"}
         self.env |= {"YOUTUBE_CA_FILE": "/run/simulator/ca.pem"}
         if engine:
             self.env["DOCKER_HOST"] = engine
@@ -194,13 +197,12 @@ class Compose:
         if not self._is_here(BASE):
             self._make_base()
         for name, image in pulled.items():
-            if self._is_here(image):
-                continue
-            if name in SUBSTITUTES:
+            if not self._is_here(image) and name in SUBSTITUTES:
                 self._substitute(image, SUBSTITUTES[name])
-                self.substituted.append(image)
-            else:
+            if not self._is_here(image):
                 self.missing.append(name)
+            elif self.docker("image", "inspect", "--format", _LABEL, image).strip():
+                self.substituted.append(image)
         self("build", "service", "simulator")
 
     def _is_here(self, image: str) -> bool:
@@ -236,4 +238,4 @@ class Compose:
                 lines.append("RUN ln -s /bin/busybox /usr/bin/wget")
             lines.append(f'ENTRYPOINT ["{substitute.entrypoint}"]')
             (Path(folder) / "Dockerfile").write_text("\n".join(lines) + "\n")
-            self.docker("build", "--quiet", "--tag", image, folder)
+            self.docker("build", "--quiet", "--label", "substitute=yes", "--tag", image, folder)

@@ -63,7 +63,7 @@ def compose() -> Iterator[Compose]:
             project.provide_images()
             project("down", "--volumes", "--remove-orphans")
             for image in project.substituted:
-                print(f"substitute built from the native engines: {image}")
+                print(f"substitute made of the native engine: {image}")
             for name in project.missing:
                 print(f"not run, its image can be neither pulled nor built: {name}")
             try:
