@@ -117,8 +117,10 @@ class Pipeline:
         if current.is_valid:
             line["trace_id"] = f"{current.trace_id:032x}"
             line["span_id"] = f"{current.span_id:016x}"
-        for key, value in fields.items():
-            line.setdefault(key, value)
+        if line.keys().isdisjoint(fields):
+            line.update(fields)
+        else:
+            line = {**line, **fields, **line}
         if self.human:
             self.write(self._for_people(line))
         else:

@@ -150,6 +150,7 @@ class _Literals:
         with self._lock:
             self._values.update(value for value in values if len(value) >= 6)
             self.pattern = re.compile(_any_of(self._values)) if self._values else None
+            _clean.clear()
 
 
 _literals = _Literals()
@@ -255,23 +256,44 @@ def redact_value(value: Any, depth: int = 0) -> Any:
 
 def redact_mapping(fields: Mapping[Any, Any], depth: int = 0) -> Mapping[Any, Any]:
     """The mapping with secret keys' values and secrets inside values masked; itself if clean."""
-    changed: dict[Any, Any] = {}
+    changed: dict[Any, Any] | None = None
     for key, value in fields.items():
         if value is None or value is True or value is False:
             continue
-        if is_secret_key(str(key)):
-            if value != MASK:
-                changed[key] = MASK
-            continue
-        clean = (
-            redact_text(f"?{value}")[1:]
-            if key in _QUERY_KEYS and isinstance(value, str)
-            else redact_value(value, depth + 1)
-        )
-        if clean == value:
-            continue
+        secret = _key_cache.get(key)
+        if secret is None:
+            secret = is_secret_key(key if isinstance(key, str) else str(key))
+        if secret:
+            clean: Any = MASK
+        elif type(value) is str:
+            is_query = key in _QUERY_KEYS
+            if value in _clean and not is_query:
+                continue
+            clean = redact_text(f"?{value}")[1:] if is_query else redact_text(value)
+            if clean == value:
+                if len(value) <= _SHORT and not is_query:
+                    _remember_clean(value)
+                continue
+        else:
+            clean = redact_value(value, depth + 1)
+            if clean is value:
+                continue
+        if changed is None:
+            changed = {}
         changed[key] = clean
     return {**fields, **changed} if changed else fields
+
+
+# Short values that were found clean: most fields say the same few words again and again.
+_SHORT: Final = 64
+_MOST_CLEAN: Final = 4096
+_clean: set[str] = set()
+
+
+def _remember_clean(value: str) -> None:
+    if len(_clean) >= _MOST_CLEAN:
+        _clean.clear()
+    _clean.add(value)
 
 
 def count_masks(value: Any) -> int:
