@@ -14,10 +14,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from .entry import PROBES_KEPT, Entry
+from .entry import PROBES_KEPT, Entry, State
 
 if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext, Frame, Page
+    from playwright.async_api import Frame, Page
 
 # Playwright's own default, which a lease may have changed.
 _DEFAULT_TIMEOUT_MS: Final = 30_000
@@ -28,8 +28,10 @@ WEAR_RATIO: Final = 3.0
 WEAR_LEAST_S: Final = 0.5
 
 
-def watch(entry: Entry, on_crash: Callable[[Entry], None]) -> None:
-    """Follow every page of a context: where it goes and whether it crashes."""
+def watch(
+    entry: Entry, on_crash: Callable[[Entry], None], on_stray: Callable[[Entry], None]
+) -> None:
+    """Follow every page of a context: where it goes, whether it crashes, if it may be."""
 
     def navigated(frame: Frame) -> None:
         entry.saw_url(frame.url)
@@ -38,6 +40,8 @@ def watch(entry: Entry, on_crash: Callable[[Entry], None]) -> None:
         on_crash(entry)
 
     def follow(page: Page) -> None:
+        if entry.state is State.IDLE:
+            on_stray(entry)
         entry.saw_url(page.url)
         page.on("framenavigated", navigated)
         page.on("crash", crashed)
@@ -59,7 +63,7 @@ async def clean(entry: Entry) -> None:
             dead browser); the pool closes it.
     """
     context = entry.context
-    await _close_pages(context)
+    await _close_pages(entry)
     await context.unroute_all(behavior="ignoreErrors")
     await context.clear_permissions()
     await context.set_extra_http_headers({})
@@ -67,16 +71,18 @@ async def clean(entry: Entry) -> None:
     await context.set_offline(False)
     context.set_default_timeout(_DEFAULT_TIMEOUT_MS)
     context.set_default_navigation_timeout(_DEFAULT_TIMEOUT_MS)
-    # After the pages are gone, so that no script can write again.
+    await _open_spare(entry)
+    # What a closing page had opened has arrived by now, the browser having answered twice.
+    await _close_pages(entry)
+    await _clear_storage(entry)
+    # Last: storage of an origin includes its cookies. No page is left that could write.
     await context.clear_cookies()
     await _seed_cookies(entry)
-    await _open_spare(entry)
-    await _clear_storage(entry)
 
 
-async def _close_pages(context: BrowserContext) -> None:
+async def _close_pages(entry: Entry) -> None:
     # A page may open another while it is being closed.
-    while pages := context.pages:
+    while pages := [page for page in entry.context.pages if page is not entry.spare]:
         await asyncio.gather(*(page.close(run_before_unload=False) for page in pages))
 
 

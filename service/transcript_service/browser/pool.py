@@ -8,6 +8,7 @@ lock is needed. Four helpers share the work: `Workshop` makes, cleans and closes
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import math
 import random
 import time
@@ -126,10 +127,10 @@ class ContextPool:
             self.supervisor.ensure()
             self.pump()
             async with asyncio.timeout(self.config.wait_s if wait_s is None else wait_s):
-                return await waiter.lease
+                lease = await waiter.lease
         except TimeoutError:
             if waiter.lease.done() and not waiter.lease.cancelled():
-                return waiter.lease.result()  # it came in the same moment
+                return self._tell(waiter.lease.result())  # it came in the same moment
             error = self._waited_in_vain()
         except BrowserUnavailable as refused:
             error = refused
@@ -138,11 +139,25 @@ class ContextPool:
                 with suppress(BrowserUnavailable):
                     self.release(waiter.lease.result())
             raise
+        else:
+            return self._tell(lease)
         finally:
             with suppress(ValueError):
                 self._waiters.remove(waiter)
         self.signals.lease_refused(identity.profile, error.reason, time.monotonic() - waiter.since)
         raise error
+
+    def _tell(self, lease: Lease) -> Lease:
+        """Report a lease; done by the caller's task, so that it belongs to its trace."""
+        entry = lease.entry
+        self.signals.context_leased(
+            entry.identity.profile,
+            key=entry.key,
+            reused=lease.reused,
+            wait_s=lease.wait_s,
+            uses=entry.uses,
+        )
+        return lease
 
     def release(self, lease: Lease) -> None:
         """Take a context back. Returning twice, or after the deadline, is no error."""
@@ -251,11 +266,7 @@ class ContextPool:
         entry.uses += 1
         entry.last_used_at = self.clock()
         lease.reaper = asyncio.get_running_loop().call_later(waiter.hold_s, self._expire, lease)
-        profile = entry.identity.profile
-        self.signals.context_moved(profile, before, entry.occupancy)
-        self.signals.context_leased(
-            profile, key=entry.key, reused=lease.reused, wait_s=lease.wait_s, uses=entry.uses
-        )
+        self.signals.context_moved(entry.identity.profile, before, entry.occupancy)
         if entry.uses >= self.config.max_uses:
             entry.condemn("uses")
             self.workshop.replace(entry)
@@ -331,7 +342,10 @@ class ContextPool:
 
     def _start_ticking(self) -> None:
         if self._ticking is None:
-            self._ticking = asyncio.get_running_loop().create_task(self._tick_for_ever())
+            # In a context of its own: it must not carry the first caller's trace for ever.
+            self._ticking = asyncio.get_running_loop().create_task(
+                self._tick_for_ever(), context=contextvars.Context()
+            )
 
     async def _tick_for_ever(self) -> None:
         while True:

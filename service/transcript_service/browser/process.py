@@ -7,6 +7,7 @@ every page it ever saw, and when it dies `is_connected()` of its browser stays t
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import signal
 import time
@@ -67,7 +68,11 @@ class ChromiumProcess:
         """
         started = time.monotonic()
         with span("browser.launch"):
-            driver = await async_playwright().start()
+            # The driver's reader task lives as long as the driver: with an empty context, or
+            # every event of the browser would carry the first caller's trace.
+            driver = await asyncio.create_task(
+                async_playwright().start(), context=contextvars.Context()
+            )
             try:
                 executable = find_chromium(options.executable, driver.chromium.executable_path)
                 browser = await driver.chromium.launch(**options.playwright_options(executable))

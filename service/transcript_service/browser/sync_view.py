@@ -15,6 +15,7 @@ import asyncio
 import inspect
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final
 
@@ -104,6 +105,9 @@ class Bridge:
             shown = [self.show(item) for item in args]
             return await self._loop.run_in_executor(self._executor, lambda: function(*shown))
 
+        # Playwright passes as many arguments as a handler has parameters.
+        with suppress(TypeError, ValueError):
+            in_thread.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
         # Kept, because `remove_listener` and `unroute` compare functions.
         return self._adapted.setdefault(function, in_thread)
 

@@ -94,7 +94,7 @@ class Workshop:
             expires_at=now + self._pool.config.max_age_s * (1 + spread),
             last_used_at=now,
         )
-        hygiene.watch(entry, self._page_crashed)
+        hygiene.watch(entry, self._page_crashed, self._page_strayed)
         self.entries.append(entry)
         self.making[identity.key] -= 1
         self._pool.signals.context_created(
@@ -145,6 +145,10 @@ class Workshop:
         entry.condemn("crash")
         if entry.state is State.IDLE:
             self.retire(entry, "crash")
+
+    def _page_strayed(self, entry: Entry) -> None:
+        """A page opened in a context nobody uses: left over from a lease, past cleaning."""
+        self.retire(entry, "unhealthy", detail="stray page")
 
     def retire(self, entry: Entry, reason: RetireReason, *, detail: str | None = None) -> None:
         """Close a context. Not under a lease: a leased one is condemned and goes on return."""

@@ -1,0 +1,136 @@
+"""Pools over a real Chromium. Without one these tests are skipped, except in CI."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import psutil
+import pytest
+
+from tests.browser.site import Site, serve
+from transcript_service.browser import BrowserPool, BrowserUnavailable, PoolConfig, find_chromium
+from transcript_service.browser.memory import alive, process_tree
+
+
+class MakePool(Protocol):
+    def __call__(self, **config: Any) -> BrowserPool: ...
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _chromium() -> None:
+    try:
+        find_chromium(os.environ.get("BROWSER_EXECUTABLE"))
+    except BrowserUnavailable as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    with serve() as running:
+        yield running
+
+
+@pytest.fixture
+def make_pool() -> Iterator[MakePool]:
+    """Makes pools, closes them after the test, and holds them to leave no process behind."""
+    pools: list[BrowserPool] = []
+
+    def make(**config: Any) -> BrowserPool:
+        # A busy machine needs several seconds to start Chromium.
+        pools.append(BrowserPool(PoolConfig(**{"wait_s": 60.0, "tick_s": 0.1, **config})))
+        return pools[-1]
+
+    yield make
+    processes = [
+        process
+        for pool in pools
+        if (pid := pool.stats().browser_pid) is not None
+        for process in process_tree(pid)
+    ]
+    for pool in pools:
+        pool.close(grace_s=0)
+    assert [process for process in processes if alive(process)] == []
+    for pool in pools:
+        assert pool.stats().open == 0
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[BrowserPool]:
+    """One pool for a file's tests, because starting Chromium takes seconds."""
+    shared = BrowserPool(PoolConfig(wait_s=60.0, tick_s=0.1))
+    yield shared
+    shared.close(grace_s=0)
+    assert shared.stats().open == 0
+
+
+@pytest.fixture
+def who(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """An identity that no other test has, so that its contexts are its own."""
+    cookie = {"name": "test", "value": str(id(request.node)), "url": "http://identity.test"}
+    return {"cookies": [cookie]}
+
+
+class Since:
+    """What a pool's counts have grown by."""
+
+    def __init__(self, pool: BrowserPool) -> None:
+        self._pool = pool
+        self._before = pool.stats()
+
+    @property
+    def created(self) -> int:
+        return self._pool.stats().created - self._before.created
+
+    @property
+    def leases(self) -> int:
+        return self._pool.stats().leases - self._before.leases
+
+    @property
+    def reused(self) -> int:
+        return self._pool.stats().reused - self._before.reused
+
+    @property
+    def closed(self) -> dict[str, int]:
+        return dict(Counter(self._pool.stats().closed) - Counter(self._before.closed))
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 30.0, what: str = "") -> float:
+    """Wait for a condition; returns the seconds it took, fails when it does not come."""
+    started = time.monotonic()
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() - started < timeout_s, what or "the condition did not come"
+        pause.wait(0.02)
+    return time.monotonic() - started
+
+
+def idle(pool: BrowserPool) -> bool:
+    """Whether the pool has finished what it was doing."""
+    stats = pool.stats()
+    return stats.leased == 0 and stats.idle == stats.open
+
+
+def browser_processes(pool: BrowserPool, kind: str) -> list[psutil.Process]:
+    """Processes of the pool's browser: `renderer`, `browser`, `driver`."""
+    pid = pool.stats().browser_pid
+    assert pid is not None
+    tree = process_tree(pid)
+    if kind == "driver":
+        return tree[:1]
+    if kind == "browser":
+        return [process for process in tree if process.pid == pid]
+    found = []
+    for process in tree:
+        try:
+            if f"--type={kind}" in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found

@@ -1,0 +1,290 @@
+"""The page as a person sees it: a real Chromium over a real stack with load running.
+
+`SCREENSHOTS_DIR=docs/images pytest tests/browser/test_dashboard_page.py` renews the
+pictures of the documentation.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.live import FAST_TELEMETRY, LiveStack, layout, wait_for
+from transcript_service.browser import find_chromium
+from transcript_service.web.tokens import TokenStore
+
+# Two stages only: the two that need a browser or a speech engine would slow the load down.
+ENVIRON = {
+    **FAST_TELEMETRY,
+    "WEB_CONCURRENCY": "1",
+    "DASHBOARD_CACHE_TTL_S": "1",
+    "ENABLE_TRANSCRIPT_CACHE": "0",
+    "ENABLE_YOUTUBEI": "0",
+    "ENABLE_ASR": "0",
+}
+PATIENT_MS = 90_000  # a busy machine builds, tests and draws at the same time
+
+
+class Load:
+    """Steady requests for several videos until the block ends."""
+
+    def __init__(self, stack: LiveStack) -> None:
+        self._stack = stack
+        self._stop = threading.Event()
+        videos = stack.simulator("GET", "videos")["videos"]
+        self._videos = [v["id"] for v in videos if v["tracks"] and not v["default_fault"]][:12]
+        self._threads = [threading.Thread(target=self._run, args=(i,)) for i in range(2)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, turn: int) -> None:
+        while not self._stop.wait(0.15):
+            turn += 1
+            self._stack.get(f"/api/transcripts/{self._videos[turn % len(self._videos)]}")
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[LiveStack]:
+    running = LiveStack(layout("page", offset=11000), ENVIRON)
+    running.down()
+    shutil.rmtree(running.layout.state_dir, ignore_errors=True)
+    running.up()
+    with Load(running):
+        wait_for(
+            "requests in the dashboard",
+            lambda: (_performance(running)["data"] or {}).get("slow_requests"),
+            timeout_s=120,
+        )
+        yield running
+    running.down()
+
+
+def _performance(stack: LiveStack) -> Any:
+    return stack.get("/api/dashboard/metrics/performance?hours=0.25").json()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(os.environ.get("BROWSER_EXECUTABLE")),
+            args=["--no-sandbox"],  # CI and containers run as root
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(chromium: Browser) -> Iterator[BrowserContext]:
+    context = chromium.new_context(viewport={"width": 1440, "height": 900})
+    context.set_default_timeout(PATIENT_MS)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    """A page that must end without a complaint in its console."""
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on(
+        "console",
+        lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None,
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    # A refused or failed request is logged by the browser itself; tests that provoke one say so.
+    expected = getattr(page, "expected_statuses", ())
+    assert [c for c in complaints if not any(f"status of {s}" in c for s in expected)] == []
+
+
+def opened(page: Page, stack: LiveStack, query: str = "?hours=0.25") -> Page:
+    page.goto(stack.layout.url("service", f"/dashboard{query}"))
+    expect(page.locator("main")).to_have_attribute("aria-busy", "false", timeout=PATIENT_MS)
+    return page
+
+
+def refresh_until(page: Page, seen: Callable[[], bool], what: str, timeout_s: float = 150) -> None:
+    """Refresh the page by its own button until something is to be seen."""
+
+    def look() -> bool:
+        page.locator("#pause").click()
+        page.locator("#pause").click()
+        expect(page.locator("main")).to_have_attribute("aria-busy", "false", timeout=PATIENT_MS)
+        return seen()
+
+    wait_for(what, look, timeout_s=timeout_s)
+
+
+def picture(page: Page, name: str) -> None:
+    if folder := os.environ.get("SCREENSHOTS_DIR"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+def serious_violations(page: Page) -> list[str]:
+    """What axe-core objects to, seriously or critically."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{violation['id']}: {node['target']} {node.get('failureSummary', '')}"
+        for violation in found
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"]
+    ]
+
+
+def test_it_answers_the_four_questions_at_a_glance(page: Page, stack: LiveStack) -> None:
+    opened(page, stack)
+    expect(page.locator("#verdict")).to_have_text(re.compile("healthy|degraded|unhealthy"))
+    expect(page.locator("#stages")).to_contain_text("youtube_api")
+    expect(page.locator("#rate .js-plotly-plot")).to_be_visible()
+    expect(page.locator("#latency .js-plotly-plot")).to_be_visible()
+    expect(page.locator("#breakers .strip").first).to_be_visible()
+    expect(page.locator("#slow tbody tr").first).to_be_visible()
+    expect(page.locator("#age")).to_have_text(re.compile(r"updated \d+ s ago"))
+    picture(page, "dashboard")
+
+
+def test_window_and_stage_are_chosen_kept_in_the_address_and_restored(
+    page: Page, stack: LiveStack
+) -> None:
+    opened(page, stack)
+    page.get_by_text("6 h", exact=True).click()
+    page.locator("#stage").select_option("youtube_api")
+    expect(page).to_have_url(re.compile(r"hours=6&stage=youtube_api$"))
+    expect(page.locator("#stages tbody tr")).to_have_count(2)  # the stage, and whole requests
+    page.go_back()
+    page.go_back()
+    expect(page).to_have_url(re.compile(r"hours=0\.25$"))
+    expect(page.locator("#stage")).to_have_value("")
+    opened(page, stack, "?hours=24&stage=youtube_api")
+    expect(page.locator("#stage")).to_have_value("youtube_api")
+    expect(page.get_by_label("Last 24 hours")).to_be_checked()
+
+
+def test_a_slow_request_leads_to_its_spans_and_its_log_line(page: Page, stack: LiveStack) -> None:
+    opened(page, stack)
+    page.locator("#slow tbody a").first.click()
+    expect(page).to_have_url(re.compile(r"/dashboard/trace/[0-9a-f]{32}$"))
+    expect(page.locator("#spans")).to_contain_text("transcript.stage")
+    expect(page.locator("#logs")).to_contain_text("transcript.request.finished")
+    stage = page.locator(".waterfall summary", has_text="transcript.stage").first
+    stage.click()
+    expect(page.locator(".waterfall .inside").filter(has_text="outcome").first).to_be_visible()
+    assert serious_violations(page) == []
+    picture(page, "trace")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_axe_finds_nothing_serious_and_nothing_is_wider_than_the_screen(
+    chromium: Browser, stack: LiveStack, scheme: Any, width: int
+) -> None:
+    context = chromium.new_context(
+        viewport={"width": width, "height": 850}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    context.set_default_timeout(PATIENT_MS)
+    try:
+        page = opened(context.new_page(), stack)
+        expect(page.locator("#latency .js-plotly-plot")).to_be_visible()
+        assert serious_violations(page) == []
+        overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.evaluate(overflow) <= 0
+        picture(page, f"dashboard-{scheme}-{width}")
+    finally:
+        context.close()
+
+
+def test_everything_can_be_reached_and_used_by_keyboard(page: Page, stack: LiveStack) -> None:
+    opened(page, stack)
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("Skip to content")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")  # 15 minutes → 1 hour
+    expect(page).to_have_url(re.compile("hours=1$"))
+    page.keyboard.press("Tab")
+    expect(page.locator("#stage")).to_be_focused()
+
+
+def test_the_page_asks_for_a_token_and_keeps_it_in_this_tab_only(
+    page: Page, context: BrowserContext, stack: LiveStack
+) -> None:
+    file = stack.layout.state_dir / "service" / "tokens.json"
+    store = TokenStore(file)
+    _, narrow = store.create("page", ["metrics:read"], timedelta(hours=1))
+    page.expected_statuses = (401,)  # type: ignore[attr-defined]
+    try:
+        page.goto(stack.layout.url("service", "/dashboard?hours=0.25"))
+        field = page.get_by_label("Token", exact=True)
+        field.fill("tdash_wrong")
+        field.press("Enter")
+        expect(page.locator("#token-reason")).to_have_text("The token is not valid.")
+        field.fill(narrow)
+        field.press("Enter")
+        expect(page.locator("#stages")).to_contain_text("youtube_api")
+        expect(page.locator("#alerts")).to_contain_text("Your token may not see this.")
+        assert narrow not in page.url
+        assert page.evaluate("Object.keys(localStorage)") == []
+        page.reload()
+        expect(page.locator("#stages")).to_contain_text("youtube_api")
+        page.get_by_text("Forget token").click()
+        expect(page.locator("#token-dialog")).to_be_visible()
+        elsewhere = context.new_page()
+        elsewhere.goto(stack.layout.url("service", "/dashboard"))
+        expect(elsewhere.locator("#token-dialog")).to_be_visible()
+    finally:
+        file.unlink()
+
+
+def test_numbers_go_stale_in_plain_sight_when_prometheus_stops_and_come_back(
+    page: Page, stack: LiveStack
+) -> None:
+    opened(page, stack)
+    before = page.locator("#tiles").inner_text()
+    prometheus = stack.pid("prometheus")
+    os.kill(prometheus, signal.SIGSTOP)
+    try:
+        banner = page.locator(".banner.warn")
+        refresh_until(page, lambda: "Stale" in "".join(banner.all_inner_texts()), "a stale banner")
+        assert page.locator("#tiles .value").first.inner_text() != "–"
+        assert before
+    finally:
+        os.kill(prometheus, signal.SIGCONT)
+    refresh_until(
+        page, lambda: page.locator(".banner").count() == 0, "numbers that are fresh again"
+    )
+
+
+def test_an_alert_with_its_runbook_appears_when_youtube_refuses(
+    page: Page, stack: LiveStack
+) -> None:
+    opened(page, stack)
+    stack.simulator("PUT", "faults", ["http_403"])
+    try:
+        alert = page.locator("#alerts .alert")
+        refresh_until(page, lambda: alert.count() > 0, "an alert on the page", timeout_s=240)
+        expect(alert.first.get_by_text("What to do (runbook)")).to_be_visible()
+        expect(page.locator("#verdict")).to_have_text(re.compile("degraded|unhealthy"))
+        expect(page.locator("#failed tbody tr").first).to_be_visible()
+        picture(page, "dashboard-alert")
+    finally:
+        stack.simulator("DELETE", "faults")
