@@ -176,7 +176,10 @@ def document_files(checkout: Path) -> list[Path]:
     return [checkout / "README.md", *found]
 
 
-_METRIC = re.compile(r"\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+_(?:total|seconds|bytes|ratio|bucket)\b")
+# The middle of a record (level:metric:operations) is no metric by itself.
+_METRIC = re.compile(
+    r"(?<![\w:])[a-z][a-z0-9]*(?:_[a-z0-9]+)+_(?:total|seconds|bytes|ratio|bucket)\b"
+)
 
 
 def metrics_mentioned(checkout: Path = CHECKOUT) -> Iterator[tuple[str, str]]:
