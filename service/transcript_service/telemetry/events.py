@@ -57,6 +57,16 @@ _CATALOGUE: Final = (
         "The transcript cache could not be read or written.",
         ("operation", "error_type"),
     ),
+    Event(
+        "transcript.cache.set_aside",
+        "The cache's file was damaged; it was renamed and a new one begun.",
+        ("file",),
+    ),
+    Event(
+        "transcript.cache.stale_served",
+        "An old transcript stood in because fetching failed.",
+        ("age_s", "error_type"),
+    ),
     # breakers
     Event(
         "circuit_breaker.state_changed",
@@ -168,6 +178,10 @@ _CATALOGUE: Final = (
         ("video_id", "outcome", "error_type", "audio_s", "duration_s"),
     ),
     Event("asr.tool_output", "A line written by a program the stage runs.", ("tool", "text")),
+    # requests that are answered later
+    Event("job.finished", "A job ended.", ("job_id", "video_id", "state", "error_type")),
+    Event("job.lost", "A job's worker died; it is run again or given up.", ("job_id", "run")),
+    Event("job.storage_failed", "Queue or records cannot be reached.", ("error_type",)),
     # dashboard and alerts
     Event(
         "dashboard.query.failed",

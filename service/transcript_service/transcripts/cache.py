@@ -1,0 +1,195 @@
+"""Transcripts fetched before, so that YouTube is asked once.
+
+One fetch per key runs at a time: other threads wait for its result, other processes for
+its claim. An old transcript is better than an error, so an entry whose time is over
+stands in while fetching fails. The cache knows bytes and keys, not what a transcript is.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from ..resilience import Deadline, DeadlineExceeded
+from ..settings import Settings
+from ..telemetry import get_logger
+from .cache_file import CacheFile, CacheKey
+
+__all__ = ["CacheKey", "Entry", "TranscriptCache", "transcript_cache"]
+
+log = get_logger(__name__)
+
+# How often to look whether another process has finished; small beside any fetch.
+_POLL_S: Final = 0.1
+# A claim outlives its fetch's deadline by this, for the way from the result to the file.
+_CLAIM_GRACE_S: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A value and where it stands."""
+
+    value: bytes
+    age_s: float = 0.0
+    hit: bool = True
+    """Whether it was there already; `False` for what was fetched for this very call."""
+    stale: bool = False
+    """Whether its time is over and it only stands in for a failed fetch."""
+
+
+class _Flight:
+    """A fetch under way in this process, and what became of it."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.value: bytes | None = None
+        self.error: Exception | None = None
+
+
+class TranscriptCache:
+    """Values by video, language and kind. Thread-safe.
+
+    Args:
+        file: where they are kept.
+        ttl_s: seconds a value is served without asking.
+        stale_s: seconds beyond that for which it may stand in for an error.
+        clock: seconds since the epoch (the file outlives the process).
+        sleep: how to wait for another process; tests pass their own.
+    """
+
+    def __init__(
+        self,
+        file: CacheFile,
+        *,
+        ttl_s: float,
+        stale_s: float,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._file = file
+        self._ttl_s = ttl_s
+        self._stale_s = stale_s
+        self._clock = clock
+        self._sleep = sleep
+        self._owner = uuid.uuid4().hex
+        self._lock = threading.Lock()
+        self._flights: dict[CacheKey, _Flight] = {}
+
+    def get(self, key: CacheKey) -> Entry | None:
+        """What is kept, fresh or stale; `None` when there is nothing or it is too old."""
+        now = self._clock()
+        kept = self._file.read(key, now)
+        if kept is None:
+            return None
+        age_s = max(0.0, now - kept.stored_at)
+        if age_s >= self._ttl_s + self._stale_s:
+            return None
+        return Entry(kept.value, age_s, stale=age_s >= self._ttl_s)
+
+    def put(self, key: CacheKey, value: bytes) -> None:
+        """Keep a value from now on."""
+        now = self._clock()
+        self._file.write(key, value, now, forget_before=now - self._ttl_s - self._stale_s)
+
+    def fetch(
+        self,
+        key: CacheKey,
+        load: Callable[[], bytes],
+        deadline: Deadline,
+        stands_in_for: Callable[[Exception], bool] = lambda _: True,
+    ) -> Entry:
+        """The fresh value of a key; `load` makes it if need be, once for all who ask.
+
+        Args:
+            key: what to look up.
+            load: makes the value; called without any lock.
+            deadline: of this caller; it also ends waiting for another one's `load`.
+            stands_in_for: errors of `load` that a stale value may hide. "The video is
+                gone" is not one.
+
+        Raises:
+            DeadlineExceeded: another caller's `load` took too long.
+            Exception: whatever `load` raised, here or in the caller that was waited for.
+        """
+        entry = self.get(key)
+        if entry is not None and not entry.stale:
+            return entry
+        try:
+            return self._fetch(key, load, deadline)
+        except Exception as error:
+            if entry is None or not stands_in_for(error):
+                raise
+            log.warning(
+                "transcript.cache.stale_served",
+                age_s=round(entry.age_s, 3),
+                error_type=type(error).__name__,
+            )
+            return entry
+
+    def _fetch(self, key: CacheKey, load: Callable[[], bytes], deadline: Deadline) -> Entry:
+        while True:
+            with self._lock:
+                flight = self._flights.get(key)
+                mine = flight is None
+                if flight is None:
+                    flight = self._flights[key] = _Flight()
+            if mine:
+                return self._lead(flight, key, load, deadline)
+            if not flight.done.wait(deadline.remaining()):
+                raise DeadlineExceeded("another request's fetch of the same video took too long")
+            if flight.value is not None:
+                return Entry(flight.value)
+            if flight.error is not None and not isinstance(flight.error, DeadlineExceeded):
+                raise flight.error
+            # Its time was over or its thread was stopped; ours goes on.
+            deadline.check()
+
+    def _lead(
+        self, flight: _Flight, key: CacheKey, load: Callable[[], bytes], deadline: Deadline
+    ) -> Entry:
+        try:
+            entry = self._load_or_wait(key, load, deadline)
+        except Exception as error:
+            flight.error = error
+            raise
+        else:
+            flight.value = entry.value
+            return entry
+        finally:
+            with self._lock:
+                del self._flights[key]
+            flight.done.set()
+
+    def _load_or_wait(self, key: CacheKey, load: Callable[[], bytes], deadline: Deadline) -> Entry:
+        """Fetch, unless another process is at it: then take its result or its place."""
+        while not self._claim(key, deadline):
+            self._sleep(deadline.timeout(_POLL_S))
+        try:
+            entry = self.get(key)  # what the other process has just stored
+            if entry is not None and not entry.stale:
+                return entry
+            value = load()
+            self.put(key, value)
+            return Entry(value, hit=False)
+        finally:
+            self._file.release(key, self._owner)
+
+    def _claim(self, key: CacheKey, deadline: Deadline) -> bool:
+        now = self._clock()
+        return self._file.claim(key, self._owner, now, now + deadline.remaining() + _CLAIM_GRACE_S)
+
+
+@cache
+def transcript_cache(settings: Settings) -> TranscriptCache:
+    """The cache of this process, as the settings say. Call it after fork."""
+    path = settings.transcript_cache_file or settings.state_dir / "transcripts.sqlite3"
+    return TranscriptCache(
+        CacheFile(path, settings.transcript_cache_max_mb * 1_000_000),
+        ttl_s=settings.transcript_cache_ttl_s,
+        stale_s=settings.transcript_cache_stale_s,
+    )

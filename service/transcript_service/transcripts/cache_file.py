@@ -1,0 +1,256 @@
+"""The SQLite file under the transcript cache: one table, bounded, and never a reason to fail.
+
+A cache may lose things, so every error here ends as "not found" or "not kept" and one log
+line. A file that SQLite calls corrupt is renamed, for somebody to look at, and a new one
+is begun; several processes may find out at the same time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple, TypeVar
+
+from ..telemetry import get_logger
+
+log = get_logger(__name__)
+
+T = TypeVar("T")
+
+_SCHEMA_VERSION: Final = 1
+# The value comes last: what stands after a large blob cannot be read without reading it.
+_SCHEMA: Final = f"""
+DROP TABLE IF EXISTS entries;
+DROP TABLE IF EXISTS claims;
+CREATE TABLE entries (
+    video_id TEXT NOT NULL, language TEXT NOT NULL, kind TEXT NOT NULL,
+    stored_at REAL NOT NULL, used_at REAL NOT NULL,
+    size INTEGER NOT NULL, crc INTEGER NOT NULL, value BLOB NOT NULL,
+    PRIMARY KEY (video_id, language, kind)
+);
+CREATE INDEX entries_by_use ON entries (used_at, size);
+CREATE INDEX entries_by_age ON entries (stored_at);
+CREATE TABLE claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL);
+PRAGMA user_version = {_SCHEMA_VERSION};
+"""
+_CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+# Reading is frequent and an exact time of use is not needed to find the least used.
+_USE_GRAIN_S: Final = 60.0
+# Evict a little more than needed, or a full cache evicts at every write.
+_EVICT_TO: Final = 0.9
+# Kept for inspection; older ones would fill the disk if something keeps breaking the file.
+_KEEP_CORRUPT: Final = 2
+
+
+class CacheKey(NamedTuple):
+    """What a value is the answer to."""
+
+    video_id: str
+    language: str
+    """The languages that were asked for, as they were asked for, such as `en,de`."""
+    kind: str
+    """`manual`, `asr`, `speech`, or `any`."""
+
+
+class Kept(NamedTuple):
+    """A value and when it was stored (seconds since the epoch)."""
+
+    value: bytes
+    stored_at: float
+
+
+class CacheFile:
+    """Values by key. Thread-safe; make it after fork. No method raises.
+
+    Args:
+        path: the SQLite file; its folder is made.
+        max_bytes: most bytes of values; the least recently used go first.
+    """
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._inode = 0
+
+    def read(self, key: CacheKey, now: float) -> Kept | None:
+        """The value of a key, however old; `None` if there is none or it is damaged."""
+
+        def select(connection: sqlite3.Connection) -> Kept | None:
+            row = connection.execute(
+                "SELECT value, stored_at, used_at, crc FROM entries"
+                " WHERE video_id = ? AND language = ? AND kind = ?",
+                key,
+            ).fetchone()
+            if row is None:
+                return None
+            value, stored_at, used_at, crc = row
+            if zlib.crc32(value) != crc:  # SQLite has no checksums of its own
+                log.error("transcript.cache.failed", operation="read", error_type="checksum")
+                self._delete(connection, key)
+                return None
+            if now - used_at > _USE_GRAIN_S:
+                connection.execute(
+                    "UPDATE entries SET used_at = ?"
+                    " WHERE video_id = ? AND language = ? AND kind = ?",
+                    (now, *key),
+                )
+            return Kept(value, stored_at)
+
+        return self._run("read", select, None)
+
+    def write(self, key: CacheKey, value: bytes, now: float, forget_before: float) -> None:
+        """Keep a value; entries stored before `forget_before` and beyond the size go."""
+        if len(value) > self._max_bytes:
+            return
+
+        def insert(connection: sqlite3.Connection) -> None:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("DELETE FROM entries WHERE stored_at < ?", (forget_before,))
+            connection.execute(
+                "INSERT OR REPLACE INTO entries"
+                " (video_id, language, kind, stored_at, used_at, size, crc, value)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (*key, now, now, len(value), zlib.crc32(value), value),
+            )
+            (total,) = connection.execute("SELECT SUM(size) FROM entries").fetchone()
+            if total > self._max_bytes:
+                connection.execute(
+                    "DELETE FROM entries WHERE rowid IN (SELECT rowid FROM (SELECT rowid,"
+                    " SUM(size) OVER (ORDER BY used_at DESC, rowid DESC) AS newer_and_this"
+                    " FROM entries) WHERE newer_and_this > ?)",
+                    (max(len(value), int(self._max_bytes * _EVICT_TO)),),
+                )
+            connection.execute("COMMIT")
+
+        self._run("write", insert, None)
+
+    def claim(self, key: CacheKey, owner: str, now: float, until: float) -> bool:
+        """Whether `owner` may fetch this key now and no other process does.
+
+        A claim ends with `release` or, if its process died, at `until`. Where the file
+        cannot be used everybody may.
+        """
+
+        def take(connection: sqlite3.Connection) -> bool:
+            cursor = connection.execute(
+                "INSERT INTO claims (key, owner, until) VALUES (?, ?, ?) ON CONFLICT (key)"
+                " DO UPDATE SET owner = excluded.owner, until = excluded.until"
+                " WHERE claims.until <= ? OR claims.owner = excluded.owner",
+                ("\n".join(key), owner, until, now),
+            )
+            return cursor.rowcount > 0
+
+        return self._run("claim", take, True)
+
+    def release(self, key: CacheKey, owner: str) -> None:
+        """Give a claim up."""
+
+        def drop(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "DELETE FROM claims WHERE key = ? AND owner = ?", ("\n".join(key), owner)
+            )
+
+        self._run("release", drop, None)
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        with self._lock:
+            self._close()
+
+    def _run(self, operation: str, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+        with self._lock:
+            for last_try in (False, True):
+                try:
+                    return work(self._open())
+                except (sqlite3.Error, OSError) as error:
+                    self._roll_back()
+                    name = getattr(error, "sqlite_errorname", type(error).__name__)
+                    log.warning("transcript.cache.failed", operation=operation, error_type=name)
+                    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+                    if code not in _CORRUPT or last_try or not self._set_aside():
+                        return otherwise
+        return otherwise
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is not None and self._current_inode() == self._inode:
+            return self._connection
+        self._close()  # another process has set the file aside, or somebody removed it
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.touch(mode=0o600)  # what people asked for is nobody else's business
+        connection = sqlite3.connect(
+            self._path, timeout=2.0, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            self._prepare(connection)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        self._connection, self._inode = connection, self._current_inode()
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        """Make the tables if this file has none of this version."""
+        # Asked inside the transaction: of two processes that start together, the second
+        # must not drop what the first has just made and filled.
+        connection.execute("BEGIN IMMEDIATE")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version != _SCHEMA_VERSION:
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
+        connection.execute("COMMIT")
+
+    def _current_inode(self) -> int:
+        try:
+            return self._path.stat().st_ino
+        except OSError:
+            return -1
+
+    def _delete(self, connection: sqlite3.Connection, key: CacheKey) -> None:
+        connection.execute(
+            "DELETE FROM entries WHERE video_id = ? AND language = ? AND kind = ?", key
+        )
+
+    def _roll_back(self) -> None:
+        if self._connection is not None and self._connection.in_transaction:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+
+    def _set_aside(self) -> bool:
+        """Rename the file and what belongs to it; whether a new one can be begun."""
+        replaced = self._connection is not None and self._current_inode() != self._inode
+        self._close()
+        if replaced:
+            return True
+        aside = self._path.with_name(f"{self._path.name}.corrupt-{time.time_ns()}")
+        try:
+            self._path.rename(aside)
+            for suffix in ("-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    Path(f"{self._path}{suffix}").rename(f"{aside}{suffix}")
+            older = sorted(self._path.parent.glob(f"{self._path.name}.corrupt-*"))
+            names = sorted({path.name.removesuffix("-wal").removesuffix("-shm") for path in older})
+            for path in older:
+                if not path.name.startswith(tuple(names[-_KEEP_CORRUPT:])):
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning(
+                "transcript.cache.failed", operation="rename", error_type=type(error).__name__
+            )
+            return False
+        log.error("transcript.cache.set_aside", file=aside.name)
+        return True
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
