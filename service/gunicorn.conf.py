@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from transcript_service import telemetry
+from transcript_service.browser import get_browser_pool
 from transcript_service.settings import get_settings
 from transcript_service.telemetry.gunicorn import GunicornLogger
 
@@ -58,9 +59,23 @@ def post_fork(server: Any, worker: Any) -> None:
     )
 
 
+def post_worker_init(worker: Any) -> None:
+    """In a new worker, once it has loaded the application."""
+    runner = worker.wsgi.extensions.get("job_runner")
+    if runner is not None:
+        runner.start()
+
+
 def worker_exit(server: Any, worker: Any) -> None:
     """In a worker that ends (stop, reload, max_requests), after its last request."""
-    running: telemetry.Telemetry | None = getattr(worker, "telemetry", None)
-    if running is not None:
-        telemetry.get_logger("transcript_service.worker").info("service.stopping")
-        running.shutdown(_FLUSH_S)
+    try:
+        runner = getattr(getattr(worker, "wsgi", None), "extensions", {}).get("job_runner")
+        if runner is not None:
+            runner.stop()
+        get_browser_pool().close(grace_s=2.0)
+    finally:
+        # Last, and whatever happened before: what was measured is sent.
+        running: telemetry.Telemetry | None = getattr(worker, "telemetry", None)
+        if running is not None:
+            telemetry.get_logger("transcript_service.worker").info("service.stopping")
+            running.shutdown(_FLUSH_S)

@@ -41,15 +41,19 @@ fi
 # A hash, not a time stamp: a fresh clone of an old commit must not look newer.
 wanted=$(cat requirements-dev.lock pyproject.toml | sha256sum)
 if [ "$(cat .venv/.made-from 2>/dev/null)" != "$wanted" ]; then
-    python=$(find_python)
-    say "bootstrap: making .venv with $("$python" --version) (about a minute)"
-    rm -rf .venv
-    if ! "$python" -m venv .venv >.stack/bootstrap.log 2>&1; then
+    # An environment that works is brought up to date in place: what runs from it runs on.
+    if ! .venv/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        python=$(find_python)
+        say "bootstrap: making .venv with $("$python" --version)"
         rm -rf .venv
-        can_install || { tail -n 5 .stack/bootstrap.log >&2; fail "python -m venv failed; on Debian: apt-get install python3-venv"; }
-        apt_install python3-venv
-        "$python" -m venv .venv
+        if ! "$python" -m venv .venv >.stack/bootstrap.log 2>&1; then
+            rm -rf .venv
+            can_install || { tail -n 5 .stack/bootstrap.log >&2; fail "python -m venv failed; on Debian: apt-get install python3-venv"; }
+            apt_install python3-venv
+            "$python" -m venv .venv
+        fi
     fi
+    say "bootstrap: installing the locked requirements (about a minute)"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock \
         && .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . \
         || fail "pip could not install the locked requirements (see above)"

@@ -216,6 +216,18 @@ class Settings(BaseSettings):
         None, description="The same for the mobile profile alone."
     )
 
+    # Requests that are answered later (`Prefer: respond-async`)
+    job_workers: int = Field(
+        1, ge=0, le=32, description="Threads per worker that run them; `0` leaves it to others."
+    )
+    job_queue_max: int = Field(100, ge=1, le=100_000, description="Most that may wait.")
+    job_async_deadline_s: float = Field(
+        900.0, gt=0, le=7200, description="Seconds one of them may take over all stages."
+    )
+    job_result_ttl_s: float = Field(
+        3600.0, gt=0, le=604_800, description="Seconds for which a result can be fetched."
+    )
+
     # Transcript cache
     enable_transcript_cache: bool = Field(
         True, description="Keep transcripts and serve them again."

@@ -408,6 +408,15 @@ DASHBOARD_AUTH_FAILURES: Final = Counter(
     ),
     zeros=_each(reason=["missing", "unknown", "expired", "revoked", "scope", "throttled"]),
 )
+JOB_QUEUE_SIZE: Final = Gauge(
+    "job.queue.size", "{job}", "Requests to be answered later that wait for a thread.", zeros=[{}]
+)
+JOB_DURATION: Final = Histogram(
+    "job.duration",
+    "s",
+    "Time from the start of such a job to its end.",
+    Attribute("outcome", ("success", "error")),
+)
 ALERTS_RECEIVED: Final = Counter(
     "alerts.received",
     "{notification}",

@@ -47,6 +47,10 @@ _EVICT_TO: Final = 0.9
 _KEEP_CORRUPT: Final = 2
 
 
+# Readers never wait in WAL mode; a writer waits this long for another process's write.
+_BUSY_S: Final = 5.0
+
+
 class CacheKey(NamedTuple):
     """What a value is the answer to."""
 
@@ -185,10 +189,10 @@ class CacheFile:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.touch(mode=0o600)  # what people asked for is nobody else's business
         connection = sqlite3.connect(
-            self._path, timeout=2.0, isolation_level=None, check_same_thread=False
+            self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _use_wal(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
             self._prepare(connection)
         except sqlite3.Error:
@@ -254,3 +258,20 @@ class CacheFile:
             with suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch a new file to write-ahead logging; it stays so.
+
+    SQLite does not wait for locks here, so processes that start together get "busy".
+    """
+    tries = int(_BUSY_S / 0.05)
+    for attempt in range(tries):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or attempt == tries - 1:
+                raise
+            time.sleep(0.05)
+        else:
+            return

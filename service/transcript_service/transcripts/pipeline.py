@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextvars
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
@@ -78,18 +78,39 @@ class Pipeline:
         )
 
     def fetch(
-        self, video_id: str, languages: tuple[str, ...] = (), translate_to: str | None = None
+        self,
+        video_id: str,
+        languages: tuple[str, ...] = (),
+        translate_to: str | None = None,
+        *,
+        deadline_s: float | None = None,
+        on_stage: Callable[[StageName], None] | None = None,
     ) -> Transcript:
         """The transcript of a video.
+
+        Args:
+            video_id: eleven characters.
+            languages: wanted ones, most wanted first; empty takes what there is.
+            translate_to: let YouTube translate the chosen track.
+            deadline_s: seconds for all of it (JOB_DEADLINE_S).
+            on_stage: told each stage that begins.
 
         Raises:
             TranscriptError: with `attempts` filled in.
         """
         started = time.perf_counter()
-        deadline = Deadline(self._settings.job_deadline_s)
+        deadline = Deadline(deadline_s or self._settings.job_deadline_s)
         with log_context(video_id=video_id), span("transcript.fetch", video_id=video_id) as opened:
             try:
-                transcript = self._cached(video_id, languages, deadline, translate_to)
+                kind = f"translated:{translate_to}" if translate_to else "any"
+                key = CacheKey(video_id, ",".join(languages), kind)
+                transcript = self._cached(
+                    key,
+                    deadline,
+                    lambda proxy: Job(
+                        video_id, languages, deadline, proxy, translate_to, on_stage=on_stage
+                    ),
+                )
             except TranscriptError as error:
                 _tell(opened, time.perf_counter() - started, None, error)
                 raise
@@ -97,15 +118,10 @@ class Pipeline:
             return transcript
 
     def _cached(
-        self,
-        video_id: str,
-        languages: tuple[str, ...],
-        deadline: Deadline,
-        translate_to: str | None,
+        self, key: CacheKey, deadline: Deadline, make_job: Callable[[JobProxy], Job]
     ) -> Transcript:
         def fetch() -> Transcript:
-            proxy = self._way_out(deadline)
-            return self._stages_in_order(Job(video_id, languages, deadline, proxy, translate_to))
+            return self._stages_in_order(make_job(self._way_out(deadline)))
 
         if self._cache is None:
             return fetch()
@@ -115,8 +131,6 @@ class Pipeline:
             fetched.append(fetch())
             return stored.dump(fetched[0])
 
-        kind = f"translated:{translate_to}" if translate_to else "any"
-        key = CacheKey(video_id, ",".join(languages), kind)
         try:
             entry = self._cache.fetch(key, load, deadline, stands_in_for=_may_be_hidden)
         except DeadlineExceeded:
@@ -168,6 +182,8 @@ class Pipeline:
     def _attempt(self, stage: Stage, job: Job) -> tuple[Attempt, _Result]:
         """One stage, measured; never raises."""
         started = time.perf_counter()
+        if job.on_stage is not None:
+            job.on_stage(stage.name)
         with log_context(stage=stage.name), span("transcript.stage", stage=stage.name) as opened:
             tries = [0]
             job = replace(job, notes=Notes())

@@ -11,7 +11,8 @@ from ..alerts import create_blueprint as create_alerts_blueprint
 from ..settings import Settings, get_settings
 from ..telemetry import current_trace_id
 from ..transcripts import create_pipeline
-from . import dashboard_api, health, problems, transcripts
+from ..transcripts.jobs import JobRunner, JobStore
+from . import dashboard_api, health, jobs, problems, transcripts
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -31,7 +32,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     FlaskInstrumentor().instrument_app(app, response_hook=_name_unmatched)  # type: ignore[no-untyped-call]
     problems.register(app)
     app.register_blueprint(health.create_blueprint(settings))
-    app.register_blueprint(transcripts.create_blueprint(create_pipeline(settings)))
+    pipeline, store = create_pipeline(settings), JobStore(settings)
+    app.register_blueprint(transcripts.create_blueprint(pipeline, store))
+    app.register_blueprint(jobs.create_blueprint(store))
+    # Started by whoever serves (gunicorn.conf.py): an application that is only looked at,
+    # as in tests, runs no threads.
+    app.extensions["job_runner"] = JobRunner(settings, store, pipeline)
     alert_log = create_alert_log(settings)
     app.register_blueprint(create_alerts_blueprint(settings, alert_log))
     dashboard_api.register(app, settings, alert_log=alert_log)

@@ -9,10 +9,12 @@ from flask import Blueprint, Response, request
 from ..telemetry import current_trace_id, instruments
 from ..telemetry.vocabulary import ErrorType
 from ..transcripts.formats import FORMATS
+from ..transcripts.jobs import JobStore, QueueFull
 from ..transcripts.languages import parse_languages
 from ..transcripts.model import TranscriptError
 from ..transcripts.pipeline import Pipeline
 from ..transcripts.video_id import parse_video_id
+from .jobs import accepted
 from .problems import Problem
 
 # 4xx: about the request or the video. 502: YouTube's answer is unusable. 503: come back
@@ -47,7 +49,7 @@ STATUS: Final[dict[ErrorType, int]] = {
 _RETRY_AFTER_S: Final = 60.0
 
 
-def create_blueprint(pipeline: Pipeline) -> Blueprint:
+def create_blueprint(pipeline: Pipeline, jobs: JobStore) -> Blueprint:
     """The transcript routes over a pipeline."""
     blueprint = Blueprint("transcripts", __name__, url_prefix="/api/transcripts")
 
@@ -62,6 +64,16 @@ def create_blueprint(pipeline: Pipeline) -> Blueprint:
                 1, outcome=error.outcome, error_type=error.error_type
             )
             raise _problem(error) from None
+        if fmt == "json" and _wants_it_later():
+            try:
+                return accepted(jobs.submit(video_id, languages))
+            except QueueFull:
+                raise Problem(
+                    429,
+                    "queue_full",
+                    "Too many requests wait to be answered later.",
+                    headers={"Retry-After": "30"},
+                ) from None
         try:
             result = pipeline.fetch(video_id, languages)
         except TranscriptError as error:
@@ -70,6 +82,11 @@ def create_blueprint(pipeline: Pipeline) -> Blueprint:
         return Response(write(result, current_trace_id()), content_type=media_type)
 
     return blueprint
+
+
+def _wants_it_later() -> bool:
+    preferences = ",".join(request.headers.getlist("Prefer")).split(",")
+    return any(part.split(";")[0].strip().lower() == "respond-async" for part in preferences)
 
 
 def _video(path: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -29,7 +29,7 @@ class Job:
 
     `languages` are the wanted ones, most wanted first; empty takes what there is.
     `proxy` is the job's way out, the same for all its stages. `translate_to` asks YouTube
-    for a machine translation of the chosen track.
+    for a machine translation of the chosen track. `on_stage` is told each stage that begins.
     """
 
     video_id: str
@@ -38,6 +38,7 @@ class Job:
     proxy: JobProxy
     translate_to: str | None = None
     notes: Notes = field(default_factory=Notes)
+    on_stage: Callable[[StageName], None] | None = None
 
 
 class Stage(Protocol):
