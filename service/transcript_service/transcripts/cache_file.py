@@ -188,6 +188,8 @@ class CacheFile:
         self._close()  # another process has set the file aside, or somebody removed it
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.touch(mode=0o600)  # what people asked for is nobody else's business
+        # Taken first: a file that is replaced in this moment is noticed at the next use.
+        self._inode = self._current_inode()
         connection = sqlite3.connect(
             self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
@@ -198,7 +200,7 @@ class CacheFile:
         except sqlite3.Error:
             connection.close()
             raise
-        self._connection, self._inode = connection, self._current_inode()
+        self._connection = connection
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:

@@ -1,0 +1,480 @@
+"""The cache asks once, bounds itself, prefers old to nothing, and never fails a request."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from transcript_service.resilience import Deadline, DeadlineExceeded
+from transcript_service.settings import Settings
+from transcript_service.telemetry.testing import InMemoryTelemetry
+from transcript_service.transcripts.cache import (
+    CacheKey,
+    Entry,
+    TranscriptCache,
+    transcript_cache,
+)
+from transcript_service.transcripts.cache_file import CacheFile
+
+KEY = CacheKey("dQw4w9WgXcQ", "en", "manual")
+TTL, STALE = 1000.0, 500.0
+
+
+class Clock:
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Blocked(Exception):
+    pass
+
+
+class Gone(Exception):
+    pass
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "folder" / "transcripts.sqlite3"
+
+
+def make(path: Path, clock: Clock, max_bytes: int = 1_000_000) -> TranscriptCache:
+    return TranscriptCache(CacheFile(path, max_bytes), ttl_s=TTL, stale_s=STALE, clock=clock)
+
+
+def soon() -> Deadline:
+    return Deadline(30)
+
+
+def blocked() -> bytes:
+    raise Blocked
+
+
+def never() -> bytes:
+    pytest.fail("it was fetched although it need not be")
+
+
+# Keys and time
+
+
+def test_what_was_put_is_found_again_also_by_the_next_process(path: Path, clock: Clock) -> None:
+    make(path, clock).put(KEY, b'{"text":"\xc3\xa9"}')
+    clock.now += 10
+    assert make(path, clock).get(KEY) == Entry(b'{"text":"\xc3\xa9"}', age_s=10)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        KEY._replace(video_id="aaaaaaaaaaa"),
+        KEY._replace(language="fr"),
+        KEY._replace(kind="asr"),
+    ],
+)
+def test_another_video_language_or_kind_is_another_entry(
+    path: Path, clock: Clock, other: CacheKey
+) -> None:
+    cache = make(path, clock)
+    cache.put(KEY, b"english")
+    assert cache.get(other) is None
+    cache.put(other, b"other")
+    entry = cache.get(KEY)
+    assert entry is not None
+    assert entry.value == b"english"
+
+
+@pytest.mark.parametrize(
+    ("age_s", "state"),
+    [(0, "fresh"), (999, "fresh"), (1000, "stale"), (1499, "stale"), (1500, None), (9999, None)],
+)
+def test_an_entry_is_fresh_then_stale_then_gone(
+    path: Path, clock: Clock, age_s: float, state: str | None
+) -> None:
+    cache = make(path, clock)
+    cache.put(KEY, b"v")
+    clock.now += age_s
+    entry = cache.get(KEY)
+    assert (entry and ("stale" if entry.stale else "fresh")) == state
+
+
+def test_a_clock_that_was_set_back_makes_nothing_younger_than_new(path: Path, clock: Clock) -> None:
+    cache = make(path, clock)
+    cache.put(KEY, b"v")
+    clock.now -= 3600
+    assert cache.get(KEY) == Entry(b"v", age_s=0)
+
+
+# Fetching
+
+
+def test_the_first_fetch_loads_and_the_second_does_not(path: Path, clock: Clock) -> None:
+    cache = make(path, clock)
+    assert cache.fetch(KEY, lambda: b"v", soon()) == Entry(b"v", hit=False)
+    clock.now += 5
+    assert cache.fetch(KEY, never, soon()) == Entry(b"v", age_s=5)
+
+
+def test_a_stale_entry_is_fetched_anew(path: Path, clock: Clock) -> None:
+    cache = make(path, clock)
+    cache.put(KEY, b"old")
+    clock.now += TTL
+    assert cache.fetch(KEY, lambda: b"new", soon()).value == b"new"
+    assert cache.fetch(KEY, never, soon()).value == b"new"
+
+
+def test_a_stale_entry_stands_in_for_an_error_and_says_so(
+    path: Path, clock: Clock, telemetry: InMemoryTelemetry
+) -> None:
+    cache = make(path, clock)
+    cache.put(KEY, b"old")
+    clock.now += TTL + 1
+    assert cache.fetch(KEY, blocked, soon()) == Entry(b"old", age_s=TTL + 1, stale=True)
+    (line,) = telemetry.events("transcript.cache.stale_served")
+    assert (line["age_s"], line["error_type"]) == (TTL + 1, "Blocked")
+
+
+def test_an_answer_is_not_hidden_behind_a_stale_entry(path: Path, clock: Clock) -> None:
+    def gone() -> bytes:
+        raise Gone
+
+    cache = make(path, clock)
+    cache.put(KEY, b"old")
+    clock.now += TTL
+    with pytest.raises(Gone):
+        cache.fetch(KEY, gone, soon(), stands_in_for=lambda error: isinstance(error, Blocked))
+
+
+def test_without_an_entry_an_error_comes_out_and_nothing_is_kept(path: Path, clock: Clock) -> None:
+    cache = make(path, clock)
+    with pytest.raises(Blocked):
+        cache.fetch(KEY, blocked, soon())
+    assert cache.get(KEY) is None
+    assert cache.fetch(KEY, lambda: b"v", soon()).value == b"v"
+
+
+# Many at once
+
+
+class SlowLoad:
+    """A fetch that goes on only when told."""
+
+    def __init__(self, result: bytes | Exception = b"v") -> None:
+        self.result = result
+        self.calls = 0
+        self.began, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self) -> bytes:
+        self.calls += 1
+        self.began.set()
+        assert self.go_on.wait(timeout=30)
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+@pytest.mark.parametrize("result", [b"v", Blocked("once")])
+def test_eight_threads_share_one_fetch_and_its_result(
+    path: Path, clock: Clock, result: bytes | Exception
+) -> None:
+    cache, load = make(path, clock), SlowLoad(result)
+    got: list[bytes | Exception] = []
+
+    def ask() -> None:
+        try:
+            got.append(cache.fetch(KEY, load, soon()).value)
+        except Blocked as error:
+            got.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    assert load.began.wait(timeout=30)
+    load.go_on.set()
+    for thread in threads:
+        thread.join()
+    # An error is not kept: a thread that came too late to share it asks itself.
+    assert got == [result] * 8
+    assert load.calls == 1 or isinstance(result, Exception)
+
+
+def test_different_keys_are_fetched_side_by_side(path: Path, clock: Clock) -> None:
+    cache, together = make(path, clock), threading.Barrier(4)
+
+    def load() -> bytes:
+        together.wait(timeout=30)
+        return b"v"
+
+    def ask(number: int) -> None:
+        cache.fetch(KEY._replace(video_id=f"video{number:06}"), load, soon())
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not together.broken
+
+
+def test_nobody_waits_for_another_ones_fetch_beyond_the_own_deadline(
+    path: Path, clock: Clock
+) -> None:
+    cache, load = make(path, clock), SlowLoad()
+    leader = threading.Thread(target=lambda: cache.fetch(KEY, load, soon()))
+    leader.start()
+    assert load.began.wait(timeout=30)
+    with pytest.raises(DeadlineExceeded):
+        cache.fetch(KEY, never, Deadline(0.01))
+    load.go_on.set()
+    leader.join()
+
+
+def test_who_has_time_left_goes_on_when_the_first_one_ran_out_of_it(
+    path: Path, clock: Clock
+) -> None:
+    cache, first = make(path, clock), SlowLoad(DeadlineExceeded())
+    got: list[bytes] = []
+
+    def lead() -> None:
+        with pytest.raises(DeadlineExceeded):
+            cache.fetch(KEY, first, soon())
+
+    leader = threading.Thread(target=lead)
+    leader.start()
+    assert first.began.wait(timeout=30)
+    follower = threading.Thread(
+        target=lambda: got.append(cache.fetch(KEY, lambda: b"mine", soon()).value)
+    )
+    follower.start()
+    first.go_on.set()
+    leader.join()
+    follower.join()
+    assert got == [b"mine"]
+
+
+def test_another_process_is_waited_for_and_its_result_taken(path: Path, clock: Clock) -> None:
+    here = make(path, clock)
+    there = CacheFile(path, 1_000_000)
+    assert there.claim(KEY, "another process", clock.now, clock.now + 60)
+    waits: list[float] = []
+
+    def other_process_finishes(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            there.write(KEY, b"theirs", clock.now, 0)
+            there.release(KEY, "another process")
+
+    here._sleep = other_process_finishes
+    assert here.fetch(KEY, never, soon()).value == b"theirs"
+    assert len(waits) == 3
+
+
+def test_the_claim_of_a_process_that_died_ends_by_itself(path: Path, clock: Clock) -> None:
+    here = make(path, clock)
+    assert CacheFile(path, 1_000_000).claim(KEY, "dead", clock.now, clock.now + 60)
+
+    def time_passes(seconds: float) -> None:
+        clock.now += 61
+
+    here._sleep = time_passes
+    assert here.fetch(KEY, lambda: b"mine", soon()).value == b"mine"
+
+
+def test_a_claim_is_given_up_after_an_error(path: Path, clock: Clock) -> None:
+    with pytest.raises(Blocked):
+        make(path, clock).fetch(KEY, blocked, soon())
+    assert CacheFile(path, 1_000_000).claim(KEY, "another", clock.now, clock.now + 1)
+
+
+# Size
+
+
+def video(number: int) -> CacheKey:
+    return KEY._replace(video_id=f"video{number:06}")
+
+
+def test_the_least_recently_used_go_when_the_size_is_reached(path: Path, clock: Clock) -> None:
+    cache = make(path, clock, max_bytes=1000)
+    for number in range(10):
+        cache.put(video(number), bytes(100))
+        clock.now += 1
+    clock.now += 100
+    cache.get(video(0))  # used again
+    clock.now += 1
+    cache.put(video(10), bytes(100))
+    kept = [number for number in range(11) if cache.get(video(number))]
+    assert kept == [0, 3, 4, 5, 6, 7, 8, 9, 10]
+
+
+def test_whatever_is_put_the_values_stay_within_the_bound(path: Path, clock: Clock) -> None:
+    cache = make(path, clock, max_bytes=10_000)
+    for number in range(300):
+        cache.put(video(number), bytes(37 * (number % 90)))
+        clock.now += 1
+    with sqlite3.connect(path) as connection:
+        (size, count) = connection.execute("SELECT SUM(size), COUNT(*) FROM entries").fetchone()
+    assert 0 < size <= 10_000
+    assert count > 1
+    assert path.stat().st_size < 200_000
+
+
+def test_a_value_beyond_the_bound_is_not_kept_and_evicts_nothing(path: Path, clock: Clock) -> None:
+    cache = make(path, clock, max_bytes=1000)
+    cache.put(KEY, b"v")
+    assert cache.fetch(video(1), lambda: bytes(1001), soon()).value == bytes(1001)
+    assert cache.get(video(1)) is None
+    assert cache.get(KEY) is not None
+
+
+def test_entries_too_old_even_to_stand_in_are_deleted(path: Path, clock: Clock) -> None:
+    cache = make(path, clock)
+    cache.put(KEY, b"v")
+    clock.now += TTL + STALE + 1
+    cache.put(video(1), b"w")
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM entries").fetchone() == (1,)
+
+
+# Damage
+
+
+@pytest.mark.parametrize("damage", ["nonsense", "emptied", "cut", "overwritten", "wrong_schema"])
+def test_a_damaged_file_costs_its_contents_and_nothing_else(
+    path: Path, clock: Clock, telemetry: InMemoryTelemetry, damage: str
+) -> None:
+    cache = make(path, clock)
+    for number in range(50):
+        cache.put(video(number), os.urandom(3000))
+    cache._file.close()
+    whole = path.read_bytes()
+    if damage == "wrong_schema":
+        with sqlite3.connect(path) as connection:
+            connection.execute("PRAGMA user_version = 99")
+    else:
+        path.write_bytes(
+            {
+                "nonsense": b"this is not a database at all" * 100,
+                "emptied": b"",
+                "cut": whole[: len(whole) // 2],
+                "overwritten": whole[:100] + bytes(len(whole) - 100),
+            }[damage]
+        )
+    cache = make(path, clock)
+    for number in range(50):
+        key = video(number)
+        assert cache.fetch(key, lambda: b"new", soon()).value
+    assert cache.fetch(KEY, lambda: b"v", soon()) == Entry(b"v", hit=False)
+    assert cache.fetch(KEY, never, soon()) == Entry(b"v")
+    aside = list(path.parent.glob("*.corrupt-*"))
+    assert bool(aside) == (damage in ("nonsense", "cut", "overwritten"))
+    assert len(telemetry.events("transcript.cache.set_aside")) == len(aside)
+
+
+def test_a_value_whose_bytes_changed_is_not_served(
+    path: Path, clock: Clock, telemetry: InMemoryTelemetry
+) -> None:
+    cache = make(path, clock)
+    cache.put(KEY, b"the words that were said")
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE entries SET value = ?", (b"the words that were sold",))
+    assert cache.get(KEY) is None
+    assert telemetry.events("transcript.cache.failed")[0]["error_type"] == "checksum"
+    assert cache.fetch(KEY, lambda: b"again", soon()).value == b"again"
+
+
+def test_a_file_damaged_while_in_use_is_replaced_for_all_who_use_it(
+    path: Path, clock: Clock, telemetry: InMemoryTelemetry
+) -> None:
+    first, second = make(path, clock), make(path, clock)
+    first.put(KEY, b"v")
+    assert second.get(KEY) is not None
+    for suffix in ("", "-wal"):
+        file = Path(f"{path}{suffix}")
+        file.write_bytes(b"\xff" * file.stat().st_size)
+    for number, cache in enumerate([first, second] * 3):
+        # SQLite may serve pages it has in memory; what counts is that nobody fails.
+        assert cache.fetch(video(number), lambda: b"new", soon()).value == b"new"
+    assert telemetry.events("transcript.cache.set_aside")
+    for cache in (first, second, make(path, clock)):
+        assert cache.fetch(video(5), never, soon()).value == b"new"
+
+
+def test_only_two_damaged_files_are_kept(path: Path, clock: Clock) -> None:
+    for turn in range(5):
+        cache = make(path, clock)
+        cache.put(KEY, b"v")
+        cache._file.close()
+        path.write_bytes(b"nonsense %d" % turn * 1000)
+    make(path, clock).put(KEY, b"v")
+    assert len(list(path.parent.glob("*.corrupt-*"))) == 2
+
+
+def test_a_place_that_cannot_be_written_means_no_cache_and_no_error(
+    tmp_path: Path, clock: Clock, telemetry: InMemoryTelemetry
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    cache = make(tmp_path / "file" / "transcripts.sqlite3", clock)
+    assert cache.fetch(KEY, lambda: b"v", soon()) == Entry(b"v", hit=False)
+    assert cache.get(KEY) is None
+    assert {line["operation"] for line in telemetry.events("transcript.cache.failed")} >= {
+        "read",
+        "write",
+    }
+
+
+def test_a_file_that_somebody_removes_is_begun_anew(path: Path, clock: Clock) -> None:
+    cache = make(path, clock)
+    cache.put(KEY, b"v")
+    for file in path.parent.iterdir():
+        file.unlink()
+    assert cache.get(KEY) is None
+    cache.put(KEY, b"w")
+    assert make(path, clock).get(KEY) == Entry(b"w")
+
+
+def test_the_file_is_for_its_owner_only(path: Path, clock: Clock) -> None:
+    make(path, clock).put(KEY, b"v")
+    assert path.stat().st_mode & 0o077 == 0
+
+
+# Processes
+
+_WRITER = """
+import sys
+from pathlib import Path
+from transcript_service.transcripts.cache_file import CacheFile, CacheKey
+file = CacheFile(Path(sys.argv[1]), 1_000_000)
+for number in range(100):
+    file.write(CacheKey(f"video{number:06}", "en", sys.argv[2]), b"v" * 500, 1e6, 0)
+"""
+
+
+def test_processes_that_write_at_the_same_time_lose_nothing(path: Path) -> None:
+    writers = [
+        subprocess.Popen([sys.executable, "-c", _WRITER, str(path), kind])
+        for kind in ("manual", "asr", "speech")
+    ]
+    assert [writer.wait(timeout=120) for writer in writers] == [0, 0, 0]
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM entries").fetchone() == (300,)
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_the_settings_say_where_and_how_long(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path, transcript_cache_file=None)
+    cache = transcript_cache(settings)
+    assert cache is transcript_cache(settings)
+    cache.put(KEY, b"v")
+    assert (tmp_path / "transcripts.sqlite3").exists()
