@@ -116,6 +116,12 @@ _TRANSCRIPT: Final[Schema] = {
                 "in": "query",
                 "schema": {"enum": ["json", "srt", "vtt", "text"], "default": "json"},
             },
+            {
+                "name": "Prefer",
+                "in": "header",
+                "description": "`respond-async` (RFC 7240): answer at once with a job.",
+                "schema": {"type": "string"},
+            },
         ],
         "responses": {
             "200": _ok(
@@ -128,7 +134,32 @@ _TRANSCRIPT: Final[Schema] = {
                     },
                 },
             ),
-            **dict.fromkeys(("400", "403", "404", "500", "502", "503", "504"), _PROBLEM),
+            "202": _ok("To be answered later.", {"application/json": {"schema": ref("Job")}}),
+            **dict.fromkeys(("400", "403", "404", "429", "500", "502", "503", "504"), _PROBLEM),
+        },
+    }
+}
+_JOB: Final[Schema] = {
+    "get": {
+        "operationId": "job",
+        "tags": ["transcripts"],
+        "summary": "How a request that is answered later is getting on",
+        "parameters": [
+            {
+                "name": "job_id",
+                "in": "path",
+                "required": True,
+                "description": "As the 202 answer gave it.",
+                "schema": {"type": "string"},
+                "example": "0123456789abcdef0123456789abcdef",
+            }
+        ],
+        "responses": {
+            "200": _ok(
+                "The job, with its result once it has succeeded.",
+                {"application/json": {"schema": ref("Job")}},
+            ),
+            **dict.fromkeys(("404", "500"), _PROBLEM),
         },
     }
 }
@@ -181,6 +212,7 @@ _STATUS: Final[Schema] = {
 
 PATHS: Final[dict[str, Any]] = {
     "/api/transcripts/{video}": _TRANSCRIPT,
+    "/api/jobs/{job_id}": _JOB,
     "/api/dashboard/metrics": _guarded(
         "overview",
         "Everything at once",

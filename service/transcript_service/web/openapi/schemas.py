@@ -315,6 +315,28 @@ _TRANSCRIPT: Final = shape(
         "trace_id": TEXT,
     }
 )
+_JOB: Final = shape(
+    {
+        "id": TEXT,
+        "state": {"enum": ["queued", "running", "succeeded", "failed"]},
+        "video_id": TEXT,
+        "languages": listed(TEXT),
+        "stage": {"enum": [*STAGES, None]},
+        "attempts": listed(ref("Attempt")),
+        "created_at": TIME,
+        "started_at": MAYBE_TIME,
+        "finished_at": MAYBE_TIME,
+        "error": {
+            "oneOf": [
+                shape({"code": {"enum": list(ERROR_TYPES)}, "detail": TEXT}),
+                {"type": "null"},
+            ]
+        },
+        "trace_id": TEXT,
+        "result": ref("Transcript"),
+    },
+    optional=("result",),
+)
 
 _PERFORMANCE_EXAMPLE: Final = {
     "window": {
@@ -412,6 +434,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
     ),
     "Attempt": _ATTEMPT,
     "Transcript": _TRANSCRIPT,
+    "Job": _JOB,
 }
 
 RESPONSES: Final[dict[str, Schema]] = {
