@@ -42,6 +42,11 @@ test-compose: setup ## docker compose up with the committed file, where a contai
 secrets: setup ## the files that containers read their secrets from, made once
 	@$(PY) service/create_secrets.py
 
+.PHONY: soak
+soak: setup ## no alert may fire during 15 minutes of healthy load on the real stack
+	@$(PY) -m stack build
+	@SOAK_MINUTES=15 $(PY) -m pytest tests/integration/test_alerts_live.py -k healthy_load
+
 .PHONY: check
 check: setup ## format, lint, types, import contract, engine configs, generated files
 	@$(PY) -m stack build

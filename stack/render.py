@@ -21,6 +21,9 @@ TARGETS = {
 
 WEBHOOK_PATH = "/api/alerts/webhook"
 
+# How the rules write links to runbooks and dashboard: the service at its default port.
+LINK_BASE = "http://127.0.0.1:5000"
+
 
 def render(layout: Layout) -> None:
     """Brings the state folder up to date with the checkout. Raises OSError."""
@@ -63,7 +66,8 @@ def _prometheus(layout: Layout) -> None:
     shutil.rmtree(rules, ignore_errors=True)  # a rule file that was deleted must go
     rules.mkdir()
     for file in sorted((source / "rules").glob("*.yml")):
-        write(rules / file.name, file.read_text())
+        # An alert of this stack leads to this stack's service.
+        write(rules / file.name, file.read_text().replace(LINK_BASE, layout.url("service")))
 
 
 def _alertmanager(layout: Layout) -> None:

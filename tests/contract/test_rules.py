@@ -92,7 +92,7 @@ def test_make_check_finds(
     [
         # Still parses, but an evaluation would fail or a number is wrong: only the tests see it.
         ("rules/breakers.yml", replace("for: 5m", "for: 6m")),
-        ("rules/thresholds.yml", replace("transitions:count\n        expr: 10", "transitions:count\n        expr: 12")),
+        ("rules/thresholds.yml", replace("10\n\n      # --- Up", "12\n\n      # --- Up")),
         ("rules/breakers.yml", replace("max by (job, name) (\n", "max by (job, name) ((\n")),
         ("alertmanager.yml", replace("receiver: page", "receiver: pager")),
     ],

@@ -224,12 +224,13 @@ def test_render_takes_rules_over_and_forgets_deleted_ones(tmp_path: Path) -> Non
     rules.mkdir(parents=True)
     for name in ("prometheus.yml", "alertmanager.yml"):
         (checkout / "prometheus" / name).write_text("{}")
-    layout = Layout(tmp_path / "state", checkout=checkout)
+    layout = Layout(tmp_path / "state", offset=100, checkout=checkout)
     rendered = layout.config_dir / "prometheus/rules"
 
-    (rules / "a.yml").write_text("groups: []")
+    (rules / "a.yml").write_text("groups: [] # http://127.0.0.1:5000/runbooks/A")
     render(layout)
     assert [path.name for path in rendered.iterdir()] == ["a.yml"]
+    assert f"# {layout.url('service')}/runbooks/A" in (rendered / "a.yml").read_text()
 
     (rules / "a.yml").unlink()
     rules.rmdir()

@@ -1,0 +1,480 @@
+"""Alerts on the real stack: from the fault over every hand to the log line, and back.
+
+The rules are those that are shipped. What is faster here is configuration: how often rules are
+evaluated and targets scraped, and Alertmanager's times, in which a minute becomes a second (so
+the cooldown is 15 s). `for: 5m` stays five minutes, in which the other tests do their work.
+
+SOAK_MINUTES=15 makes the healthy load at the beginning that long (`make soak`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import requests
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.sdk.metrics import Histogram, MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
+from opentelemetry.sdk.resources import Resource
+
+from stack.supervise import Supervisor
+from tests.live import FAST_TELEMETRY, LiveStack, layout, wait_for
+from transcript_service.telemetry import instruments as i
+
+pytestmark = pytest.mark.timeout(1500)  # one test waits for `for: 5m`; a soak for its 15 minutes
+
+JOB = "tldw-transcript-service"
+COOLDOWN_S = 15.0
+SOAK_S = float(os.environ.get("SOAK_MINUTES", "0.75")) * 60
+
+FASTER = {
+    "alertmanager": {
+        "group_wait: 30s": "group_wait: 1s",
+        "group_interval: 15m": "group_interval: 15s",
+        "repeat_interval: 14m": "repeat_interval: 14s",
+    },
+    "prometheus": {
+        "scrape_interval: 15s": "scrape_interval: 5s",
+        "scrape_timeout: 10s": "scrape_timeout: 5s",
+        "evaluation_interval: 15s": "evaluation_interval: 5s",
+        "rule_query_offset: 30s": "rule_query_offset: 3s",
+    },
+}
+
+ENVIRON = {
+    **FAST_TELEMETRY,
+    "WEB_CONCURRENCY": "1",
+    "ENABLE_TRANSCRIPT_CACHE": "false",  # else a healthy answer would hide the fault
+    "ALERT_COOLDOWN_S": str(COOLDOWN_S),
+    "CIRCUIT_BREAKER_OPEN_S": "5",  # recovery within seconds once the fault is gone
+    "DASHBOARD_CACHE_TTL_S": "1",
+    "JOB_DEADLINE_S": "20",
+}
+
+
+@dataclass
+class Load:
+    """Steady requests for the simulator's videos, good and bad ones, in threads of this process."""
+
+    stack: LiveStack
+    videos: list[str]
+    rate: float = 2.0
+    threads: list[threading.Thread] = field(default_factory=list)
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def start(self) -> None:
+        self.threads = [
+            threading.Thread(target=self._run, args=(seed,), daemon=True) for seed in range(4)
+        ]
+        for thread in self.threads:
+            thread.start()
+
+    def _run(self, seed: int) -> None:
+        dice = random.Random(seed)
+        while not self.stopped.wait(len(self.threads or [1]) / self.rate):
+            with suppress(requests.RequestException):
+                self.stack.get(f"/api/transcripts/{dice.choice(self.videos)}")
+
+    def stop(self) -> None:
+        self.stopped.set()
+        for thread in self.threads:
+            thread.join(90)
+
+
+class Emitter:
+    """Metrics of the service's own instruments, as a worker that is in trouble sends them."""
+
+    def __init__(self, endpoint: str) -> None:
+        exporter = OTLPMetricExporter(
+            f"{endpoint}/v1/metrics",
+            preferred_aggregation={Histogram: ExponentialBucketHistogramAggregation()},
+        )
+        reader = PeriodicExportingMetricReader(exporter, export_interval_millis=1000)
+        resource = Resource({"service.name": JOB, "service.instance.id": "in-trouble"})
+        self.provider = MeterProvider([reader], resource, shutdown_on_exit=False)
+        i.stop()
+        i.start(self.provider.get_meter("tests"))
+        self.provider.force_flush()  # the zeros: increase() needs somewhere to begin
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        i.BROWSER_CONTEXTS.add(4, profile="desktop", state="leased")
+        i.BROWSER_CONTEXTS_CREATED.add(20, profile="desktop")
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(1.0):
+            self._one_second()
+
+    def _one_second(self) -> None:
+        i.BROWSER_CONTEXTS_LIMIT.set(4)
+        i.BROWSER_MEMORY_USAGE.set(2 * 1024**3)
+        i.BROWSER_CONTEXT_WAIT_DURATION.record(12, profile="desktop")
+        i.BROWSER_CONTEXTS_CREATED.add(1, profile="desktop")
+        i.BROWSER_CONTEXTS_CLOSED.add(1, profile="desktop", reason="crash")
+        i.PROXY_POOL_PROXIES.set(0, state="healthy")
+        i.PROXY_POOL_PROXIES.set(3, state="quarantined")
+        i.PROXY_PREFLIGHT_DURATION.record(5, proxy="p1", outcome="timeout")
+        i.TRANSCRIPT_STAGE_DURATION.record(120, stage="asr", outcome="success")
+        i.TRANSCRIPT_REQUEST_DURATION.record(50, outcome="success", source="asr")
+        i.TRANSCRIPT_REQUESTS.add(1, outcome="error", error_type="internal")
+        i.CIRCUIT_BREAKER_TRANSITIONS.add(1, name="asr", from_="half_open", to="closed")
+        i.TELEMETRY_REDACTION_FAILURES.add(1, signal="logs")
+        i.DASHBOARD_QUERY_DURATION.record(2, query="requests_total", outcome="timeout")
+
+    def stop(self) -> None:
+        """Send no more; may be called twice."""
+        if self._stopped.is_set():
+            return
+        self._stopped.set()
+        self._thread.join(10)
+        self.provider.shutdown()
+        i.stop()
+
+
+@dataclass
+class Scene:
+    """The stack, its load, and what the tests ask of both."""
+
+    live: LiveStack
+    load: Load
+    emitter: Emitter | None = None
+
+    def prometheus_alerts(self) -> list[dict[str, Any]]:
+        """Pending and firing alerts, straight from Prometheus."""
+        answer = requests.get(self.live.layout.url("prometheus", "/api/v1/alerts"), timeout=10)
+        return list(answer.json()["data"]["alerts"])
+
+    def state(self, alertname: str, **labels: str) -> str | None:
+        """`pending` or `firing`, `None` where the alert is inactive."""
+        for alert in self.prometheus_alerts():
+            named = alert["labels"]["alertname"] == alertname
+            if named and labels.items() <= alert["labels"].items():
+                return str(alert["state"])
+        return None
+
+    def lines(self, alertname: str, status: str = "firing", **fields: str) -> list[dict[str, Any]]:
+        """The alert's lines in the service's log, oldest first."""
+        found = []
+        for text in self.live.layout.log("service").read_text().splitlines():
+            if '"alert.received"' not in text or f'"{alertname}"' not in text:
+                continue
+            with suppress(json.JSONDecodeError):
+                line = json.loads(text[text.index("{") :])
+                if line["status"] == status and fields.items() <= line.items():
+                    found.append(line)
+        return found
+
+    def block(self) -> Mapping[str, Any]:
+        """The data of /api/dashboard/metrics/alerts."""
+        data: Mapping[str, Any] = self.live.get("/api/dashboard/metrics/alerts").json()["data"]
+        return data
+
+    def in_api(self, part: str, alertname: str, **labels: str) -> dict[str, Any] | None:
+        """An alert of `active` or `history`."""
+        for alert in self.block()[part]:
+            if alert["alertname"] == alertname and labels.items() <= alert["labels"].items():
+                return dict(alert)
+        return None
+
+    def refuse(self, count: int) -> None:
+        """Requests to the dashboard API that look as if they came from outside."""
+        for _ in range(count):
+            with suppress(requests.RequestException):
+                self.live.get("/api/dashboard/metrics", headers={"X-Forwarded-For": "192.0.2.1"})
+
+    def hang_up(self, program: str) -> None:
+        """Let a program read its configuration again."""
+        os.kill(self.live.pid(program), signal.SIGHUP)
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    """A running stack with the real rules, faster clocks, and healthy load on it."""
+    place = layout("alerts", offset=12000)
+    live = LiveStack(place, ENVIRON)
+    live.down()
+    shutil.rmtree(place.state_dir, ignore_errors=True)
+    live.up()
+    scene = Scene(live, Load(live, []))
+    try:
+        for engine, changes in FASTER.items():
+            file = place.config_dir / engine / f"{engine}.yml"
+            text = file.read_text()
+            for slow, fast in changes.items():
+                assert slow in text, f"{file.name} no longer says {slow}"
+                text = text.replace(slow, fast)
+            file.write_text(text)
+            scene.hang_up(engine)
+        wait_for(
+            "rules every 5 s",
+            lambda: live.number(
+                'min(prometheus_rule_group_interval_seconds{rule_group=~".*breakers.alerts"}) == 5'
+            ),
+        )
+        videos = live.simulator("GET", "videos")["videos"]
+        # No captions, private, removed and live ones included; not those with a fault of their own.
+        scene.load.videos = [video["id"] for video in videos if not video["default_fault"]]
+        scene.load.start()
+        yield scene
+    finally:
+        scene.load.stop()
+        live.down()
+
+
+def test_no_alert_under_healthy_load_with_youtubes_ordinary_answers(scene: Scene) -> None:
+    wait_for(
+        "answered requests",
+        lambda: (scene.live.number("sum(transcript_requests_total)") or 0) > 20,
+        timeout_s=120,
+    )
+
+    def active() -> set[str]:
+        return {alert["labels"]["alertname"] for alert in scene.prometheus_alerts()}
+
+    # In its first seconds a stack lacks what is on its way: pending, and not for long.
+    wait_for("the start to be over", lambda: active() == {"Watchdog"}, timeout_s=120)
+    began = time.monotonic()
+    wait_for("the time to pass", lambda: time.monotonic() > began + SOAK_S, timeout_s=SOAK_S + 30)
+    # Pending counts as well: most `for` times are longer than a short soak.
+    found = scene.live.query(f"count by (alertname) (count_over_time(ALERTS[{SOAK_S:.0f}s]))")
+    seen = {series["metric"]["alertname"] for series in found}
+    answered = scene.live.query('sum by (outcome) (transcript_requests_total{outcome!="success"})')
+    outcomes = {s["metric"]["outcome"] for s in answered if float(s["value"][1]) > 0}
+    assert "no_captions" in outcomes, "the load held no private or captionless video"
+    assert seen == {"Watchdog"}
+
+
+def test_alerting_works_and_says_so(scene: Scene) -> None:
+    wait_for("the Watchdog's line", lambda: scene.lines("Watchdog"))
+    entry = wait_for("the Watchdog in the API", lambda: scene.in_api("history", "Watchdog"))
+    assert entry["state"] == "firing"
+
+
+@pytest.fixture(scope="module")
+def faults(scene: Scene) -> Iterator[Scene]:
+    """Everything goes wrong at once."""
+    live = scene.live
+    scene.emitter = Emitter(live.layout.url("otlp-http"))
+    # Every request to YouTube is refused, so every stage is blocked and its breaker opens.
+    live.simulator("PUT", "faults", {"faults": ["bot_check", "http_429@timedtext:0"]})
+    Supervisor(live.layout).stop(["loki"])
+    scene.load.rate = 5.0
+    scene.emitter.start()
+    yield scene
+    scene.emitter.stop()
+
+
+@pytest.fixture(scope="module")
+def recovering(faults: Scene) -> Scene:
+    """YouTube answers again; the worker in trouble has ended and is not replaced."""
+    faults.live.simulator("DELETE", "faults")
+    assert faults.emitter is not None
+    faults.emitter.stop()
+    return faults
+
+
+def test_an_alert_that_fires_while_alertmanager_is_dead_is_told_after_its_restart(
+    faults: Scene,
+) -> None:
+    supervisor = Supervisor(faults.live.layout)
+    supervisor.stop(["alertmanager"])
+    for _ in range(3):
+        faults.refuse(60)  # more than 50 in 10 minutes, over several exports
+    wait_for("the alert to fire", lambda: faults.state("DashboardAuthFailures") == "firing")
+    wait_for(
+        "an attempt that failed",
+        lambda: faults.live.number("sum(prometheus_notifications_errors_total) > 0"),
+        timeout_s=90,
+    )
+    assert faults.lines("DashboardAuthFailures") == []
+    supervisor.launch("alertmanager")
+    (line,) = wait_for("its line", lambda: faults.lines("DashboardAuthFailures"), timeout_s=150)
+    assert (line["notification"], line["alert_labels"]) == ("new", f"job={JOB}")
+
+
+def test_a_webhook_that_fails_for_a_while_gets_the_alert_later_and_once(faults: Scene) -> None:
+    # Without a token in the file the service answers 503, which Alertmanager tries again.
+    token = faults.live.layout.webhook_token
+    secret = token.read_text()
+    refused = "sum(alertmanager_notification_requests_failed_total) > 0"
+    token.write_text("")
+    try:
+        # An alert that nobody has heard of: what Alertmanager makes of Prometheus' posts.
+        _post_alert(faults, "RehearsedAlert")
+        wait_for("a refused attempt", lambda: faults.live.number(refused), timeout_s=90)
+        assert faults.lines("RehearsedAlert") == []
+    finally:
+        token.write_text(secret)
+    wait_for("the line", lambda: faults.lines("RehearsedAlert"), timeout_s=60)
+    entry = wait_for("it in the API", lambda: faults.in_api("history", "RehearsedAlert"))
+    assert entry["state"] == "firing"
+    news = [e for e in faults.lines("RehearsedAlert") if e["notification"] == "new"]
+    assert len(news) == 1
+
+
+def _post_alert(scene: Scene, name: str) -> None:
+    labels = {"alertname": name, "severity": "warning", "job": "rehearsal"}
+    answer = requests.post(
+        scene.live.layout.url("alertmanager", "/api/v2/alerts"),
+        json=[{"labels": labels, "annotations": {"summary": "A rehearsal."}}],
+        timeout=10,
+    )
+    assert answer.status_code == 200, answer.text
+
+
+def test_two_notifications_of_one_alert_are_never_closer_than_the_cooldown(faults: Scene) -> None:
+    wait_for(
+        "four notifications", lambda: len(faults.lines("Watchdog")) >= 4, timeout_s=5 * COOLDOWN_S
+    )
+    wait_for("three of another", lambda: len(faults.lines("RedactionFailing")) >= 3, timeout_s=120)
+    for name in ("Watchdog", "RedactionFailing"):
+        at = [datetime.fromisoformat(line["timestamp"]).timestamp() for line in faults.lines(name)]
+        gaps = [later - earlier for earlier, later in pairwise(at)]
+        # A busy machine delays a line by parts of a second: 1 s of leave on 15.
+        assert min(gaps) >= COOLDOWN_S - 1, (name, gaps)
+    told = [e["notification"] for e in faults.lines("RedactionFailing")]
+    assert told == ["new"] + ["reminder"] * (len(told) - 1)
+
+
+def _send_old_samples(scene: Scene) -> None:
+    """A sample from two hours ago, as a sender with a wrong clock sends it."""
+    at = str(time.time_ns() - 2 * 3600 * 10**9)
+    point = {"timeUnixNano": at, "asDouble": 1.0}
+    metric = {"name": "late.sample", "gauge": {"dataPoints": [point]}}
+    attribute = {"key": "service.name", "value": {"stringValue": "late"}}
+    body = {
+        "resourceMetrics": [
+            {"resource": {"attributes": [attribute]}, "scopeMetrics": [{"metrics": [metric]}]}
+        ]
+    }
+    url = scene.live.layout.url("otlp-http", "/v1/metrics")
+    assert requests.post(url, json=body, timeout=10).status_code == 200
+
+
+# How each alert's fault came about: by a real one in the running stack, or by metrics that the
+# service's own instruments sent as a worker in that trouble would.
+REAL, SENT = "real", "sent"
+TABLE = {
+    "Watchdog": (REAL, "always"),
+    "TranscriptOutage": (REAL, "YouTube refuses everything"),
+    "TranscriptErrorBudgetBurnFast": (REAL, "YouTube refuses everything"),
+    "TranscriptErrorBudgetBurnSlow": (REAL, "YouTube refuses everything"),
+    "TranscriptErrorBudgetBurnTicket": (REAL, "YouTube refuses everything"),
+    "TranscriptFailureRatioHigh": (REAL, "YouTube refuses everything"),
+    "TranscriptStageFailureRatioHigh": (REAL, "YouTube refuses everything"),
+    "UpstreamBlocked": (REAL, "YouTube refuses everything"),
+    "CircuitBreakerOpenTooLong": (REAL, "YouTube refuses everything"),
+    "DashboardAuthFailures": (REAL, "180 requests from outside without a token"),
+    "PrometheusNotificationsFailing": (REAL, "Alertmanager stopped"),
+    "AlertmanagerFailingToNotify": (REAL, "the webhook answers 503"),
+    "TargetDown": (REAL, "Loki stopped"),
+    "CollectorExportStalled": (REAL, "Loki stopped"),
+    "CollectorSendFailed": (REAL, "a sample two hours old"),
+    "PrometheusSamplesTooOld": (REAL, "a sample two hours old"),
+    "TranscriptInternalErrors": (SENT, "exceptions"),
+    "TranscriptLatencyP95High": (SENT, "requests of 50 s"),
+    "TranscriptLatencyBudgetBurn": (SENT, "requests of 50 s"),
+    "CircuitBreakerFlapping": (SENT, "a closing a second"),
+    "SpeechBacklog": (SENT, "120 s of speech a second"),
+    "BrowserContextPoolSaturated": (SENT, "4 of 4 contexts leased"),
+    "BrowserContextWaitLong": (SENT, "leases after 12 s"),
+    "BrowserContextLeak": (SENT, "20 contexts more created than closed"),
+    "BrowserContextCrashLoop": (SENT, "a crash a second"),
+    "BrowserMemoryHigh": (SENT, "2 GiB"),
+    "ProxyPoolEmpty": (SENT, "3 of 3 proxies in quarantine"),
+    "ProxyPoolDegraded": (SENT, "3 of 3 proxies in quarantine"),
+    "ProxyPreflightFailing": (SENT, "probes that time out"),
+    "RedactionFailing": (SENT, "a record a second"),
+    "DashboardQueriesFailing": (SENT, "queries that time out"),
+}
+
+
+def test_the_alerts_expressions_find_their_faults(faults: Scene) -> None:
+    _send_old_samples(faults)
+    # Every state of an alert, pending or firing, means that its expression returned a series.
+    query = "count by (alertname) (count_over_time(ALERTS[20m]))"
+
+    def missing() -> set[str]:
+        return set(TABLE) - {series["metric"]["alertname"] for series in faults.live.query(query)}
+
+    with suppress(AssertionError):
+        wait_for("all of the table", lambda: not missing(), timeout_s=420)
+    left = missing()
+    for name, (how, fault) in TABLE.items():
+        print(f"{'-' if name in left else 'x'} {name:34} {how:5} {fault}")
+    assert left == set()
+    assert len(TABLE) >= 25
+
+
+BREAKER, STAGE = "CircuitBreakerOpenTooLong", "timedtext"
+
+
+def test_a_blocked_stage_is_pending_firing_notified_logged_and_shown(faults: Scene) -> None:
+    alert, stage = BREAKER, STAGE
+    wait_for(
+        "the alert to fire", lambda: faults.state(alert, name=stage) == "firing", timeout_s=420
+    )
+    # It was pending for five minutes before: rules, not an accident.
+    assert faults.live.query(
+        f'count_over_time(ALERTS{{alertname="{alert}", name="{stage}", alertstate="pending"}}[20m])'
+    )
+    (line, *_) = wait_for("its line", lambda: faults.lines(alert, alert_stage=stage))
+    assert (line["severity"], line["level"]) == ("critical", "error")
+    assert line["alert_labels"] == f"job={JOB}, name={stage}"
+    assert re.fullmatch("[0-9a-f]{32}", line["trace_id"])
+
+    def shown() -> dict[str, Any] | None:
+        entry = faults.in_api("active", alert, name=stage)
+        return entry if entry and entry["last_notified"] else None
+
+    entry = wait_for("it in the API", shown)
+    assert entry["state"] == "firing"
+    # The launcher points the links of the rules at this stack's own service.
+    assert entry["runbook_url"] == faults.live.layout.url("service", f"/runbooks/{alert}")
+    assert entry["dashboard_url"] == faults.live.layout.url("service", f"/dashboard?stage={stage}")
+    notified, next_one = (
+        datetime.fromisoformat(entry[key]).timestamp()
+        for key in ("last_notified", "next_repeat_at_earliest")
+    )
+    assert next_one - notified == pytest.approx(COOLDOWN_S, abs=1.1)
+    runbook = requests.get(entry["runbook_url"], timeout=30)
+    assert (runbook.status_code, "First checks" in runbook.text) == (200, True)
+
+
+def test_its_recovery_is_told_as_well(recovering: Scene) -> None:
+    wait_for(
+        "the line of its end",
+        lambda: recovering.lines(BREAKER, "resolved", alert_stage=STAGE),
+        timeout_s=300,
+    )
+    gone = wait_for(
+        "its end in the API",
+        lambda: (
+            (entry := recovering.in_api("history", BREAKER, name=STAGE))
+            and entry["state"] == "resolved"
+            and entry
+        ),
+    )
+    assert gone["next_repeat_at_earliest"] is None
+    assert recovering.in_api("active", BREAKER, name=STAGE) is None
+
+
+def test_a_worker_that_falls_silent_is_noticed(recovering: Scene) -> None:
+    wait_for("the alert", lambda: recovering.state("TelemetryWorkerSilent"), timeout_s=240)
