@@ -106,6 +106,24 @@ def test_a_failure_never_replaces_a_good_answer(
     assert (back.value, back.stale, back.result) == ("answer 3", False, "miss")
 
 
+def test_what_is_known_can_be_had_without_waiting_for_a_refresh(
+    cache: AnswerCache[str], clock: Clock, source: Source
+) -> None:
+    late = TimeoutError()
+    assert cache.last("q", late) is None
+    cache.get("q", source)
+    fresh = cache.last("q", late)
+    assert fresh is not None
+    assert not fresh.stale
+    clock.now += 60
+    old = cache.last("q", late)
+    assert old is not None
+    assert (old.value, old.stale, old.failure) == ("answer 1", True, late)
+    clock.now += 600
+    assert cache.last("q", late) is None
+    assert source.asked == 1
+
+
 def test_an_incomplete_answer_is_asked_for_again_soon(clock: Clock, source: Source) -> None:
     cache = AnswerCache[str](ttl_s=30, stale_s=300, clock=clock, brief=lambda value: "1" in value)
     cache.get("q", source)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Collection, Hashable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -112,10 +112,8 @@ class Board:
                 blocks[name] = REFUSED
                 continue
             try:
-                cached = future.result(timeout=0)
-            except (UpstreamError, TimeoutError) as error:
-                future.cancel()
-                failure = error if isinstance(error, UpstreamError) else UpstreamTimeout(name)
+                cached = self._by_now(name, window, future)
+            except UpstreamError as failure:
                 failures.append(failure)
                 blocks[name] = {**REFUSED, "reason": failure.reason}
             else:
@@ -143,6 +141,24 @@ class Board:
             cache=_overall({cached.result for cached in found}),
         )
 
+    def _by_now(
+        self, name: str, window: Window, future: Future[Cached[Fetched]]
+    ) -> Cached[Fetched]:
+        """The block if it has come, else the last one known; nobody waits any longer.
+
+        Raises:
+            UpstreamError: there is neither.
+        """
+        try:
+            return future.result(timeout=0)
+        except TimeoutError:
+            future.cancel()
+        late = UpstreamTimeout(name)
+        last = self._cache.last(self._key(name, window), late)
+        if last is None:
+            raise late
+        return last
+
     def export(self, *, openmetrics: bool) -> tuple[bytes, Cached[Fetched]]:
         """The service's metrics as text.
 
@@ -155,11 +171,18 @@ class Board:
         cached = self._cache.get(key, lambda: self._fetch_export(window, openmetrics=openmetrics))
         return bytes(cached.value.body), cached
 
+    @staticmethod
+    def _key(name: str, window: Window) -> Hashable:
+        # Alerts are about now: one entry serves every window.
+        return ALERTS if name == ALERTS else (name, window.key)
+
     def _cached(self, name: str, window: Window) -> Cached[Fetched]:
-        if name == ALERTS:
-            # Alerts are about now: one entry serves every window.
-            return self._cache.get(ALERTS, lambda: self._fetch_alerts(window))
-        return self._cache.get((name, window.key), lambda: self._fetch(BLOCKS[name], window))
+        def fetch() -> Fetched:
+            if name == ALERTS:
+                return self._fetch_alerts(window)
+            return self._fetch(BLOCKS[name], window)
+
+        return self._cache.get(self._key(name, window), fetch)
 
     def _fetch(self, block: Block, window: Window) -> Fetched:
         answers = self._engines.run(

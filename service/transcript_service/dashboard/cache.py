@@ -96,6 +96,17 @@ class AnswerCache(Generic[T]):
         DASHBOARD_CACHE_LOOKUPS.add(1, result=found.result)
         return found
 
+    def last(self, key: Hashable, failure: Exception) -> Cached[T] | None:
+        """What is known about `key` without waiting, as it would be served after `failure`."""
+        with self._lock:
+            entry = self._entries.get(key)
+        if entry is None:
+            return None
+        try:
+            return self._fresh(entry, "hit") or self._stale(entry, failure)
+        except type(failure):
+            return None
+
     def _entry(self, key: Hashable) -> _Entry[T]:
         with self._lock:
             entry = self._entries.setdefault(key, _Entry())

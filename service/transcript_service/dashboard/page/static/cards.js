@@ -202,7 +202,7 @@ function oneAlert(alert) {
       Object.entries(alert.labels).filter(([k]) => !["job", "instance"].includes(k)).map(([k, v]) => h("span", { class: "chip", text: `${k} ${v}` }))),
     h("p", { text: alert.description ?? alert.summary ?? "" }),
     h("p", { class: "quiet" },
-      link(alert.runbook_url, "What to do (runbook)"), " ", link(alert.dashboard_url, "Grafana"),
+      link(alert.runbook_url, "What to do (runbook)"), " ", link(alert.dashboard_url, "Dashboard"),
       alert.last_notified ? h("span", {}, " · notified ", moment(alert.last_notified)) : null,
       alert.next_repeat_at_earliest ? h("span", {}, ", again at the earliest ", moment(alert.next_repeat_at_earliest)) : null));
 }

@@ -53,21 +53,21 @@ const times = (series) => {
 function traces(lines, stacked) {
   return lines.map(({ label, color, series, dash, axis }) => ({
     type: "scatter",
-    // Single measurements between gaps would be invisible as a line.
-    mode: lonely(series.values) ? "lines+markers" : "lines",
+    mode: "lines+markers",
     name: label,
     x: times(series),
     y: series.values,
     yaxis: axis ?? "y",
     connectgaps: false,
     line: { color: css(color), width: stacked ? 1 : 2, dash: dash ?? "solid" },
-    marker: { size: 4 },
+    // Single measurements between gaps would be invisible as a line.
+    marker: { size: series.values.map((_, i) => (lonely(series.values, i) ? 5 : 0)), color: css(color) },
     ...(stacked ? { stackgroup: "all", fillcolor: `${css(color)}b0` } : {}),
     hovertemplate: "%{y}<extra>%{fullData.name}</extra>",
   }));
 }
 
-const lonely = (values) => values.some((v, i) => v !== null && (values[i - 1] ?? null) === null && (values[i + 1] ?? null) === null);
+const lonely = (values, i) => (values[i - 1] ?? null) === null && (values[i + 1] ?? null) === null;
 
 function layout({ log, second }) {
   const axis = { gridcolor: css("--grid"), linecolor: css("--grid"), zeroline: false, tickfont: { color: css("--quiet") }, fixedrange: true, automargin: true };
