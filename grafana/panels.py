@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from grafana.model import COUNT, LOKI, SECONDS, Link, Panel, Query, TraceSearch
+from grafana.model import COUNT, JAEGER, LOKI, SECONDS, Link, Panel, Query, TraceSearch
+
+SERVICE_NAME = "tldw-transcript-service"
 
 # What restricts every query about the service to the chosen environment and workers.
 SERVICE = 'deployment_environment_name=~"$environment", instance=~"$instance"'
 # The same for log lines, which know no workers, and for span metrics, which know nothing else.
-LOGS = '{service_name="tldw-transcript-service", deployment_environment_name=~"$environment"}'
-SPANS = 'service_name="tldw-transcript-service"'
+LOGS = f'{{service_name="{SERVICE_NAME}", deployment_environment_name=~"$environment"}}'
+SPANS = f'service_name="{SERVICE_NAME}"'
 
 LOGS_BOARD = "transcripts-logs"
 STAGES_BOARD = "transcripts-stages"
@@ -33,12 +36,22 @@ def stage_to_logs(label: str = "stage", *, row: bool = False) -> Link:
     )
 
 
-def error_to_traces(stage: str = "$stage", *, row: bool = False) -> Link:
-    """From a line or row with an error type to the traces that failed with it."""
-    return Link(
-        "Traces with this error",
-        _board_url(LOGS_BOARD, f"var-error_type={_label('error_type', row)}", f"var-stage={stage}"),
-    )
+def error_to_traces(*, row: bool = False) -> Link:
+    """From a line or row with an error type to the traces whose stage failed with it."""
+    search = {
+        "refId": "A",
+        "queryType": "search",
+        "service": SERVICE_NAME,
+        "operation": "transcript.stage",
+        "tags": f"error.type={_label('error_type', row)}",
+    }
+    pane = {
+        "datasource": JAEGER,
+        "queries": [search],
+        "range": {"from": "${__from}", "to": "${__to}"},
+    }
+    panes = json.dumps({"traces": pane}, separators=(",", ":"))
+    return Link("Traces with this error", f"/explore?schemaVersion=1&orgId=1&panes={panes}")
 
 
 def queries(*given: str | tuple[str, str], exemplars: bool = False) -> tuple[Query, ...]:

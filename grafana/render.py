@@ -31,9 +31,9 @@ from grafana_foundation_sdk.models import heatmap as heatmap_models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from grafana.model import JAEGER, LOKI, PROMETHEUS, Board, Kind, Panel, Query, TraceSearch
+from grafana.panels import SERVICE_NAME
 from grafana.variables import ANNOTATIONS, variables_of
 
-SERVICE_NAME = "tldw-transcript-service"
 TAG = "transcripts"
 
 # Panel builders share their methods but no base class.
@@ -85,8 +85,8 @@ def _target(panel: Panel, query: Query | TraceSearch, ref: str) -> Builder[Dataq
     target = target.legend_format(query.legend or "__auto")
     if panel.kind == "table":
         return target.format(PromQueryFormat.TABLE).instant()
-    if panel.kind == "bars":
-        return target.instant()
+    if panel.kind == "bars" or "$__range" in query.expr:
+        return target.instant()  # one number for the whole time
     if panel.kind == "heatmap":
         target = target.format(PromQueryFormat.HEATMAP)
     return target.range().exemplar(query.exemplars)

@@ -124,7 +124,7 @@ _RED = Row(
             "Failed requests in the chosen time. A click opens the traces with that error.",
             COUNT,
             (f"sum by (error_type, outcome) (increase({_FAILED}[$__range])) > 0", "requests"),
-            links=(error_to_traces("$__all", row=True),),
+            links=(error_to_traces(row=True),),
             must_have=True,
         ),
         graph(
@@ -181,6 +181,23 @@ _FALLBACK = Row(
             ("max(threshold:transcript_fallback:ratio)", "alert above"),
             width=12,
             must_have=True,
+        ),
+        graph(
+            "Waiting to be answered later",
+            "Requests that asked for a job instead of an answer and wait for a thread.",
+            COUNT,
+            (f"sum(last_over_time(job_queue_size{{{SERVICE}}}[2m]))", "jobs"),
+            width=12,
+        ),
+        latency(
+            "Duration of such jobs",
+            "From the start of a job to its end, the wait before it left out.",
+            (
+                "histogram_quantile(0.95, sum by (outcome) (rate("
+                f"job_duration_seconds{{{SERVICE}}}[$__rate_interval])))",
+                "{{outcome}} P95",
+            ),
+            width=12,
         ),
     ),
 )

@@ -59,7 +59,7 @@ _SDK = Row(
 )
 
 _MASKING = Row(
-    "Masking",
+    "In the service: masking and discipline",
     (
         graph(
             "Values masked",
@@ -88,6 +88,26 @@ _MASKING = Row(
             PER_SECOND,
             (f"sum(rate(logs_suppressed_total{{{SERVICE}}}{_RATE}))", "suppressed"),
             must_have=True,
+        ),
+        graph(
+            "Words that are not declared",
+            "Log events, metrics, labels and units that the code uses and no list has. They are "
+            "recorded as best can be; each is a defect.",
+            PER_SECOND,
+            (f"sum by (kind) (rate(telemetry_unknown_total{{{SERVICE}}}{_RATE}))", "{{kind}}"),
+            thresholds={None: "green", 0.001: "red"},
+            width=12,
+            must_have=True,
+        ),
+        latency(
+            "Measured operations",
+            "P95 of the blocks that the code measures with log_performance.",
+            (
+                "histogram_quantile(0.95, sum by (operation) (rate("
+                f"operation_duration_seconds{{{SERVICE}}}{_RATE})))",
+                "{{operation}}",
+            ),
+            width=12,
         ),
     ),
 )

@@ -7,6 +7,7 @@ message to name the place.
 from __future__ import annotations
 
 import copy
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from transcript_service.dashboard.queries import QUERIES, Query
 from transcript_service.telemetry.instruments import REGISTRY, Instrument
 
 DASHBOARDS = load_dashboards()
+PLACES = all_places()
 SOURCES = read_yaml(CHECKOUT / "grafana/provisioning/datasources/stack.yaml")["datasources"]
 
 
@@ -52,7 +54,7 @@ def test_every_query_of_the_project_names_what_exists() -> None:
 
 
 def test_queries_were_found_in_every_kind_of_place() -> None:
-    found = " ".join(place.where for place in all_places())
+    found = " ".join(place.where for place in PLACES)
     for kind in ("overview.json", "stack.yaml", "rules/", "dashboard/queries.py"):
         assert kind in found
 
@@ -142,9 +144,24 @@ def test_every_link_between_dashboards_leads_to_one_and_sets_its_variables() -> 
         assert set(re.findall(r"var-(\w+)=", query)) <= declared, f"{file}: {url}"
 
 
+def test_every_link_to_a_search_asks_a_provisioned_source() -> None:
+    provisioned = {source["uid"] for source in SOURCES}
+    links = {
+        url
+        for dashboard in DASHBOARDS.values()
+        for url in _everything(dashboard["panels"], "url")
+        if url.startswith("/explore")
+    }
+    assert links
+    for url in links:
+        for pane in json.loads(url.partition("panes=")[2]).values():
+            assert pane["datasource"] in provisioned
+            assert pane["queries"]
+
+
 def test_a_link_uses_only_labels_that_its_panel_has() -> None:
     known = known_series()
-    for place in all_places():
+    for place in PLACES:
         if ".json: panel" not in place.where:
             continue
         file, title = re.match(r"(.+\.json): panel '(.+)',", place.where).groups()  # type: ignore[union-attr]
@@ -226,7 +243,7 @@ def _without(attribute: str) -> Callable[[Instrument], Instrument]:
 def _places_of(name: str) -> set[str]:
     """Where the metric of an instrument is asked for."""
     word = re.compile(rf"\b{_metric(name)}\b")
-    return {place.where for place in all_places() if word.search(place.expression)}
+    return {place.where for place in PLACES if word.search(place.expression)}
 
 
 def _metric(name: str) -> str:
