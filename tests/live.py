@@ -114,7 +114,7 @@ class LiveStack:
         now = time.time()
         answer = requests.get(
             self.layout.url("prometheus", "/api/v1/query_exemplars"),
-            {"query": selector, "start": now - 3600, "end": now + 60},
+            {"query": selector, "start": str(now - 3600), "end": str(now + 60)},
             timeout=10,
         ).json()
         return [exemplar for series in answer["data"] for exemplar in series["exemplars"]]
@@ -129,7 +129,7 @@ class LiveStack:
         """The labels and structured metadata of the lines that a LogQL query finds."""
         answer = requests.get(
             self.layout.url("loki", "/loki/api/v1/query_range"),
-            {"query": logql, "limit": 5000, "since": "1h"},
+            {"query": logql, "limit": "5000", "since": "1h"},
             timeout=20,
         ).json()
         return [

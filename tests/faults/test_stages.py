@@ -104,14 +104,16 @@ def settings(simulator: RunningSimulator, tmp_path: Path) -> Settings:
 @pytest.fixture(scope="module")
 def video(simulator: RunningSimulator) -> Iterator[str]:
     """A healthy video; what a test switches on is off again after the module."""
-    yield next(v.id for v in simulator.state.videos() if v.playability.ok and v.track("en", "manual"))
+    yield next(
+        v.id for v in simulator.state.videos() if v.playability.ok and v.track("en", "manual")
+    )
     simulator.reset()
 
 
 def pipeline(settings: Settings, stage: Stage) -> Pipeline:
-    kind = {"youtube_api": YouTubeApiStage, "timedtext": TimedtextStage}[stage]
+    made = YouTubeApiStage(settings) if stage == "youtube_api" else TimedtextStage(settings)
     breaker = CircuitBreaker(stage, CircuitBreakerConfig())
-    return Pipeline(settings, [kind(settings)], {stage: breaker}, ProxyPool([]))
+    return Pipeline(settings, [made], {stage: breaker}, ProxyPool([]))
 
 
 def bookings(telemetry: InMemoryTelemetry, stage: Stage) -> dict[str, float]:

@@ -42,7 +42,7 @@ def test_a_request_is_found_in_every_backend_by_the_id_it_was_answered_with(
 
     # In Jaeger: the server span, the fetch below it, the stage below that.
     spans = wait_for(
-        "the trace in Jaeger", lambda: (s := live.spans(trace_id)) and len(s) >= 3 and s
+        "the trace in Jaeger", lambda: s if len(s := live.spans(trace_id)) >= 3 else None
     )
     by_name = {span["operationName"]: span for span in spans}
     assert set(by_name) >= {
@@ -59,9 +59,10 @@ def test_a_request_is_found_in_every_backend_by_the_id_it_was_answered_with(
     lines = wait_for(
         "the lines in Loki",
         lambda: (
-            (found := live.log_lines(f'{{service_name="{SERVICE}"}} | trace_id="{trace_id}"'))
-            and len(found) >= 2
-            and found
+            found
+            if len(found := live.log_lines(f'{{service_name="{SERVICE}"}} | trace_id="{trace_id}"'))
+            > 1
+            else None
         ),
     )
     events = [line["event"] for line in lines]
