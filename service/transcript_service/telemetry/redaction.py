@@ -88,7 +88,7 @@ _HEADER_KEYS: Final = (
     r"|x-goog-visitor-id|x-goog-authuser|x-youtube-identity-token"
 )
 # An optional quote, also escaped as in JSON inside a string.
-_QUOTE: Final = r"\\{0,3}[\"']"
+_QUOTE: Final = r"\\{0,20}[\"']"
 
 _USERINFO: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{1,20}://)[^\s/@\"'<>]{1,512}@")
 _BARE_PROXY: Final = re.compile(
@@ -100,7 +100,7 @@ _PARAMETER: Final = re.compile(
 _PATH_SIGNED: Final = re.compile(r"(/videoplayback)/[^\s\"'<>?]+")
 _HEADER: Final = re.compile(
     rf"\b({_HEADER_KEYS})({_QUOTE})?(\s{{0,4}}[:=,]\s{{0,4}})"
-    rf"(?:(\\{{0,3}}\")[^\"\r\n]*\"?|(\\{{0,3}}')[^'\r\n]*'?|\[[^\]\r\n]*\]?|[^\r\n\"']*)",
+    rf"(?:(\\{{0,20}}\")[^\"\r\n]*\"?|(\\{{0,20}}')[^'\r\n]*'?|\[[^\]\r\n]*\]?|[^\r\n\"']*)",
     re.IGNORECASE,
 )
 _ASSIGNMENT: Final = re.compile(

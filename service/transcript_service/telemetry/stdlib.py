@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 import time
 from typing import Any, Final
 
@@ -84,7 +86,26 @@ def install(pipeline: Pipeline) -> None:
     root.setLevel(pipeline.level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(pipeline.level, logging.WARNING))
+    _catch_the_uncaught(pipeline)
     sdk = logging.getLogger("opentelemetry")
     sdk.handlers[:] = [SdkHandler(pipeline)]
     sdk.propagate = False
     logging.captureWarnings(True)
+
+
+def _catch_the_uncaught(pipeline: Pipeline) -> None:
+    """Python prints exceptions that nobody caught as they are, secrets included."""
+
+    def report(event_fields: dict[str, Any], error: BaseException | None) -> None:
+        if error is not None and isinstance(error, Exception):
+            fields = {**event_fields, "error_type": type(error).__name__, "exc_info": error}
+            pipeline.emit(LEVELS["error"], "error", "worker.exception", fields)
+
+    def in_thread(args: threading.ExceptHookArgs) -> None:
+        report({"thread": args.thread.name if args.thread else None}, args.exc_value)
+
+    def nowhere_to_go(args: sys.UnraisableHookArgs) -> None:
+        report({"thread": threading.current_thread().name}, args.exc_value)
+
+    threading.excepthook = in_thread
+    sys.unraisablehook = nowhere_to_go
