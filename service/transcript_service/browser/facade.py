@@ -6,7 +6,15 @@ import asyncio
 import atexit
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -118,19 +126,23 @@ class BrowserPool:
         loop, core, handlers = self._started()
         wait_s = self.config.wait_s if timeout_s is None else timeout_s
         with span("browser.lease", profile=profile, proxy_used=proxy is not None) as opened:
-            future = asyncio.run_coroutine_threadsafe(
-                core.acquire(identity, wait_s=wait_s, hold_s=deadline_s), loop
-            )
+            future = _submit(core.acquire(identity, wait_s=wait_s, hold_s=deadline_s), loop)
             lease = _result_or_give_back(future, wait_s + _LOOP_SLACK_S, core)
             _describe(opened, lease)
             try:
-                with _lost_instead_of_closed(lease):
-                    yield cast(
-                        "SyncBrowserContext",
-                        SyncView(lease.context, Bridge(loop, lease, handlers)),
-                    )
+                yield cast(
+                    "SyncBrowserContext", SyncView(lease.context, Bridge(loop, lease, handlers))
+                )
+            except PlaywrightError as error:
+                if _is_closed(error) and lease.lost is None:
+                    _submit(core.look_after(lease), loop).result(_LOOP_SLACK_S)
+                if lease.lost is not None:
+                    raise LeaseLost(lease.lost) from error
+                raise
             finally:
-                loop.call_soon_threadsafe(core.release, lease)
+                # Where the pool was closed meanwhile, there is nothing left to return.
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(core.release, lease)
                 set_attributes(opened, retired=lease.retired)
 
     @asynccontextmanager
@@ -152,8 +164,13 @@ class BrowserPool:
             lease = await core.acquire(identity, wait_s=timeout_s, hold_s=deadline_s)
             _describe(opened, lease)
             try:
-                with _lost_instead_of_closed(lease):
-                    yield lease.context
+                yield lease.context
+            except PlaywrightError as error:
+                if _is_closed(error) and lease.lost is None:
+                    await core.look_after(lease)
+                if lease.lost is not None:
+                    raise LeaseLost(lease.lost) from error
+                raise
             finally:
                 core.release(lease)
                 set_attributes(opened, retired=lease.retired)
@@ -181,9 +198,7 @@ class BrowserPool:
             LeaseLost: the browser died.
         """
         loop, _, _ = self._started()
-        future = asyncio.run_coroutine_threadsafe(
-            self._run(work, profile, proxy, cookies, timeout_s), loop
-        )
+        future = _submit(self._run(work, profile, proxy, cookies, timeout_s), loop)
         try:
             # The second bound is for work that swallows its cancellation.
             return future.result(timeout_s + 1.0)
@@ -303,25 +318,31 @@ def _describe(opened: Span, lease: Lease) -> None:
     )
 
 
-@contextmanager
-def _lost_instead_of_closed(lease: Lease) -> Iterator[None]:
-    """Say why a context closed under its holder, rather than that it is closed."""
+def _is_closed(error: PlaywrightError) -> bool:
+    """Whether the context went away, rather than that a call failed in it."""
+    return "closed" in error.message
+
+
+def _submit(work: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> Future[T]:
     try:
-        yield
-    except PlaywrightError as error:
-        if lease.lost is not None:
-            raise LeaseLost(lease.lost) from error
-        raise
+        return asyncio.run_coroutine_threadsafe(work, loop)
+    except RuntimeError as error:  # closed between two lines of the caller's
+        work.close()
+        raise BrowserUnavailable("shutting_down", "The browser pool is closed.") from error
 
 
 def _result_or_give_back(future: Future[Lease], timeout_s: float, core: ContextPool) -> Lease:
     try:
         return future.result(timeout_s)
-    except BaseException:
+    except BaseException as error:
         # The thread was interrupted, or the loop is stuck: whatever lease still comes
         # out of it must not be lost. The callback runs on the loop.
         if not future.cancel():
             future.add_done_callback(lambda done: _give_back(done, core))
+        if isinstance(error, TimeoutError):
+            raise BrowserUnavailable(
+                "wait_timeout", "The browser pool's loop does not answer.", 60.0
+            ) from error
         raise
 
 

@@ -186,6 +186,10 @@ class ContextPool:
             self.workshop.clean(entry)
         self.pump()
 
+    async def look_after(self, lease: Lease) -> None:
+        """See whether the lease's browser is alive, when its holder has reason to doubt it."""
+        await self.supervisor.check(lease.entry.process)
+
     def _admit(self) -> None:
         if self.closing:
             raise BrowserUnavailable("shutting_down", "The browser pool is shutting down.")

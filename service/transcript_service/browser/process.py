@@ -68,32 +68,39 @@ class ChromiumProcess:
         """
         started = time.monotonic()
         with span("browser.launch"):
-            # The driver's reader task lives as long as the driver: with an empty context, or
-            # every event of the browser would carry the first caller's trace.
-            driver = await asyncio.create_task(
-                async_playwright().start(), context=contextvars.Context()
-            )
             try:
-                executable = find_chromium(options.executable, driver.chromium.executable_path)
-                browser = await driver.chromium.launch(**options.playwright_options(executable))
-                control = await browser.new_browser_cdp_session()
-                process = cls(driver, browser, control, await _pid_of(control))
-                process.baseline_bytes = await process.usage_bytes()
-            except BaseException as error:
-                # Stopping the driver ends whatever it had started.
-                await asyncio.wait_for(asyncio.shield(driver.stop()), _CLOSE_S)
-                if isinstance(error, PlaywrightError):
-                    first_line = error.message.strip().splitlines()[0]
-                    raise BrowserUnavailable(
-                        "launch_failed", f"Chromium did not start: {first_line}"
-                    ) from error
-                raise
+                process = await cls._launch(options)
+            except PlaywrightError as error:
+                first_line = error.message.strip().splitlines()[0]
+                raise BrowserUnavailable(
+                    "launch_failed", f"Chromium did not start: {first_line}"
+                ) from error
         log.info(
             "browser.launched",
             browser_version=process.version,
             duration_s=round(time.monotonic() - started, 3),
             baseline_bytes=process.baseline_bytes,
         )
+        return process
+
+    @classmethod
+    async def _launch(cls, options: LaunchOptions) -> ChromiumProcess:
+        # The driver's reader task lives as long as the driver: with an empty context, or
+        # every event of the browser would carry the first caller's trace.
+        driver = await asyncio.create_task(
+            async_playwright().start(), context=contextvars.Context()
+        )
+        try:
+            executable = find_chromium(options.executable, driver.chromium.executable_path)
+            browser = await driver.chromium.launch(**options.playwright_options(executable))
+            control = await browser.new_browser_cdp_session()
+            process = cls(driver, browser, control, await _pid_of(control))
+            process.baseline_bytes = await process.usage_bytes()
+        except BaseException:
+            # Stopping the driver ends whatever it had started.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(driver.stop()), _CLOSE_S)
+            raise
         return process
 
     def is_connected(self) -> bool:

@@ -1,0 +1,192 @@
+"""Two hundred leases from sixteen threads while everything breaks at random."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import psutil
+import pytest
+from playwright.sync_api import Error as PlaywrightError
+
+from tests.browser.conftest import MakePool, browser_processes, idle, wait_until
+from tests.browser.site import Site
+from transcript_service.browser import BrowserError, BrowserPool, BrowserUnavailable
+from transcript_service.browser.memory import alive, usage_bytes
+from transcript_service.telemetry.testing import InMemoryTelemetry
+
+LEASES = 200
+THREADS = 16
+# Fault: how many of the two hundred leases. The rest behave.
+FAULTS = {
+    "page_crash": 8,
+    "kill_renderer": 6,
+    "kill_browser": 4,
+    "endless_script": 4,
+    "endless_navigation": 4,
+    "never_returns": 4,
+    "exception": 20,
+}
+# A bound for a machine on which other things go on; alone it takes about a quarter of that.
+MOST_S = 240.0
+
+
+class Chaos:
+    """The threads' work, and what came of it."""
+
+    def __init__(self, pool: BrowserPool, site: Site) -> None:
+        self.pool = pool
+        self.site = site
+        self.results: Counter[str] = Counter()
+        self.recovery_s: list[float] = []
+        self.processes: set[psutil.Process] = set()
+        self.done = threading.Event()
+        self._lock = threading.Lock()
+        self._broken_at: float | None = None
+
+    def one(self, fault: str) -> None:
+        profile = random.choice(["desktop", "mobile"])
+        try:
+            with self.pool.lease(profile, deadline_s=6 if fault in FAULTS else 60) as context:
+                page = context.new_page()
+                page.goto(self.site.url)
+                assert page.title() == "home"
+                self._served()
+                if fault in FAULTS:
+                    getattr(self, fault)(page)
+            result = "ok"
+        except (PlaywrightError, BrowserError, LookupError) as error:
+            result = type(error).__name__
+            # No caller may go away empty-handed: the waits here are long enough.
+            if isinstance(error, BrowserUnavailable):
+                result = f"unavailable: {error.reason}"
+        with self._lock:
+            self.results[result] += 1
+
+    def _served(self) -> None:
+        with self._lock:
+            if self._broken_at is not None:
+                self.recovery_s.append(time.monotonic() - self._broken_at)
+                self._broken_at = None
+
+    def _kill(self, kind: str) -> None:
+        victims = browser_processes(self.pool, kind)
+        if victims:
+            with self._lock:
+                self.processes.update(browser_processes(self.pool, "driver")[0].children(True))
+            os.kill(random.choice(victims).pid, signal.SIGKILL)
+
+    def page_crash(self, page: Any) -> None:
+        with suppress(PlaywrightError):  # it fails before the crash is known
+            page.goto("chrome://crash", timeout=5000)
+        page.evaluate("new Promise(() => {})")
+
+    def kill_renderer(self, page: Any) -> None:
+        self._kill("renderer")
+
+    def kill_browser(self, page: Any) -> None:
+        with self._lock:
+            self._broken_at = time.monotonic()
+        self._kill("browser")
+        page.evaluate("new Promise(() => {})")
+
+    def endless_script(self, page: Any) -> None:
+        page.evaluate("() => { while (true); }")
+
+    def endless_navigation(self, page: Any) -> None:
+        page.goto(f"{self.site.url}/hang", timeout=300_000)
+
+    def never_returns(self, page: Any) -> None:
+        # Until the others are done: sixteen threads less these must do all the work.
+        self.done.wait(MOST_S)
+
+    def exception(self, page: Any) -> None:
+        raise LookupError
+
+
+@pytest.mark.timeout(480)
+def test_two_hundred_leases_under_random_faults(
+    make_pool: MakePool, site: Site, telemetry: InMemoryTelemetry
+) -> None:
+    random.seed(20261124)
+    pool = make_pool(max_contexts=4, queue_limit=THREADS, wait_s=60.0, heartbeat_s=2.0)
+    chaos = Chaos(pool, site)
+
+    before = memory_of_full_pool(pool, site)
+    work = [fault for fault, count in FAULTS.items() for _ in range(count)]
+    work += ["none"] * (LEASES - len(work))
+    random.shuffle(work)
+    started = time.monotonic()
+    with ThreadPoolExecutor(THREADS) as threads:
+        leases = [threads.submit(chaos.one, fault) for fault in work]
+        wait_until(lambda: sum(future.done() for future in leases) >= LEASES - 4, MOST_S)
+        chaos.done.set()
+        for future in leases:
+            future.result(60)
+    took_s = time.monotonic() - started
+
+    wait_until(lambda: idle(pool))
+    stats = pool.stats()
+    print(
+        f"{took_s:.0f} s; {dict(chaos.results)}; closed {stats.closed}; "
+        f"{stats.launches} launches; recovery {[round(s, 1) for s in chaos.recovery_s]} s"
+    )
+    assert chaos.results.total() == LEASES
+    assert chaos.results["ok"] >= LEASES - 2 * sum(FAULTS.values())
+    assert not [result for result in chaos.results if result.startswith("unavailable")]
+
+    # Nothing is lost: counts, metrics and the browser itself agree.
+    metric = telemetry.metric
+    created = sum(metric("browser.contexts.created", profile=p) for p in ("desktop", "mobile"))
+    closed = sum(
+        value
+        for (name, _), value in telemetry.metrics().items()
+        if name == "browser.contexts.closed"
+    )
+    assert created - closed == stats.open == stats.idle <= 4
+    assert stats.waiting == stats.leased == 0
+    assert stats.crashes >= 1
+    assert chaos.recovery_s
+    assert max(chaos.recovery_s) < 30
+
+    # All four slots can be had at once, and take as much memory as at the start.
+    after = memory_of_full_pool(pool, site)
+    print(f"memory {before / 2**20:.0f} MiB before, {after / 2**20:.0f} MiB after")
+    assert after < 1.25 * before
+
+    # No process of a dead browser is left.
+    current = {process.pid for process in browser_processes(pool, "driver")[0].children(True)}
+    left = [p for p in chaos.processes if p.pid not in current and alive(p)]
+    assert left == []
+
+
+def memory_of_full_pool(pool: BrowserPool, site: Site) -> int:
+    """Bytes the browser takes with four idle contexts that have all been used."""
+    together = threading.Barrier(4)
+
+    def hold() -> None:
+        with pool.lease() as context:
+            context.new_page().goto(site.url)
+            together.wait(90)
+
+    with ThreadPoolExecutor(4) as threads:
+        for future in [threads.submit(hold) for _ in range(4)]:
+            future.result(90)
+    wait_until(lambda: idle(pool) and pool.stats().idle == 4)
+    pid = pool.stats().browser_pid
+    assert pid is not None
+    seen = [usage_bytes(pid) or 0]
+
+    def level() -> bool:
+        seen.append(usage_bytes(pid) or 0)
+        return abs(seen[-1] - seen[-2]) < 0.02 * seen[-1]
+
+    wait_until(level)
+    return seen[-1]
