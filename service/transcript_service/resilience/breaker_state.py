@@ -118,12 +118,12 @@ class Record:
 
     def rates(self) -> tuple[int, float | None, float | None]:
         """Calls in the window, their failure rate and slow-call rate (`None` without calls)."""
-        calls = sum(bucket.calls for bucket in self.window)
-        if not calls:
-            return 0, None, None
-        failed = sum(bucket.failed for bucket in self.window)
-        slow = sum(bucket.slow for bucket in self.window)
-        return calls, failed / calls, slow / calls
+        calls = failed = slow = 0
+        for bucket in self.window:
+            calls += bucket.calls
+            failed += bucket.failed
+            slow += bucket.slow
+        return (calls, failed / calls, slow / calls) if calls else (0, None, None)
 
     def enter(self, state: BreakerState, now: float, reason: Reason) -> Transition:
         """Change the state; the window starts empty and tickets given before decide nothing."""
