@@ -24,10 +24,10 @@ def _calls(kind: str) -> str:
     return f'circuit_breaker_calls_total{{{_BREAKER}, kind=~"{kind}"}}'
 
 
-# One number per breaker and worker: the state that is 1. Wrapped, because a worker that died
+# One number per breaker and worker: the state that is 1 now. Two minutes, because a worker that died
 # leaves its last state behind for five minutes.
 _STATE_NUMBER = " or ".join(
-    f"max by (name, instance) (max_over_time(circuit_breaker_state"
+    f"max by (name, instance) (last_over_time(circuit_breaker_state"
     f'{{{_BREAKER}, state="{state}"}}[2m])) * {number} > 0'
     for state, number in (("open", 3), ("forced_open", 3), ("half_open", 2), ("closed", 1))
 )
@@ -56,7 +56,7 @@ _STATES = Row(
             "Open now",
             "Breakers that refuse calls, over all workers.",
             COUNT,
-            "sum(max by (name, instance) (max_over_time(circuit_breaker_state"
+            "sum(max by (name, instance) (last_over_time(circuit_breaker_state"
             f'{{{_BREAKER}, state=~"open|forced_open"}}[2m])))',
             thresholds={None: "green", 1: "red"},
             width=6,
