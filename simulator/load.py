@@ -70,6 +70,8 @@ class Plan:
             raise LoadError(f"concurrency must be between 1 and 256, not {options.concurrency}")
         if options.faults and options.ca_file is None:
             raise LoadError("--faults needs --ca-file to reach the simulator's control API")
+        if options.ca_file is not None and not options.ca_file.is_file():
+            raise LoadError(f"there is no CA file {options.ca_file}")
         return cls(
             target=options.target.rstrip("/"),
             rate=options.rate,
@@ -205,8 +207,7 @@ async def run(plan: Plan) -> int:
         with contextlib.suppress(NotImplementedError, ValueError):
             loop.add_signal_handler(number, stop.set)
     started = time.monotonic()
-    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    async with _service_session() as session:
         helpers = [asyncio.create_task(_report(results, started, stop))]
         if plan.faults:
             helpers.append(asyncio.create_task(_toggle_faults(plan, stop)))
@@ -215,6 +216,31 @@ async def run(plan: Plan) -> int:
         await asyncio.gather(*helpers)
     print(results.table(time.monotonic() - started), flush=True)
     return 0
+
+
+class _SecondConnectionError(aiohttp.ClientError):
+    """The client library is about to repeat a request whose connection broke."""
+
+
+def _service_session() -> aiohttp.ClientSession:
+    """A session in which every request has one connection of its own, and one chance.
+
+    aiohttp repeats a GET whose connection breaks; the load would then report a
+    success where a user saw none.
+    """
+
+    async def one_connection(_: object, context: Any, __: object) -> None:
+        if context.trace_request_ctx:
+            raise _SecondConnectionError
+        context.trace_request_ctx.append(True)
+
+    once = aiohttp.TraceConfig()
+    once.on_connection_create_start.append(one_connection)
+    return aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
+        connector=aiohttp.TCPConnector(force_close=True, limit=0),
+        trace_configs=[once],
+    )
 
 
 async def _send_all(
@@ -272,15 +298,15 @@ async def _send(
     results.in_flight += 1
     started = time.monotonic()
     try:
-        async with session.get(url, allow_redirects=False) as answer:
+        async with session.get(url, allow_redirects=False, trace_request_ctx=[]) as answer:
             body = await answer.read()
             results.add(_outcome(answer.status, body), time.monotonic() - started)
     except TimeoutError:
         results.add("no answer in time", None)
     except aiohttp.ClientConnectorError:
         results.add("connection refused", None)
-    except aiohttp.ClientError as error:
-        results.add(f"connection failed: {type(error).__name__}", None)
+    except aiohttp.ClientError:
+        results.add("connection broken", None)
     except asyncio.CancelledError:
         results.add("abandoned at the end", None)
         raise
@@ -312,16 +338,20 @@ async def _report(results: Results, started: float, stop: asyncio.Event) -> None
 async def _toggle_faults(plan: Plan, stop: asyncio.Event) -> None:
     """Every now and then switch between no fault and up to ``plan.faults`` random ones."""
     dice = Random(plan.seed + 1)
-    context = ssl.create_default_context(cafile=str(plan.ca_file))
-    connector = aiohttp.TCPConnector(ssl=context)
-    async with aiohttp.ClientSession(
-        connector=connector, timeout=aiohttp.ClientTimeout(total=5)
-    ) as session:
+    async with control_session(plan) as session:
+        await put_faults(plan, session, ["latency"], plan.seed)
         while not await _stopped(stop, dice.uniform(15, 40)):
-            await _put_faults(
-                plan, session, ["latency", *_some_faults(plan, dice)], dice.randrange(10_000)
-            )
-        await _put_faults(plan, session, [], 0)
+            faults = ["latency", *_some_faults(plan, dice)]
+            await put_faults(plan, session, faults, dice.randrange(10_000))
+        await put_faults(plan, session, [], 0)
+
+
+def control_session(plan: Plan) -> aiohttp.ClientSession:
+    """A session for the simulator's control API."""
+    context = ssl.create_default_context(cafile=str(plan.ca_file))
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=context), timeout=aiohttp.ClientTimeout(total=5)
+    )
 
 
 def _some_faults(plan: Plan, dice: Random) -> list[str]:
@@ -330,15 +360,16 @@ def _some_faults(plan: Plan, dice: Random) -> list[str]:
     return [f"{spec}={dice.choice((0.1, 0.3, 0.7))}" for spec in chosen]
 
 
-async def _put_faults(
+async def put_faults(
     plan: Plan, session: aiohttp.ClientSession, faults: list[str], seed: int
 ) -> None:
+    """Switch the simulator to these faults; a simulator that is away is reported and no more."""
     body: dict[str, Any] = {"seed": seed, "faults": faults}
     try:
         async with session.put(f"{plan.control}/_sim/faults", json=body) as answer:
             answer.raise_for_status()
     except (aiohttp.ClientError, TimeoutError) as error:
-        print(f"\nsimulator: faults not switched: {type(error).__name__}", file=sys.stderr)
+        print(f"\nsimulator: faults not switched: {error!r}", file=sys.stderr)
     else:
         named = ", ".join(faults) or "none"
         print(f"\nfaults now: {named}", flush=True)

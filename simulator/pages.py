@@ -73,8 +73,8 @@ def embed(hl: str) -> str:
     """The page of an embedded player, from which clients read a context of its kind."""
     config = _script_json(_config("WEB_EMBEDDED_PLAYER", hl))
     return (
-        f"<!DOCTYPE html><html><head><title>YouTube</title></head><body>"
-        f"<div id=player></div><script>var ytcfg={{set(){{}}}};ytcfg.set({config});</script></body></html>"
+        "<!DOCTYPE html><html><head><title>YouTube</title></head><body><div id=player></div>"
+        f"<script>var ytcfg={{set(){{}}}};ytcfg.set({config});</script></body></html>"
     )
 
 

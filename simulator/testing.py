@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
 
 from simulator import recordings
 from simulator.faults import Fault
@@ -34,6 +36,13 @@ class RunningSimulator:
     def resolve_to(self) -> str:
         """The value of YOUTUBE_RESOLVE_TO."""
         return f"127.0.0.1:{self.port}"
+
+    def session(self, *, timeout_s: float = 10.0) -> requests.Session:
+        """A session whose https requests, to whatever host, go to this simulator.
+
+        Every request has a timeout, also those of libraries that give none.
+        """
+        return _SimulatorSession(self.port, self.ca_file, timeout_s)
 
     def set_fault(self, video: str, *faults: str | dict[str, Any]) -> None:
         """Give a video these faults and no others, e.g. ``"http_429@timedtext"``."""
@@ -73,6 +82,43 @@ class RunningSimulator:
         if not answer.ok:
             raise ValueError(f"{method} /_sim/{path}: {answer.status_code} {answer.text.strip()}")
         return answer.json() if answer.content else None
+
+
+class _SimulatorAdapter(HTTPAdapter):
+    """Connects to a port of this machine, with the name and certificate of the asked-for host."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self._port = port
+
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
+    ) -> tuple[Any, Any]:
+        host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
+        name = host["host"]
+        return (
+            {**host, "host": "127.0.0.1", "port": self._port},
+            {**pool, "server_hostname": name, "assert_hostname": name},
+        )
+
+    def add_headers(self, request: requests.PreparedRequest, **kwargs: Any) -> None:
+        # urllib3 would name the host it connects to.
+        request.headers["Host"] = urlsplit(request.url or "").hostname or ""
+
+
+class _SimulatorSession(requests.Session):
+    def __init__(self, port: int, ca_file: Path, timeout_s: float) -> None:
+        super().__init__()
+        self.mount("https://", _SimulatorAdapter(port))
+        # A CA bundle or proxy named in the environment would win over the session's own.
+        self.trust_env = False
+        self.verify = str(ca_file)
+        self._timeout_s = timeout_s
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        if kwargs.get("timeout") is None:
+            kwargs["timeout"] = self._timeout_s
+        return super().send(request, **kwargs)
 
 
 @contextmanager

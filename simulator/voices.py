@@ -22,15 +22,16 @@ class Speaker:
     rate: int
 
     def say(self, text: str) -> bytes:
-        """The line as 16-bit little-endian samples; empty where the program fails."""
+        """The line as 16-bit little-endian samples; empty where the program does not give any."""
         with tempfile.NamedTemporaryFile(suffix=".wav") as file:
             command = (
                 ["flite", "-voice", self.voice, "-t", text, "-o", file.name]
                 if self.program == "flite"
                 else ["espeak-ng", "-v", self.voice, "-s", "145", "-w", file.name, "--stdin"]
             )
-            done = subprocess.run(command, input=text.encode(), capture_output=True, check=False)
-            if done.returncode != 0:
+            try:
+                subprocess.run(command, input=text.encode(), capture_output=True, check=True)
+            except (OSError, subprocess.CalledProcessError):
                 return b""
             data = file.read()
         try:
