@@ -24,8 +24,8 @@ def _calls(kind: str) -> str:
     return f'circuit_breaker_calls_total{{{_BREAKER}, kind=~"{kind}"}}'
 
 
-# One number per breaker and worker: the state that is 1 now. Two minutes, because a worker that died
-# leaves its last state behind for five minutes.
+# One number per breaker and worker: the state that is 1 now. Of the last two minutes, because a
+# worker that died would otherwise show its last state for five.
 _STATE_NUMBER = " or ".join(
     f"max by (name, instance) (last_over_time(circuit_breaker_state"
     f'{{{_BREAKER}, state="{state}"}}[2m])) * {number} > 0'
