@@ -186,10 +186,11 @@ def probes() -> Result:
         except (ConnectionError, CallNotPermitted, circuitbreaker.CircuitBreakerError):
             return
 
-    for call in (
+    callers: tuple[Callable[[], object], ...] = (
         lambda: ignoring(lambda: through(ours, lambda: down("ours"))),
-        lambda: ignoring(lambda: peer.call(down, "peer")),  # type: ignore[no-untyped-call]
-    ):
+        lambda: ignoring(lambda: peer.call(down, "peer")),
+    )
+    for call in callers:
         call()
         time.sleep(0.01)
         wall(call)
