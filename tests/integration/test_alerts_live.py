@@ -133,7 +133,7 @@ class Emitter:
         i.PROXY_PREFLIGHT_DURATION.record(5, proxy="p1", outcome="timeout")
         i.TRANSCRIPT_STAGE_DURATION.record(120, stage="asr", outcome="success")
         i.TRANSCRIPT_REQUEST_DURATION.record(50, outcome="success", source="asr")
-        i.TRANSCRIPT_REQUESTS.add(1, outcome="error", error_type="internal")
+        i.TRANSCRIPT_REQUESTS.add(40, outcome="error", error_type="internal")
         i.CIRCUIT_BREAKER_TRANSITIONS.add(1, name="asr", from_="half_open", to="closed")
         i.TELEMETRY_REDACTION_FAILURES.add(1, signal="logs")
         i.DASHBOARD_QUERY_DURATION.record(2, query="requests_total", outcome="timeout")
@@ -269,13 +269,16 @@ def test_alerting_works_and_says_so(scene: Scene) -> None:
 
 @pytest.fixture(scope="module")
 def faults(scene: Scene) -> Iterator[Scene]:
-    """Everything goes wrong at once."""
+    """Much goes wrong at once, but one stage still delivers.
+
+    YouTube refuses the captions, so the first two stages are blocked and their breakers open;
+    the browser gets the transcript from the page, or the speech stage from the sound. (With all
+    of them open AllCircuitBreakersOpen would rightly inhibit what the tests look at.)
+    """
     live = scene.live
     scene.emitter = Emitter(live.layout.url("otlp-http"))
-    # Every request to YouTube is refused, so every stage is blocked and its breaker opens.
-    live.simulator("PUT", "faults", {"faults": ["bot_check", "http_429@timedtext:0"]})
+    live.simulator("PUT", "faults", {"faults": ["http_429@timedtext:0"]})
     Supervisor(live.layout).stop(["loki"])
-    scene.load.rate = 5.0
     scene.emitter.start()
     yield scene
     scene.emitter.stop()
@@ -373,14 +376,14 @@ def _send_old_samples(scene: Scene) -> None:
 REAL, SENT = "real", "sent"
 TABLE = {
     "Watchdog": (REAL, "always"),
-    "TranscriptOutage": (REAL, "YouTube refuses everything"),
-    "TranscriptErrorBudgetBurnFast": (REAL, "YouTube refuses everything"),
-    "TranscriptErrorBudgetBurnSlow": (REAL, "YouTube refuses everything"),
-    "TranscriptErrorBudgetBurnTicket": (REAL, "YouTube refuses everything"),
-    "TranscriptFailureRatioHigh": (REAL, "YouTube refuses everything"),
-    "TranscriptStageFailureRatioHigh": (REAL, "YouTube refuses everything"),
-    "UpstreamBlocked": (REAL, "YouTube refuses everything"),
-    "CircuitBreakerOpenTooLong": (REAL, "YouTube refuses everything"),
+    "TranscriptOutage": (SENT, "40 failed requests a second"),
+    "TranscriptErrorBudgetBurnFast": (SENT, "40 failed requests a second"),
+    "TranscriptErrorBudgetBurnSlow": (SENT, "40 failed requests a second"),
+    "TranscriptErrorBudgetBurnTicket": (SENT, "40 failed requests a second"),
+    "TranscriptFailureRatioHigh": (SENT, "40 failed requests a second"),
+    "TranscriptStageFailureRatioHigh": (REAL, "YouTube refuses the captions"),
+    "UpstreamBlocked": (REAL, "YouTube refuses the captions"),
+    "CircuitBreakerOpenTooLong": (REAL, "YouTube refuses the captions"),
     "DashboardAuthFailures": (REAL, "180 requests from outside without a token"),
     "PrometheusNotificationsFailing": (REAL, "Alertmanager stopped"),
     "AlertmanagerFailingToNotify": (REAL, "the webhook answers 503"),
@@ -423,7 +426,8 @@ def test_the_alerts_expressions_find_their_faults(faults: Scene) -> None:
     assert len(TABLE) >= 25
 
 
-BREAKER, STAGE = "CircuitBreakerOpenTooLong", "timedtext"
+# The first stage: every request asks it, so it has probes to recover by.
+BREAKER, STAGE = "CircuitBreakerOpenTooLong", "youtube_api"
 
 
 def test_a_blocked_stage_is_pending_firing_notified_logged_and_shown(faults: Scene) -> None:
