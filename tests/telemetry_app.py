@@ -7,11 +7,11 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 from flask import Flask, Response
-from opentelemetry.instrumentation.flask import FlaskInstrumentor
 
 from transcript_service.telemetry import (
     current_trace_id,
     get_logger,
+    instrument_app,
     instruments,
     log_context,
     span,
@@ -23,7 +23,7 @@ log = get_logger("tests.telemetry_app")
 def create_app() -> Flask:
     """What gunicorn loads."""
     app = Flask("tests.telemetry_app")
-    FlaskInstrumentor().instrument_app(app)  # type: ignore[no-untyped-call]
+    instrument_app(app)
     pool = ThreadPoolExecutor(4)
 
     def elsewhere(number: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from . import instruments, vocabulary
 from .context import current_fields, current_trace_id, keep_context, log_context
+from .http_server import instrument_app
 from .logs import EventLogger, configure_logging, get_logger
 from .performance import (
     AlertLogger,
@@ -32,6 +33,7 @@ __all__ = [
     "current_trace_id",
     "emit_performance_metric",
     "get_logger",
+    "instrument_app",
     "instruments",
     "keep_context",
     "log_context",

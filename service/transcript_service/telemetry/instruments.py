@@ -227,6 +227,19 @@ def _each(**lists: Iterable[str]) -> list[dict[str, str]]:
     return [dict(zip(names, values, strict=True)) for values in product(*lists.values())]
 
 
+HTTP_SERVER_REQUEST_DURATION: Final = Histogram(
+    "http.server.request.duration",
+    "s",
+    "Time from an HTTP request's arrival to its answer.",
+    Attribute(
+        "http.request.method",
+        ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "_OTHER"),
+    ),
+    Attribute("http.response.status_code", limit=40),
+    Attribute("http.route", limit=60),
+    Attribute("error.type", limit=10),
+    series_limit=600,
+)
 TRANSCRIPT_REQUESTS: Final = Counter(
     "transcript.requests",
     "{request}",

@@ -27,7 +27,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from ..settings import Settings
-from . import instruments, self_metrics
+from . import http_server, instruments, self_metrics
 from .export_queue import ExportQueue, Outage
 from .lines import version
 from .logs import configure_logging, get_logger, pipeline
@@ -67,15 +67,6 @@ _VIEWS: Final = (
     View(
         instrument_name="http.client.*",
         attribute_keys={"http.request.method", "http.response.status_code", "error.type"},
-    ),
-    View(
-        instrument_name="http.server.request.duration",
-        attribute_keys={
-            "http.request.method",
-            "http.response.status_code",
-            "http.route",
-            "error.type",
-        },
     ),
 )
 
@@ -256,6 +247,7 @@ def start(settings: Settings) -> Telemetry:
     meter_provider, stop_metrics = _start_metrics(resource, outages)
     meter = meter_provider.get_meter(TRACER_NAME, version())
     instruments.start(meter)
+    http_server.observe(meter)
 
     spans = SpanDelivery()
     span_queue = ExportQueue(

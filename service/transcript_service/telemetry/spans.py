@@ -24,6 +24,11 @@ def use_tracer(tracer: Tracer | None) -> None:
     _tracer = tracer or trace.get_tracer(TRACER_NAME)
 
 
+def tracer() -> Tracer:
+    """The tracer that `span` uses."""
+    return _tracer
+
+
 def set_attributes(target: Span, **attributes: AttributeValue | None) -> None:
     """Set attributes on a span, `None` left out and `error_type` spelt `error.type`."""
     for name, value in attributes.items():
