@@ -182,8 +182,8 @@ class _Start:
             self._ends.add(info.stopped)
         if info.state == "FATAL" or len(self._ends) >= _FAILED_STARTS:
             # Only a program that could not even be executed has an error worth more than the log.
-            cannot = "" if info.error.startswith("Exited too quickly") else info.error
-            raise self._failure(cannot or "ends as soon as it is started")
+            ended = info.error.startswith(("Exited too quickly", "Bad exit code"))
+            raise self._failure((not ended and info.error) or "ends as soon as it is started")
         if not info.running:
             why_not: str | None = "it ended and is started again"
         elif info.state == "STARTING" and not self.program.ports:

@@ -105,6 +105,13 @@ def test_a_killed_program_is_back_by_itself(shared: FakeStack, name: str) -> Non
     assert eventually(lambda: shared.run("status").returncode == 0)
 
 
+def test_env_prints_the_addresses_of_this_stack(shared: FakeStack) -> None:
+    lines = shared.run("env").stdout.splitlines()
+
+    assert f"PROMETHEUS_URL={shared.layout.url('prometheus')}" in lines
+    assert f"STACK_DIR={shared.layout.state_dir}" in lines
+
+
 def test_logs_prints_the_end_of_a_programs_log(shared: FakeStack) -> None:
     done = shared.run("logs", "loki", "-n", "1")
 
@@ -137,6 +144,14 @@ def test_without_leaves_programs_out_and_stops_those_that_ran(stack: FakeStack) 
         "prometheus",
         "alertmanager",
     }
+
+
+def test_no_wait_returns_when_everything_is_started(stack: FakeStack) -> None:
+    done = stack.up("--no-wait", FAKE_LOKI="deaf")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-6].startswith("The stack is started")
+    assert "no: 503" in stack.run("status").stdout
 
 
 def test_what_was_left_out_at_first_does_not_block_the_order(stack: FakeStack) -> None:
