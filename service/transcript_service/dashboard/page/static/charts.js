@@ -51,21 +51,31 @@ const times = (series) => {
 };
 
 function traces(lines, stacked) {
-  return lines.map(({ label, color, series, dash, axis }) => ({
-    type: "scatter",
-    mode: "lines+markers",
-    name: label,
-    x: times(series),
-    y: series.values,
-    yaxis: axis ?? "y",
-    connectgaps: false,
-    line: { color: css(color), width: stacked ? 1 : 2, dash: dash ?? "solid" },
-    // Single measurements between gaps would be invisible as a line.
-    marker: { size: series.values.map((_, i) => (lonely(series.values, i) ? 5 : 0)), color: css(color) },
-    ...(stacked ? { stackgroup: "all", fillcolor: `${css(color)}b0` } : {}),
+  return lines.map((line) => ({
+    name: line.label,
+    x: times(line.series),
+    y: line.series.values,
+    yaxis: line.axis ?? "y",
     hovertemplate: "%{y}<extra>%{fullData.name}</extra>",
+    ...(stacked ? asBars(line) : asLine(line)),
   }));
 }
+
+// Stacked areas would draw a missing value as 0; a bar that is missing is just not there.
+const asBars = ({ color, series }) => ({
+  type: "bar",
+  width: series.step_s * 1000,
+  marker: { color: css(color), line: { width: 0 } },
+});
+
+const asLine = ({ color, dash, series }) => ({
+  type: "scatter",
+  mode: "lines+markers",
+  connectgaps: false,
+  line: { color: css(color), width: 2, dash: dash ?? "solid" },
+  // Single measurements between gaps would be invisible as a line.
+  marker: { size: series.values.map((_, i) => (lonely(series.values, i) ? 5 : 0)), color: css(color) },
+});
 
 const lonely = (values, i) => (values[i - 1] ?? null) === null && (values[i + 1] ?? null) === null;
 
@@ -77,6 +87,8 @@ function layout({ log, second }) {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: css("--font"), size: 12, color: css("--text") },
+    barmode: "stack",
+    bargap: 0,
     hovermode: "x unified",
     hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--text") } },
     legend: { orientation: "h", traceorder: "normal", x: 0, y: -0.2, font: { color: css("--text") } },

@@ -1,0 +1,314 @@
+"""What the dashboard API costs beside Prometheus asked directly.
+
+Run alone with `python -m bench.bench_dashboard`; needs the stack's Prometheus built. A week
+of made-up native histograms is pushed first, dense in the last hour, so that the answers
+have their real size.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypedDict
+
+import requests
+from flask import Flask
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
+from opentelemetry.sdk.metrics import Histogram, MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
+from opentelemetry.sdk.resources import Resource
+
+from tests.prometheus_process import Server, free_port, running_prometheus
+from transcript_service.dashboard.upstream import Upstream
+from transcript_service.settings import Settings
+from transcript_service.telemetry import instruments
+from transcript_service.telemetry.vocabulary import STAGES
+from transcript_service.web import dashboard_api, problems
+
+WEEK_S = 168 * 3600
+PATH = "/api/dashboard/metrics"
+REPEATS = 2000
+MISSES = 60
+DIRECT = (
+    "histogram_quantile(0.95, sum by (stage) (increase(transcript_stage_duration_seconds[1h])))"
+)
+
+
+class Result(TypedDict):
+    """One line of `bench.json`; `ratio` is `value / peer_value`."""
+
+    name: str
+    value: float
+    unit: str
+    peer: str
+    peer_value: float | None
+    ratio: float | None
+    goal: str
+    met: bool | None
+
+
+def result(
+    name: str,
+    value: float,
+    unit: str,
+    *,
+    peer: str = "",
+    peer_value: float | None = None,
+    goal: str = "",
+    met: bool | None = None,
+) -> Result:
+    ratio = value / peer_value if peer_value else None
+    return Result(
+        name=f"dashboard: {name}",
+        value=round(value, 4),
+        unit=unit,
+        peer=peer,
+        peer_value=peer_value and round(peer_value, 4),
+        ratio=ratio and round(ratio, 4),
+        goal=goal,
+        met=met,
+    )
+
+
+def p95(values: list[float]) -> float:
+    return sorted(values)[int(0.95 * len(values))]
+
+
+# --- the data ----------------------------------------------------------------------------------
+
+
+def push_a_week(server: Server) -> None:
+    """Seven days at 5-minute steps, the last hour at 15 s."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider(
+        [reader],
+        resource=Resource.create(
+            {"service.name": "tldw-transcript-service", "service.instance.id": "worker-1"}
+        ),
+        views=[
+            View(instrument_type=Histogram, aggregation=ExponentialBucketHistogramAggregation())
+        ],
+    )
+    instruments.start(provider.get_meter("bench"))
+    now = int(time.time())
+    moments = [*range(now - WEEK_S, now - 3600, 300), *range(now - 3600, now + 1, 15)]
+    dice = random.Random(1)
+    with requests.Session() as session:
+        for moment in moments:
+            _measure(dice)
+            body = encode_metrics(reader.get_metrics_data())  # type: ignore[arg-type]
+            for point in _points(body):
+                point.time_unix_nano = moment * 1_000_000_000
+                point.start_time_unix_nano = moments[0] * 1_000_000_000
+            answer = session.post(
+                f"{server.url}/api/v1/otlp/v1/metrics",
+                body.SerializeToString(),
+                headers={"Content-Type": "application/x-protobuf"},
+                timeout=30,
+            )
+            answer.raise_for_status()
+    instruments.stop()
+
+
+def _measure(dice: random.Random) -> None:
+    for _ in range(20):
+        for stage, middle in zip(STAGES, (-1.2, -0.4, 1.7, 3.4), strict=True):
+            won = dice.random() < 0.7
+            error = None if won else dice.choice(["ip_blocked", "timeout", "http_5xx"])
+            instruments.TRANSCRIPT_STAGE_DURATION.record(
+                dice.lognormvariate(middle, 0.7),
+                stage=stage,
+                outcome="success" if won else "error",
+                error_type=error,
+                proxy_used="false",
+            )
+            if won:
+                break
+        instruments.TRANSCRIPT_REQUESTS.add(1, outcome="success", source=stage)
+        instruments.TRANSCRIPT_REQUEST_DURATION.record(1.0, outcome="success", source=stage)
+    for stage in STAGES:
+        instruments.CIRCUIT_BREAKER_STATE.set(1, name=stage, state="closed")
+    instruments.BROWSER_MEMORY_USAGE.set(dice.uniform(3e8, 5e8))
+
+
+def _points(body: Any) -> Iterator[Any]:
+    for resource in body.resource_metrics:
+        for scope in resource.scope_metrics:
+            for metric in scope.metrics:
+                yield from getattr(metric, metric.WhichOneof("data")).data_points
+
+
+# --- the service -------------------------------------------------------------------------------
+
+
+def app(**settings: Any) -> Flask:
+    """The dashboard alone; the environment says where Prometheus is."""
+    application = Flask("bench")
+    problems.register(application)
+    dashboard_api.register(application, Settings(web_concurrency=1, **settings))
+    return application
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    """The dashboard behind gunicorn as in production: one worker, eight threads."""
+    port = free_port()
+    options = ["-k", "gthread", "--threads", "8", "--keep-alive", "30", "--log-level", "error"]
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "gunicorn"),
+            *options,
+            *("-b", f"127.0.0.1:{port}", "bench.bench_dashboard:app()"),
+        ]
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                requests.get(f"{url}/api/openapi.json", timeout=5).raise_for_status()
+                break
+            except requests.RequestException:
+                time.sleep(0.2)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def per_second(url: str, *, threads: int = 4, seconds: float = 4.0) -> float:
+    """Answers a second over keep-alive connections."""
+    ends = time.monotonic() + seconds
+
+    def ask(_: int) -> int:
+        with requests.Session() as session:
+            answers = 0
+            while time.monotonic() < ends:
+                session.get(url, timeout=30).raise_for_status()
+                answers += 1
+            return answers
+
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(pool.map(ask, range(threads))) / seconds
+
+
+class Watch:
+    """When at least one upstream query was running."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.spans: list[tuple[float, float]] = []
+        original = Upstream._fetch
+
+        async def timed(upstream: Upstream, *arguments: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return await original(upstream, *arguments)
+            finally:
+                with self._lock:
+                    self.spans.append((started, time.perf_counter()))
+
+        Upstream._fetch = timed  # type: ignore[method-assign,assignment]
+
+    def busy_s(self) -> float:
+        """Seconds covered by the queries since the last call, overlaps counted once."""
+        with self._lock:
+            spans, self.spans = sorted(self.spans), []
+        covered, until = 0.0, 0.0
+        for start, end in spans:
+            covered += max(0.0, end - max(start, until))
+            until = max(until, end)
+        return covered
+
+
+# --- the measurements --------------------------------------------------------------------------
+
+
+def hits() -> Iterator[Result]:
+    client = app().test_client()
+    client.get(PATH)
+    times = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        client.get(PATH)
+        times.append((time.perf_counter() - started) * 1000)
+    yield result(
+        "cache hit, whole handler, P95", p95(times), "ms", goal="≤ 2 ms", met=p95(times) <= 2
+    )
+
+
+def _misses(client: Any, watch: Watch, hours: Callable[[int], str]) -> tuple[list[float], ...]:
+    totals, overheads = [], []
+    for number in range(MISSES):
+        watch.busy_s()
+        started = time.perf_counter()
+        answer = client.get(f"{PATH}/performance?hours={hours(number)}")
+        took = time.perf_counter() - started
+        assert answer.status_code == 200, answer.text
+        totals.append(took * 1000)
+        overheads.append((took - watch.busy_s()) * 1000)
+    return totals, overheads
+
+
+def misses() -> Iterator[Result]:
+    watch = Watch()
+    client = app(dashboard_cache_ttl_s=0).test_client()
+    hour, overhead = _misses(client, watch, lambda n: f"{1 - n / 10000:.4f}")
+    week, _ = _misses(client, watch, lambda n: f"{168 - n / 10000:.4f}")
+    yield result(
+        "time of a miss in which no query was running, P95",
+        p95(overhead),
+        "ms",
+        peer="the whole miss, P95",
+        peer_value=p95(hour),
+        goal="≤ 3 ms",
+        met=p95(overhead) <= 3,
+    )
+    yield result(
+        "hours=168, median of a miss",
+        statistics.median(week),
+        "ms",
+        peer="hours=1",
+        peer_value=statistics.median(hour),
+    )
+
+
+def throughput(server: Server) -> Iterator[Result]:
+    direct = requests.Request("GET", f"{server.url}/api/v1/query", params={"query": DIRECT})
+    with served() as url:
+        yield result(
+            "overview from cache, answers a second",
+            per_second(f"{url}{PATH}"),
+            "1/s",
+            peer="one quantile query to Prometheus directly",
+            peer_value=per_second(str(direct.prepare().url)),
+        )
+
+
+def run() -> list[Result]:
+    """All measurements."""
+    with tempfile.TemporaryDirectory() as folder:
+        window = "storage: {tsdb: {out_of_order_time_window: 30m}}"
+        with running_prometheus(Path(folder) / "prometheus", window) as server:
+            os.environ["PROMETHEUS_URL"] = server.url
+            # The same address: nothing answers there, which costs a miss nothing.
+            os.environ["STATE_DIR"] = str(Path(folder) / "state")
+            push_a_week(server)
+            return [*hits(), *throughput(server), *misses()]
+
+
+if __name__ == "__main__":
+    for line in run():
+        print(json.dumps(line, ensure_ascii=False))
