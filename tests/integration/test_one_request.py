@@ -155,6 +155,7 @@ def test_every_request_is_counted_once_also_across_a_graceful_reload(
         ("/api/transcripts/", "invalid_video_id"),
         ("/api/transcripts/short", "invalid_video_id"),
         ("/api/transcripts/" + "a" * 3000, "invalid_video_id"),
+        ("/api/transcripts/" + "a" * 20_000, "request_uri_too_long"),
         ("/api/transcripts/abc$%25def^gh", "invalid_video_id"),
         ("/api/transcripts/..%2f..%2f..%2fetc%2fpasswd", "invalid_video_id"),
         ("/api/transcripts/%2e%2e/%2e%2e/etc/passwd", "invalid_video_id"),

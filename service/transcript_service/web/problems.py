@@ -6,14 +6,15 @@ so that a caller can quote one id and an operator finds the trace and its log li
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
 import orjson
 from flask import Flask, Response, request
 from opentelemetry import trace
 from werkzeug.exceptions import HTTPException
+from werkzeug.http import HTTP_STATUS_CODES
 
 from ..telemetry import current_trace_id, get_logger, record_error
 
@@ -48,11 +49,20 @@ class Problem(Exception):
         self.extensions = extensions
 
 
+def condition(status: int) -> tuple[str, str]:
+    """An HTTP status as title and code: `("Not Found", "not_found")`.
+
+    From werkzeug's table, because Python's own changes its words between versions.
+    """
+    title = HTTP_STATUS_CODES[status]
+    return title, re.sub(r"[^a-z]+", "_", title.lower())
+
+
 def problem_response(problem: Problem) -> Response:
     """The response for a problem."""
     document = {
         "type": f"/problems/{problem.code}",
-        "title": HTTPStatus(problem.status).phrase,
+        "title": condition(problem.status)[0],
         "status": problem.status,
         "detail": problem.detail,
         "instance": request.path,
@@ -77,8 +87,7 @@ def register(app: Flask) -> None:
     @app.errorhandler(HTTPException)
     def _http(error: HTTPException) -> Response:
         status = error.code or 500
-        phrase = HTTPStatus(status).phrase
-        code = phrase.lower().replace(" ", "_").replace("-", "_")
+        phrase, code = condition(status)
         headers = {
             name: value
             for name, value in error.get_response().headers.items()
