@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from transcript_service.alerts import Alert, AlertLog, Notification
+from transcript_service.telemetry.testing import InMemoryTelemetry
 
 COOLDOWN_S = 900.0
 START = 1_800_000_000.0  # 2027-01-15T08:00:00Z
@@ -146,11 +147,16 @@ def test_what_fails_while_an_alert_is_handled_leaves_it_new(log: AlertLog) -> No
     assert receive(log, OPEN) is Notification.NEW
 
 
-def test_a_damaged_file_is_said_to_be_damaged(log: AlertLog, tmp_path: Path) -> None:
+def test_a_damaged_file_is_said_to_be_damaged_and_shows_nothing(
+    log: AlertLog, tmp_path: Path, telemetry: InMemoryTelemetry
+) -> None:
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / "alerts.sqlite").write_bytes(b"this is no database" * 100)
     with pytest.raises(sqlite3.Error), log.receiving(OPEN):
         pass
+    assert log.recent(9) == []
+    (line,) = telemetry.events("alert.history.unreadable")
+    assert line["error_type"] == "DatabaseError"
 
 
 def _worker(path: Path, barrier: object, results: object) -> None:

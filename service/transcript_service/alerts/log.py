@@ -19,6 +19,10 @@ from typing import Any, Final, Literal
 
 import orjson
 
+from ..telemetry import get_logger
+
+log = get_logger(__name__)
+
 # Alertmanager tries a delivery again with growing pauses for as long as its group_interval
 # lasts; a reminder comes no sooner than after it. Half of it therefore tells them apart,
 # whatever the cooldown is set to.
@@ -155,10 +159,16 @@ class AlertLog:
         """
         if not self._path.exists():
             return []
-        with self._connection() as connection:
-            rows = connection.execute(
-                "SELECT * FROM alerts ORDER BY last_notified DESC, starts_at DESC LIMIT ?", (limit,)
-            ).fetchall()
+        try:
+            with self._connection() as connection:
+                rows = connection.execute(
+                    "SELECT * FROM alerts ORDER BY last_notified DESC, starts_at DESC LIMIT ?",
+                    (limit,),
+                ).fetchall()
+        except sqlite3.Error as error:
+            # Active alerts, which Prometheus knows, are worth showing without their history.
+            log.warning("alert.history.unreadable", error_type=type(error).__name__)
+            return []
         return [self._entry(row) for row in rows]
 
     def active(self) -> Sequence[Mapping[str, Any]]:

@@ -204,6 +204,7 @@ _CATALOGUE: Final = (
         ),
     ),
     Event("alert.rejected", "An alert notification could not be used.", ("reason",)),
+    Event("alert.history.unreadable", "The alert history could not be read.", ("error_type",)),
     # performance
     Event(
         "performance.measured",
