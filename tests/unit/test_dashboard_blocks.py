@@ -43,6 +43,7 @@ def answers(
         ({("success", ""): 8, ("no_captions", "transcripts_disabled"): 100}, 1.0),
         ({("success", ""): 8, ("error", "invalid_video_id"): 100}, 1.0),
         ({("no_captions", "video_unavailable"): 3}, None),
+        ({("success", ""): 1, ("skipped", "breaker_open"): 3}, 0.25),
         ({("success", ""): 0}, None),
         ({("timeout", "timeout"): 3}, 0.0),
         ({}, None),

@@ -19,12 +19,13 @@ def success_ratio(counts: Mapping[tuple[str, str], float]) -> float | None:
 
     Args:
         counts: by outcome and error type. Videos without captions and callers' mistakes
-            say nothing about the service and stay out, as in the availability objective.
+            say nothing about the service and stay out, as in the availability objective. A
+            request that was turned away because breakers are open (`skipped`) has failed.
     """
     able = sum(
         count
         for (outcome, error_type), count in counts.items()
-        if outcome not in ("no_captions", "skipped") and error_type not in CALLER_ERRORS
+        if outcome != "no_captions" and error_type not in CALLER_ERRORS
     )
     good = sum(count for (outcome, _), count in counts.items() if outcome == "success")
     return ratio(good, able)

@@ -2,7 +2,7 @@
 import { $, DASH, bytes, cell, chips, count, fill, h, heading, link, moment, note, percent, seconds, table } from "./dom.js";
 import { chart, clear } from "./charts.js";
 
-const OUTCOMES = { success: "--good", no_captions: "--muted", blocked: "--bad", timeout: "--warn", error: "--bad-2", skipped: "--line" };
+const OUTCOMES = { success: "--good", no_captions: "--muted", blocked: "--bad", timeout: "--warn", error: "--bad-2", skipped: "--c4" };
 const STAGES = { youtube_api: "--c1", timedtext: "--c2", youtubei: "--c3", asr: "--c4" };
 const SIGNS = { ok: "✓", warn: "!", fail: "✕", unknown: "?" };
 const REASONS = {

@@ -31,7 +31,7 @@ export function chart(id, { label, lines, format, stacked = false, log = false, 
   plot.setAttribute("aria-label", described(label, lines, format));
   body.querySelector(".as-table > div").replaceChildren(asTable(label, lines, format, second));
   const draw = () => library.then(
-    (plotly) => plotly.react(plot, traces(lines, stacked), layout({ log, format, second }), CONFIG),
+    (plotly) => plotly.react(plot, traces(lines, stacked), layout({ lines, log, format, second }), CONFIG),
     (error) => { plot.textContent = error.message; });
   drawn.set(id, draw);
   draw();
@@ -79,7 +79,18 @@ const asLine = ({ color, dash, series }) => ({
 
 const lonely = (values, i) => (values[i - 1] ?? null) === null && (values[i + 1] ?? null) === null;
 
-function layout({ log, second }) {
+// Ticks at 1, 2, 5 while they fit, else at powers of ten.
+function logAxis(lines, format) {
+  const values = lines.flatMap((line) => line.series.values).filter((value) => value > 0);
+  const decades = Math.log10(Math.max(...values) / Math.min(...values));
+  const steps = decades < 2.5 ? [1, 2, 5] : [1];
+  const ticks = [-4, -3, -2, -1, 0, 1, 2, 3].flatMap((power) => steps.map((step) => Number(`${step}e${power}`)));
+  return { type: "log", tickvals: ticks, ticktext: ticks.map(short(format)) };
+}
+
+const short = (format) => (value) => format(value).replace(/\.0+(?= )/, "");
+
+function layout({ lines, log, format, second }) {
   const axis = { gridcolor: css("--grid"), linecolor: css("--grid"), zeroline: false, tickfont: { color: css("--quiet") }, fixedrange: true, automargin: true };
   return {
     height: 260,
@@ -97,7 +108,7 @@ function layout({ log, second }) {
       ...axis,
       rangemode: "tozero",
       hoverformat: log ? ".3s" : ".3~s",
-      ...(log ? { type: "log", dtick: 1, tickformat: "~g", ticksuffix: " s" } : { nticks: 5 }),
+      ...(log ? logAxis(lines, format) : { nticks: 5 }),
     },
     ...(second ? { yaxis2: { ...axis, overlaying: "y", side: "right", showgrid: false, rangemode: "tozero", ticksuffix: second.suffix, hoverformat: ",.0f", tickmode: "auto", tickformat: ",.0f", nticks: 5 } } : {}),
     transition: { duration: 0 },
