@@ -18,7 +18,8 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from . import instruments, spans
 from .propagation import IncomingTraceparent
@@ -61,17 +62,14 @@ def instrument_app(app: Flask) -> None:
     is continued (`IncomingTraceparent`).
     """
     app.wsgi_app = _Middleware(app.wsgi_app)  # type: ignore[method-assign]
-    # First of all, so that what other hooks log already has the route.
+    # First of all: a hook that answers by itself (a refusal) ends the list.
     app.before_request_funcs.setdefault(None, []).insert(0, _take_route)
 
 
 def _take_route() -> None:
+    # Known only here: when the middleware gets the answer, Flask has forgotten the request.
     if request.url_rule is not None:
-        route = request.url_rule.rule
-        request.environ[_ROUTE] = route
-        span = trace.get_current_span()
-        span.update_name(f"{_method(request.environ)} {route}")
-        span.set_attribute("http.route", route)
+        request.environ[_ROUTE] = request.url_rule.rule
 
 
 def _method(environ: dict[str, Any]) -> str:
@@ -106,21 +104,30 @@ class _Middleware:
             raise
         finally:
             _active.add(-1)
-            code = str(status)
-            error_type = code if status >= 500 else None
-            instruments.HTTP_SERVER_REQUEST_DURATION.record(
-                time.perf_counter() - began,
-                http_request_method=method,
-                http_response_status_code=code,
-                http_route=environ.get(_ROUTE),
-                error_type=error_type,
-            )
-            span.set_attribute("http.response.status_code", status)
-            if error_type and getattr(span, "status", None) and span.status.is_unset:  # type: ignore[attr-defined]
-                span.set_status(StatusCode.ERROR)
-                span.set_attribute("error.type", error_type)
-            span.end()
+            _finish(span, method, environ.get(_ROUTE), status, time.perf_counter() - began)
             otel_context.detach(token)
+
+
+def _finish(span: Span, method: str, route: str | None, status: int, duration_s: float) -> None:
+    code = str(status)
+    error_type = code if status >= 500 else None
+    # While the span is current, so that the exemplar points to it.
+    instruments.HTTP_SERVER_REQUEST_DURATION.record(
+        duration_s,
+        http_request_method=method,
+        http_response_status_code=code,
+        http_route=route,
+        error_type=error_type,
+    )
+    known: dict[str, str | int] = {"http.response.status_code": status}
+    if route is not None:
+        span.update_name(f"{method} {route}")
+        known["http.route"] = route
+    if error_type and isinstance(span, ReadableSpan) and span.status.is_unset:
+        span.set_status(StatusCode.ERROR)
+        known["error.type"] = error_type
+    span.set_attributes(known)
+    span.end()
 
 
 def _parent(environ: dict[str, Any]) -> Context:
@@ -132,12 +139,11 @@ def _parent(environ: dict[str, Any]) -> Context:
 
 
 def _attributes(environ: dict[str, Any], method: str) -> dict[str, str | int]:
+    # Not the caller's address: it would be masked, and what is not collected cannot leak.
     attributes: dict[str, str | int] = {
         "http.request.method": method,
         "url.scheme": environ.get("wsgi.url_scheme", "http"),
         "url.path": environ.get("PATH_INFO", ""),
-        "server.address": environ.get("SERVER_NAME", ""),
-        "client.address": environ.get("REMOTE_ADDR", ""),
         "network.protocol.version": environ.get("SERVER_PROTOCOL", "").removeprefix("HTTP/"),
         "user_agent.original": environ.get("HTTP_USER_AGENT", ""),
     }
