@@ -10,9 +10,8 @@ import signal
 import ssl
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from random import Random
@@ -22,10 +21,12 @@ from urllib.parse import urlencode, urlsplit
 import aiohttp
 
 from simulator.catalogue import CATALOGUE
+from simulator.loadreport import Results
 from simulator.model import Video
-from simulator.requestlog import percentile
 
 TIMEOUT_S = 120
+GRACE_S = 10.0
+"""How long requests under way may go on when the load has ended."""
 VIDEO_SETS = ("mix", "healthy", "failing")
 DEMO_FAULTS = (
     "http_429",
@@ -128,55 +129,6 @@ def _must_be_loopback(url: str, name: str) -> None:
     )
 
 
-@dataclass(slots=True)
-class Results:
-    """What came of the requests. Latencies in seconds, of all answers, newest last."""
-
-    outcomes: Counter[str] = field(default_factory=Counter)
-    latencies_s: list[float] = field(default_factory=list)
-    recent_s: list[float] = field(default_factory=list)
-    in_flight: int = 0
-    late: int = 0
-    """Requests sent late because all slots were busy."""
-
-    def add(self, outcome: str, latency_s: float | None) -> None:
-        self.outcomes[outcome] += 1
-        if latency_s is not None:
-            self.latencies_s.append(latency_s)
-            self.recent_s.append(latency_s)
-            del self.recent_s[:-1000]
-
-    def line(self, elapsed_s: float) -> str:
-        """The live line."""
-        done = sum(self.outcomes.values())
-        codes = "  ".join(f"{code} {count}" for code, count in sorted(self.outcomes.items()))
-        p50, p95 = (_ms(percentile(self.recent_s, share)) for share in (0.5, 0.95))
-        return (
-            f"{elapsed_s:6.0f} s  {done / max(elapsed_s, 0.001):5.1f}/s  "
-            f"{codes or 'no answer yet'}  p50 {p50}  p95 {p95}  in flight {self.in_flight}"
-        )
-
-    def table(self, elapsed_s: float) -> str:
-        """The summary at the end."""
-        done = sum(self.outcomes.values())
-        rows = [
-            f"requests   {done} in {elapsed_s:.1f} s ({done / max(elapsed_s, 0.001):.2f}/s)"
-            + (f", {self.late} sent late for want of a slot" if self.late else ""),
-            f"latency    p50 {_ms(percentile(self.latencies_s, 0.5))}, "
-            f"p95 {_ms(percentile(self.latencies_s, 0.95))}, "
-            f"max {_ms(max(self.latencies_s, default=None))}",
-        ]
-        rows += [
-            f"{code:32} {count:6}  {count / done:6.1%}"
-            for code, count in self.outcomes.most_common()
-        ]
-        return "\n".join(rows)
-
-
-def _ms(seconds: float | None) -> str:
-    return "–" if seconds is None else f"{seconds * 1000:.0f} ms"
-
-
 def choose(plan: Plan) -> Iterator[tuple[str, dict[str, str]]]:
     """Endless (video id, query), the same for the same seed."""
     dice = Random(plan.seed)
@@ -250,7 +202,6 @@ async def _send_all(
     started: float,
     stop: asyncio.Event,
 ) -> None:
-    slots = asyncio.Semaphore(plan.concurrency)
     tasks: set[asyncio.Task[None]] = set()
     for number, (video, query) in enumerate(choose(plan)):
         due = started + number / plan.rate
@@ -258,21 +209,15 @@ async def _send_all(
             break
         if await _stopped(stop, due - time.monotonic()):
             break
-        if slots.locked():
-            results.late += 1
-        waiting = asyncio.create_task(slots.acquire())
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not waiting.done():
-            waiting.cancel()
-            break
-        task = asyncio.create_task(_send(plan, session, results, slots, video, query))
+        # Nobody waits for a slot: the load would come in bursts later and outlast its duration.
+        if len(tasks) >= plan.concurrency:
+            results.not_sent += 1
+            continue
+        task = asyncio.create_task(_send(plan, session, results, video, query))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-    # Requests under way get a moment to end; those that do not are counted as abandoned.
     if tasks:
-        _, unfinished = await asyncio.wait(tasks, timeout=10)
+        _, unfinished = await asyncio.wait(tasks, timeout=GRACE_S)
         for task in unfinished:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
@@ -290,7 +235,6 @@ async def _send(
     plan: Plan,
     session: aiohttp.ClientSession,
     results: Results,
-    slots: asyncio.Semaphore,
     video: str,
     query: dict[str, str],
 ) -> None:
@@ -312,7 +256,6 @@ async def _send(
         raise
     finally:
         results.in_flight -= 1
-        slots.release()
 
 
 def _outcome(status: int, body: bytes) -> str:
@@ -329,7 +272,7 @@ def _outcome(status: int, body: bytes) -> str:
 async def _report(results: Results, started: float, stop: asyncio.Event) -> None:
     live = sys.stdout.isatty()
     while not await _stopped(stop, 0.5 if live else 5.0):
-        line = results.line(time.monotonic() - started)
+        line = results.line(time.monotonic(), started)
         print(f"\r\x1b[K{line}" if live else line, end="" if live else "\n", flush=True)
     if live:
         print()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import struct
 import time
@@ -13,7 +12,7 @@ from aiohttp import web
 
 from simulator import pages
 from simulator.faults import Fault
-from simulator.innertube import PRECONDITION_FAILED
+from simulator.panels import PRECONDITION_FAILED
 from simulator.state import CALL, STATE, State, understand
 
 HOSTS = frozenset(
@@ -174,8 +173,3 @@ async def _reset(request: web.Request, response: web.Response) -> web.StreamResp
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
     return broken
-
-
-def as_json(value: object) -> str:
-    """JSON for people who read the control API with curl."""
-    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from aiohttp import web
 
-from simulator import audio, formats, innertube, pages, params
+from simulator import audio, formats, innertube, pages, panels, params
 from simulator.captionurls import LIFETIME_S, needs_token
 from simulator.control import control_routes
 from simulator.innertube import Json
@@ -247,10 +247,10 @@ async def get_transcript(request: web.Request) -> web.Response:
     ):
         track = video.track(asked[1], asked[2]) if asked[1] else video.default_track()
     if video is None or track is None:
-        return _json(innertube.PRECONDITION_FAILED, status=400)
+        return _json(panels.PRECONDITION_FAILED, status=400)
     if call.strike.has("unknown_shape"):
-        return _json(innertube.unknown_panel(track))
-    return _json(innertube.transcript_panel(video, track))
+        return _json(panels.unknown_panel(track))
+    return _json(panels.transcript_panel(video, track))
 
 
 async def get_panel(request: web.Request) -> web.Response:
@@ -264,15 +264,15 @@ async def get_panel(request: web.Request) -> web.Response:
         or not video.playability.ok
         or call.body.get("panelId") != innertube.MODERN_PANEL
     ):
-        return _json(innertube.PRECONDITION_FAILED, status=400)
+        return _json(panels.PRECONDITION_FAILED, status=400)
     client = call.body.get("context", {}).get("client", {})
     hl = client.get("hl") if isinstance(client, dict) else None
     track = video.track(str(hl), "manual") or video.track(str(hl), "asr") or video.default_track()
     if track is None:
-        return _json(innertube.PRECONDITION_FAILED, status=400)
+        return _json(panels.PRECONDITION_FAILED, status=400)
     if call.strike.has("unknown_shape"):
-        return _json(innertube.unknown_panel(track))
-    return _json(innertube.modern_panel(video, track))
+        return _json(panels.unknown_panel(track))
+    return _json(panels.modern_panel(video, track))
 
 
 async def consent_form(request: web.Request) -> web.Response:

@@ -16,6 +16,7 @@ from simulator import params
 from simulator.captionurls import CaptionUrls
 from simulator.catalogue import CATALOGUE
 from simulator.faults import Fault, FaultPlan, Strike
+from simulator.innertube import WEB_CLIENTS
 from simulator.model import Video
 from simulator.recordings import Recordings
 from simulator.requestlog import RequestLog
@@ -79,7 +80,7 @@ class Call:
     @property
     def web(self) -> bool:
         """Whether the caller says it is one of YouTube's web pages."""
-        return self.client in ("WEB", "MWEB", "WEB_EMBEDDED_PLAYER", "WEB_REMIX", "TVHTML5")
+        return self.client in WEB_CLIENTS
 
 
 CALL = web.RequestKey("call", Call)

@@ -22,12 +22,15 @@ from simulator.testing import running_simulator
 class Service:
     """A service whose answers are given."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, hangs: bool = False) -> None:
         self.asked: list[tuple[str, dict[str, str]]] = []
+        self._hangs = hangs
 
     async def transcript(self, request: web.Request) -> web.StreamResponse:
         number = len(self.asked)
         self.asked.append((request.match_info["video"], dict(request.query)))
+        if self._hangs:
+            await asyncio.Event().wait()
         match number % 4:
             case 0 | 1:
                 return web.json_response({"segments": []})
@@ -42,7 +45,7 @@ class Service:
 async def with_service(plan: dict[str, Any], service: Service) -> int:
     app = web.Application()
     app.router.add_get("/api/transcripts/{video}", service.transcript)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
@@ -54,7 +57,7 @@ async def with_service(plan: dict[str, Any], service: Service) -> int:
 
 def test_every_request_and_every_failure_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
     service = Service()
-    code = asyncio.run(with_service({"rate": 40, "duration_s": 0.5, "concurrency": 4}, service))
+    code = asyncio.run(with_service({"rate": 40, "duration_s": 0.5, "concurrency": 20}, service))
     assert code == 0
     assert len(service.asked) == 20
     out = capsys.readouterr().out
@@ -72,6 +75,18 @@ def test_requests_name_real_videos_languages_and_the_format() -> None:
         languages = [track.lang for track in CATALOGUE[video].tracks] or ["en"]
         assert query["lang"] in languages
         assert query["format"] == "json"
+
+
+def test_a_slow_service_gets_no_more_than_the_slots_and_the_load_ends_in_time(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "GRACE_S", 0.1)
+    service = Service(hangs=True)
+    asyncio.run(with_service({"rate": 100, "duration_s": 0.3, "concurrency": 3}, service))
+    out = capsys.readouterr().out
+    assert len(service.asked) == 3
+    assert "abandoned at the end                  3  100.0%" in out
+    assert "not sent, all slots busy             27" in out
 
 
 def test_a_service_that_is_not_there_is_counted(capsys: pytest.CaptureFixture[str]) -> None:

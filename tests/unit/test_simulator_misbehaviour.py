@@ -139,7 +139,7 @@ def test_a_broken_connection_has_no_status(
     simulator: RunningSimulator, fault: str, error: type[Exception] | tuple[type[Exception], ...]
 ) -> None:
     simulator.set_fault(TRAIN.id, f"{fault}@player")
-    with simulator.session(timeout_s=0.5) as session, pytest.raises(error):
+    with simulator.session(timeout_s=2) as session, pytest.raises(error):
         player(session, TRAIN)
     with simulator.session() as patient:
         deadline = time.monotonic() + 10

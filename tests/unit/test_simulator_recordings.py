@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from simulator import formats, innertube, pages, recordings
+from simulator import formats, innertube, pages, panels, recordings
 from simulator.catalogue import by_title
 from simulator.innertube import Json
 from simulator.model import OK, Playability, Track, Video
@@ -51,8 +51,8 @@ FILES: dict[str, str] = {
     "d.txt": formats.srv1(SPOKEN),
     "e.txt": formats.json3(WRITTEN),
     "f.txt": formats.srv3(SPOKEN) + "\n",
-    "g.json": json.dumps(innertube.transcript_panel(CLASSIC, CLASSIC.tracks[0])),
-    "h.json": json.dumps(innertube.modern_panel(MODERN, SPOKEN)),
+    "g.json": json.dumps(panels.transcript_panel(CLASSIC, CLASSIC.tracks[0])),
+    "h.json": json.dumps(panels.modern_panel(MODERN, SPOKEN)),
     "i.html": pages.consent("https://www.youtube.com/"),
     "j.html": pages.recaptcha(),
     "k.json": '{"segments": 12}',
