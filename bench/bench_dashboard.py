@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any, TypedDict
 
 import requests
 from flask import Flask
+from flask.testing import FlaskClient
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -249,24 +250,29 @@ def hits() -> Iterator[Result]:
     )
 
 
-def _misses(client: Any, watch: Watch, hours: Callable[[int], str]) -> tuple[list[float], ...]:
-    totals, overheads = [], []
-    for number in range(MISSES):
-        watch.busy_s()
-        started = time.perf_counter()
-        answer = client.get(f"{PATH}/performance?hours={hours(number)}")
-        took = time.perf_counter() - started
-        assert answer.status_code == 200, answer.text
-        totals.append(took * 1000)
-        overheads.append((took - watch.busy_s()) * 1000)
-    return totals, overheads
+def _miss(client: FlaskClient, watch: Watch, hours: float) -> tuple[float, float] | None:
+    """Milliseconds of a whole miss, and of it without any query running; `None` if incomplete."""
+    watch.busy_s()
+    started = time.perf_counter()
+    answer = client.get(f"{PATH}/performance?hours={hours:.4f}")
+    took = time.perf_counter() - started
+    complete = answer.status_code == 200 and not json.loads(answer.get_data())["missing"]
+    return (took * 1000, (took - watch.busy_s()) * 1000) if complete else None
 
 
 def misses() -> Iterator[Result]:
     watch = Watch()
     client = app(dashboard_cache_ttl_s=0).test_client()
-    hour, overhead = _misses(client, watch, lambda n: f"{1 - n / 10000:.4f}")
-    week, _ = _misses(client, watch, lambda n: f"{168 - n / 10000:.4f}")
+    found: dict[int, list[tuple[float, float]]] = {1: [], 168: []}
+    for number in range(MISSES):
+        # in turn, so that a noisy minute of the machine falls on both alike
+        for hours, times in found.items():
+            if (miss := _miss(client, watch, hours - number / 10000)) is not None:
+                times.append(miss)
+    if min(map(len, found.values())) < MISSES / 2:
+        raise RuntimeError("most queries ran into their time limit; the machine is too busy")
+    hour, week = ([whole for whole, _ in found[hours]] for hours in (1, 168))
+    overhead = [alone for _, alone in found[1]]
     yield result(
         "time of a miss in which no query was running, P95",
         p95(overhead),
@@ -303,7 +309,6 @@ def run() -> list[Result]:
         window = "storage: {tsdb: {out_of_order_time_window: 30m}}"
         with running_prometheus(Path(folder) / "prometheus", window) as server:
             os.environ["PROMETHEUS_URL"] = server.url
-            # The same address: nothing answers there, which costs a miss nothing.
             os.environ["STATE_DIR"] = str(Path(folder) / "state")
             push_a_week(server)
             return [*hits(), *throughput(server), *misses()]
