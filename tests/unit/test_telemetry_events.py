@@ -27,7 +27,8 @@ def calls() -> Iterator[tuple[str, str, int]]:
                 and node.args
                 and isinstance(node.args[0], ast.Constant)
                 and isinstance(node.args[0].value, str)
-                and re.search(r"\blog|logger|_log\b", ast.unparse(node.func.value))
+                # `self.log` is gunicorn's own, in its worker classes.
+                and re.search(r"^(log|self\._log)\b", ast.unparse(node.func.value))
             ):
                 yield node.args[0].value, str(path.relative_to(PACKAGE)), node.lineno
 

@@ -51,6 +51,11 @@ _CATALOGUE: Final = (
         "A stage raised something it should not; a defect.",
         ("video_id", "stage", "error_type"),
     ),
+    Event(
+        "transcript.panel.captured",
+        "The browser stage found a transcript panel, in which layout.",
+        ("video_id", "stage", "profile", "layout"),
+    ),
     Event("transcript.stage.skipped", "A stage was not tried.", ("video_id", "stage", "reason")),
     Event(
         "transcript.cache.failed",

@@ -138,6 +138,12 @@ _GATE: Final = re.compile(
 )
 
 
+# Short texts that were found clean: most fields and span names say the same few words.
+_SHORT: Final = 64
+_MOST_CLEAN: Final = 4096
+_clean: set[str] = set()
+
+
 class _Literals:
     """Secret values known word for word: those of this process's environment."""
 
@@ -202,6 +208,17 @@ def _judge_key(key: str) -> bool:
 
 def redact_text(text: str) -> str:
     """The text with every recognised secret replaced by `MASK`."""
+    if text in _clean:
+        return text
+    clean = _redact(text)
+    if len(text) <= _SHORT and clean == text:
+        if len(_clean) >= _MOST_CLEAN:
+            _clean.clear()
+        _clean.add(text)
+    return clean
+
+
+def _redact(text: str) -> str:
     if len(text) > MAX_TEXT:
         text = _cut(text)
     if _literals.pattern is not None:
@@ -267,12 +284,8 @@ def redact_mapping(fields: Mapping[Any, Any], depth: int = 0) -> Mapping[Any, An
             clean: Any = MASK
         elif type(value) is str:
             is_query = key in _QUERY_KEYS
-            if value in _clean and not is_query:
-                continue
             clean = redact_text(f"?{value}")[1:] if is_query else redact_text(value)
             if clean == value:
-                if len(value) <= _SHORT and not is_query:
-                    _remember_clean(value)
                 continue
         else:
             clean = redact_value(value, depth + 1)
@@ -282,18 +295,6 @@ def redact_mapping(fields: Mapping[Any, Any], depth: int = 0) -> Mapping[Any, An
             changed = {}
         changed[key] = clean
     return {**fields, **changed} if changed else fields
-
-
-# Short values that were found clean: most fields say the same few words again and again.
-_SHORT: Final = 64
-_MOST_CLEAN: Final = 4096
-_clean: set[str] = set()
-
-
-def _remember_clean(value: str) -> None:
-    if len(_clean) >= _MOST_CLEAN:
-        _clean.clear()
-    _clean.add(value)
 
 
 def count_masks(value: Any) -> int:

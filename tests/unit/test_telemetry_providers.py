@@ -1,0 +1,149 @@
+"""What `start` sets up, seen from a process of its own: providers are global and set once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from tests.gunicorn_process import CHECKOUT
+from tests.otlp_sink import OtlpSink
+
+_START = """
+import os, json, sys, logging, time
+from transcript_service import telemetry
+from transcript_service.settings import Settings
+telemetry.apply_defaults()
+running = telemetry.start(Settings())
+log = telemetry.get_logger("test")
+"""
+
+
+def run(code: str, endpoint: str, **environ: str) -> tuple[str, list[dict[str, Any]]]:
+    """(stdout, lines on stderr) of a process that starts telemetry and runs `code`."""
+    done = subprocess.run(
+        [sys.executable, "-c", _START + code],
+        cwd=CHECKOUT,
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(CHECKOUT),
+            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+            **environ,
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout, [json.loads(line) for line in done.stderr.splitlines()]
+
+
+def test_all_three_signals_arrive_with_one_resource_and_one_trace_id() -> None:
+    with OtlpSink() as sink:
+        run(
+            """
+with telemetry.span("transcript.fetch", video_id="v"):
+    log.info("service.started", port=1, list=["a", 1], text="\\ud800")
+    telemetry.instruments.TRANSCRIPT_REQUESTS.add(1, outcome="success", source="asr")
+    logging.getLogger("some.library").warning("hello")
+assert running.shutdown()
+""",
+            sink.url,
+            SERVICE_NAME="the-service",
+            ENVIRONMENT="test",
+        )
+        (span,) = sink.spans
+        started, library = sink.logs[:2]
+        assert started.trace_id == library.trace_id == span.trace_id
+        assert (started.body, started.event_name, started.severity) == (
+            "service.started",
+            "service.started",
+            "INFO",
+        )
+        assert started.attributes["event"] == "service.started"
+        assert started.attributes["list"] == ["a", 1]
+        assert library.attributes["message"] == "hello"
+        assert "service" not in started.attributes
+        for resource in (span.resource, started.resource):
+            assert resource["service.name"] == "the-service"
+            assert resource["deployment.environment.name"] == "test"
+            assert resource["service.version"]
+        (instance,) = {key[0] for key in sink.points}
+        assert span.resource["service.instance.id"] == instance
+        assert sink.counter("transcript.requests", outcome="success") == 1
+        assert sink.counter("otel.sdk.exporter.span.exported") == 1
+
+
+def test_a_variable_that_the_user_set_wins_over_our_default() -> None:
+    stdout, _ = run(
+        "from transcript_service.telemetry.providers import DEFAULTS\n"
+        "print(json.dumps({name: os.environ[name] for name in DEFAULTS}))",
+        "http://127.0.0.1:1",
+        OTEL_EXPORTER_OTLP_TIMEOUT="3",
+    )
+    values = json.loads(stdout.splitlines()[-1])
+    assert values.pop("OTEL_EXPORTER_OTLP_TIMEOUT") == "3"
+    assert values["OTEL_METRIC_EXPORT_INTERVAL"] == "15000"
+    assert values["OTEL_BSP_MAX_QUEUE_SIZE"] == "10000"
+
+
+def test_starting_and_stopping_without_a_collector_is_quick_and_quiet() -> None:
+    stdout, lines = run(
+        """
+for _ in range(100):
+    with telemetry.span("x"):
+        log.info("service.started")
+began = time.monotonic()
+running.shutdown(3.0)
+print(time.monotonic() - began)
+""",
+        "http://127.0.0.1:1",
+        LOG_LEVEL="WARNING",
+    )
+    assert float(stdout.splitlines()[-1]) < 3.5
+    assert {line["event"] for line in lines} <= {"telemetry.export.failing"}
+    assert len(lines) <= 1
+
+
+def test_records_refused_for_good_are_counted_not_retried() -> None:
+    with OtlpSink(status=400) as sink:
+        stdout, _ = run(
+            """
+with telemetry.span("x"):
+    pass
+running.flush(5)
+print(running.span_queue.ledger().dropped)
+""",
+            sink.url,
+        )
+        assert stdout.splitlines()[-1] == "{'refused': 1}"
+
+
+def test_a_disabled_sdk_leaves_only_stderr() -> None:
+    with OtlpSink() as sink:
+        _, lines = run(
+            'log.info("service.started"); assert running.shutdown()',
+            sink.url,
+            OTEL_SDK_DISABLED="true",
+        )
+        assert [line["event"] for line in lines] == ["service.started"]
+        assert sink.requests == 0
+
+
+def test_uncaught_exceptions_of_threads_are_one_masked_line() -> None:
+    _, lines = run(
+        """
+import threading
+def fails():
+    raise ValueError("password=hunter22")
+thread = threading.Thread(target=fails, name="worker")
+thread.start(); thread.join()
+""",
+        "http://127.0.0.1:1",
+        OTEL_SDK_DISABLED="true",
+    )
+    (line,) = lines
+    assert (line["event"], line["thread"]) == ("worker.exception", "worker")
+    assert line["exception_message"] == "password=[REDACTED]"
