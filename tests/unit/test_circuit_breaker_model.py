@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -53,7 +54,7 @@ configs = st.builds(
 )
 
 
-@dataclass
+@dataclass(eq=False)  # two calls that look alike are two calls
 class Call:
     """One call, and what the model knows about it."""
 
@@ -234,4 +235,5 @@ class BreakerMachine(RuleBasedStateMachine):
 
 
 BreakerMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
-TestBreakerAgainstModel = BreakerMachine.TestCase
+# Hypothesis may spend five minutes on the shortest way to a failure.
+TestBreakerAgainstModel = pytest.mark.timeout(600)(BreakerMachine.TestCase)
