@@ -3,7 +3,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 # Debian package = program that must be on PATH.
-PACKAGES := chromium=chromium redis-server=redis-server espeak-ng=espeak-ng
+PACKAGES := chromium=chromium redis-server=redis-server flite=flite espeak-ng=espeak-ng
 
 .PHONY: help
 help: ## this list

@@ -29,7 +29,21 @@ def _fail(message: str, *, code: int = 1) -> NoReturn:
     sys.exit(code)
 
 
-@click.group()
+class _Commands(click.Group):
+    """The commands below and `token`, whose room is only entered when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "token"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "token":
+            from .web.token_cli import token_group
+
+            return token_group
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Commands)
 @click.version_option(__version__)
 def main() -> None:
     """Transcripts of YouTube videos, and what the service that fetches them is doing."""
@@ -50,7 +64,11 @@ def serve() -> None:
 @click.argument("video")
 @click.option("--lang", default="", help="Wanted languages, most wanted first: en,de.")
 @click.option(
-    "--format", "fmt", type=click.Choice(["json", "srt", "vtt", "text"]), default="text", show_default=True
+    "--format",
+    "fmt",
+    type=click.Choice(["json", "srt", "vtt", "text"]),
+    default="text",
+    show_default=True,
 )
 def fetch(video: str, lang: str, fmt: str) -> None:
     """Fetch the transcript of VIDEO (an id or a URL) without a server, and print it."""

@@ -1,0 +1,217 @@
+"""The speech stage: what it hears, through which engine, and where it stops."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from email.parser import BytesParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import HttpUrl
+
+from simulator.catalogue import expected_speech
+from simulator.testing import RunningSimulator, running_simulator
+from transcript_service.proxies import JobProxy, ProxyPool
+from transcript_service.resilience import Deadline, DeadlineExceeded
+from transcript_service.settings import Settings
+from transcript_service.telemetry.testing import InMemoryTelemetry
+from transcript_service.transcripts.model import TranscriptError
+from transcript_service.transcripts.stages.asr import AsrStage
+from transcript_service.transcripts.stages.base import Job
+
+
+@pytest.fixture(scope="module")
+def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimulator]:
+    with running_simulator(tmp_path_factory.mktemp("sim")) as running:
+        yield running
+
+
+@pytest.fixture
+def settings(simulator: RunningSimulator) -> Settings:
+    return Settings(
+        youtube_resolve_to=simulator.resolve_to,
+        youtube_ca_file=simulator.ca_file,
+        asr_audio_sources=("player",),
+    )
+
+
+def job(video: str, *languages: str, seconds: float = 240) -> Job:
+    return Job(video, languages, Deadline(seconds), JobProxy(ProxyPool([]), "test", None))
+
+
+def shortest_english(simulator: RunningSimulator, segments: int = 1) -> str:
+    """The shortest video whose sound speaks at least so many lines."""
+    speaking = [
+        video
+        for video in simulator.state.videos()
+        if video.playability.ok
+        and video.spoken
+        and video.spoken.lang == "en"
+        and len(video.spoken.segments()) >= segments
+    ]
+    return min(speaking, key=lambda video: video.duration_s).id
+
+
+def words(texts: list[str]) -> list[str]:
+    return re.findall(r"[a-z']+", " ".join(texts).lower())
+
+
+@pytest.mark.skipif(not shutil.which("flite"), reason="needs flite to speak the words")
+def test_the_built_in_engine_hears_the_words_at_their_times(
+    simulator: RunningSimulator, settings: Settings, telemetry: InMemoryTelemetry
+) -> None:
+    video = shortest_english(simulator, segments=6)
+    spoken = expected_speech(video)
+    transcript = AsrStage(settings).fetch(job(video))
+    assert (transcript.kind, transcript.source, transcript.language) == ("speech", "asr", "en")
+
+    said, heard = words([s.text for s in spoken]), words([s.text for s in transcript.segments])
+    same = sum(
+        block.size
+        for block in difflib.SequenceMatcher(
+            None, said, heard, autojunk=False
+        ).get_matching_blocks()
+    )
+    assert same / len(said) > 0.6, f"said {said}, heard {heard}"
+    # One segment per sentence, within a second of where it was spoken.
+    starts = [s.start for s in spoken]
+    assert all(min(abs(s.start - t) for t in starts) < 1.0 for s in transcript.segments)
+    assert {span.name for span in telemetry.spans()} >= {"asr.audio", "asr.recognise"}
+
+
+def test_what_is_too_long_too_big_or_too_much_is_refused(
+    simulator: RunningSimulator, settings: Settings
+) -> None:
+    longest = max(simulator.state.videos(), key=lambda v: v.duration_s)
+    with pytest.raises(TranscriptError) as refusal:
+        AsrStage(settings).fetch(job(longest.id))
+    assert refusal.value.error_type == "asr_unavailable"
+    assert "longer" in refusal.value.detail
+
+    video = shortest_english(simulator)
+    with pytest.raises(TranscriptError) as refusal:
+        AsrStage(settings).fetch(job(video, "ja"))  # the built-in engine knows English
+    assert refusal.value.error_type == "asr_unavailable"
+
+    stage = AsrStage(settings.model_copy(update={"asr_max_concurrent": 1}))
+    assert stage._running.acquire(blocking=False)
+    with pytest.raises(TranscriptError) as refusal:
+        stage.fetch(job(video))
+    assert refusal.value.error_type == "asr_unavailable"
+    assert refusal.value.retry_after_s
+
+
+@pytest.mark.parametrize(
+    ("fault", "error_type"),
+    [
+        ("http_403@audio", "http_4xx"),
+        ("empty_body@audio", "empty_body"),
+        ("tiny_body@audio", "parse_error"),
+        ("bot_check", "request_blocked"),
+    ],
+)
+def test_sound_that_cannot_be_had_has_a_name(
+    simulator: RunningSimulator, settings: Settings, fault: str, error_type: str
+) -> None:
+    video = shortest_english(simulator)
+    simulator.set_fault(video, fault)
+    try:
+        with pytest.raises(TranscriptError) as failure:
+            AsrStage(settings).fetch(job(video))
+    finally:
+        simulator.reset()
+    assert failure.value.error_type == error_type
+
+
+def test_recognition_ends_with_the_deadline(
+    simulator: RunningSimulator, settings: Settings
+) -> None:
+    with pytest.raises((DeadlineExceeded, TranscriptError)):
+        AsrStage(settings).fetch(job(shortest_english(simulator), seconds=0.3))
+
+
+class SpeechServer(BaseHTTPRequestHandler):
+    """Speaks OpenAI's convention; keeps what it was sent."""
+
+    seen: dict[str, Any]
+    answer: tuple[int, bytes]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
+        parts: Any = BytesParser().parsebytes(head + body).get_payload()
+        type(self).seen = {
+            "path": self.path,
+            "authorization": self.headers.get("Authorization"),
+            **{
+                str(part.get_param("name", header="content-disposition")): part.get_payload(
+                    decode=True
+                )
+                for part in parts
+            },
+        }
+        status, answer = type(self).answer
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def endpoint(settings: Settings, tmp_path: Path) -> Iterator[Settings]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), SpeechServer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    key = tmp_path / "key"
+    key.write_text("sk-made-up\n")
+    yield settings.model_copy(
+        update={
+            "asr_endpoint": HttpUrl(f"http://127.0.0.1:{server.server_port}"),
+            "asr_api_key_file": key,
+        }
+    )
+    server.shutdown()
+
+
+def test_an_endpoint_gets_the_sound_and_its_segment_times_are_kept(
+    simulator: RunningSimulator, endpoint: Settings
+) -> None:
+    segments = [
+        {"id": 0, "start": 0.5, "end": 2.25, "text": " Hello there. "},
+        {"id": 1, "start": 2.5, "end": 3.0, "text": "  "},
+        {"id": 2, "start": 3.0, "end": 4.0, "text": "Again."},
+    ]
+    SpeechServer.answer = (
+        200, json.dumps({"language": "english", "text": "…", "segments": segments}).encode(),
+    )  # fmt: skip
+    transcript = AsrStage(endpoint).fetch(job(shortest_english(simulator), "en-GB"))
+    assert [(s.start, s.duration, s.text) for s in transcript.segments] == [
+        (0.5, 1.75, "Hello there."),
+        (3.0, 1.0, "Again."),
+    ]
+    seen = SpeechServer.seen
+    assert seen["path"] == "/v1/audio/transcriptions"
+    assert seen["authorization"] == "Bearer sk-made-up"
+    assert (seen["response_format"], seen["language"]) == (b"verbose_json", b"en")
+    assert seen["file"].startswith(b"OggS")
+
+
+@pytest.mark.parametrize(
+    "answer", [(500, b"oops"), (200, b"<html>"), (200, b'{"segments": [{"text": "no times"}]}')]
+)
+def test_an_endpoint_that_fails_is_unavailable(
+    simulator: RunningSimulator, endpoint: Settings, answer: tuple[int, bytes]
+) -> None:
+    SpeechServer.answer = answer
+    with pytest.raises(TranscriptError) as failure:
+        AsrStage(endpoint).fetch(job(shortest_english(simulator)))
+    assert failure.value.error_type == "asr_unavailable"
