@@ -101,7 +101,7 @@ class Since:
         return dict(Counter(self._pool.stats().closed) - Counter(self._before.closed))
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 30.0, what: str = "") -> float:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 90.0, what: str = "") -> float:
     """Wait for a condition; returns the seconds it took, fails when it does not come."""
     started = time.monotonic()
     pause = threading.Event()
