@@ -146,6 +146,19 @@ class BreakerMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
+    @rule()
+    def the_moment_comes(self) -> None:
+        """When a wait or a place ends exactly now: a moment that chance would miss."""
+        moments = [call.place_until for call in self.model.under_way if call.place_until]
+        if self.model.state == "open":
+            moments.append(self.model.entered + self.model.config.open_s)
+        self.now = min((moment for moment in moments if moment > self.now), default=self.now)
+
+    @rule(results=st.lists(st.sampled_from(["successful", "slow"]), min_size=1, max_size=8))
+    def calls_that_work_in_the_end(self, results: list[str]) -> None:
+        """No failures, so that only slowness can open it."""
+        self.whole_calls([("successful", 2.25 if each == "slow" else 0.0) for each in results])
+
     @rule(target=calls)
     def begin_call(self) -> object:
         call = self.ask()
