@@ -105,7 +105,7 @@ def test_make_check_lets_the_engines_find(
             test.unlink()
     assert check.told_by_engines(copy) == []
     change(copy / file)
-    assert len(check.told_by_engines(copy)) == 1
+    assert check.told_by_engines(copy) != []
 
 
 # --- against the code ---------------------------------------------------------------------------
