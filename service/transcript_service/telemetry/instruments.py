@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Final
 
 from opentelemetry.metrics import Meter
 
-from .vocabulary import BREAKER_STATES, ERROR_TYPES, OUTCOMES, PROFILES, SOURCES, STAGES
+from .vocabulary import BREAKER_STATES, ERROR_TYPES, OUTCOMES, PROFILES, SOURCES, STAGES, outcome_of
 
 OTHER: Final = "other"
 # Most attribute sets remembered per instrument; beyond it a call only gets slower.
@@ -249,7 +249,7 @@ TRANSCRIPT_REQUESTS: Final = Counter(
     _ERROR_TYPE,
     zeros=[
         *_each(outcome=["success"], source=SOURCES),
-        *({"outcome": outcome} for outcome in ("no_captions", "blocked", "timeout", "error")),
+        *({"outcome": outcome_of(word), "error_type": word} for word in ERROR_TYPES),
     ],
     series_limit=200,
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextvars
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -23,7 +24,7 @@ from ..resilience.circuit_breaker import CallNotPermitted, CircuitBreaker
 from ..resilience.deadline import Deadline, DeadlineExceeded
 from ..resilience.retries import retry_call
 from ..settings import Settings
-from ..telemetry import current_trace_id, get_logger, instruments, log_context, set_attributes, span
+from ..telemetry import get_logger, instruments, log_context, set_attributes, span
 from ..telemetry.vocabulary import ANSWERS, ErrorType
 from ..telemetry.vocabulary import Stage as StageName
 from . import stored
@@ -146,8 +147,7 @@ class Pipeline:
 
     def _way_out(self, deadline: Deadline) -> JobProxy:
         try:
-            # One session per trace: whoever looks at a proxy's log finds the request.
-            return self._proxies.for_job(current_trace_id(), deadline)
+            return self._proxies.for_job(uuid.uuid4().hex, deadline)
         except NoProxyAvailable as error:
             raise TranscriptError(
                 "proxy_error", "All proxies are resting.", retry_after_s=error.retry_after_s
@@ -235,7 +235,8 @@ class Pipeline:
         """Deadline, breaker, retry, call: every way it can end as a result."""
         try:
             job.deadline.check()
-            with self._breakers[stage.name].permit() as permit:
+            # A probe may take as long as its job; the place of one that outlives it is given away.
+            with self._breakers[stage.name].permit(job.deadline.remaining() + 5.0) as permit:
                 try:
                     transcript = self._within_deadline(stage, job, tries)
                 except TranscriptError as error:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, request
-from opentelemetry.instrumentation.flask import FlaskInstrumentor
-from opentelemetry.trace import Span
+from flask import Flask, Response
 
 from ..alerts import create_alert_log
 from ..alerts import create_blueprint as create_alerts_blueprint
 from ..settings import Settings, get_settings
-from ..telemetry import current_trace_id
+from ..telemetry import current_trace_id, instrument_app
 from ..transcripts import create_pipeline
 from ..transcripts.jobs import JobRunner, JobStore
 from . import dashboard_api, health, jobs, problems, transcripts
@@ -29,7 +27,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     # A video may be named by a URL in the path, and `//` is part of it.
     app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    FlaskInstrumentor().instrument_app(app, response_hook=_name_unmatched)  # type: ignore[no-untyped-call]
+    instrument_app(app)
     problems.register(app)
     app.register_blueprint(health.create_blueprint(settings))
     pipeline, store = create_pipeline(settings), JobStore(settings)
@@ -49,9 +47,3 @@ def create_app(settings: Settings | None = None) -> Flask:
         return response
 
     return app
-
-
-def _name_unmatched(span: Span, status: str, headers: object) -> None:
-    """Keep paths that match no route out of span names, where they would be unbounded."""
-    if span.is_recording() and request.url_rule is None:
-        span.update_name(request.method)
