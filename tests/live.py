@@ -85,9 +85,14 @@ class LiveStack:
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
     def pid(self, program: str) -> int:
-        """The process id of a running program, the supervisor's word."""
+        """The process id of a running program, the supervisor's word.
+
+        Raises:
+            ValueError: it has none at this moment; `wait_for` asks again.
+        """
         info = Supervisor(self.layout).processes()[program]
-        assert info.pid, f"{program} is not running"
+        if not info.pid:
+            raise ValueError(f"{program} is not running")
         return int(info.pid)
 
     def get(self, path: str, **kwargs: Any) -> requests.Response:
