@@ -36,7 +36,7 @@ FAULTS = {
 }
 # Past this no further lease is begun: on a machine that does ten other things at once the
 # test ends in time with fewer leases, and says how many. Alone it does all two hundred.
-MOST_S = 130.0
+MOST_S = float(os.environ.get("CHAOS_MOST_S", "130"))
 LEAST = 60
 
 
@@ -130,7 +130,7 @@ class Chaos:
         raise LookupError
 
 
-@pytest.mark.timeout(480)
+@pytest.mark.timeout(MOST_S + 350)
 def test_two_hundred_leases_under_random_faults(
     make_pool: MakePool, site: Site, telemetry: InMemoryTelemetry
 ) -> None:
