@@ -203,6 +203,21 @@ def test_a_context_that_cannot_be_made_is_the_answer_to_its_waiter_only() -> Non
     run(test())
 
 
+def test_a_page_that_crashes_while_it_is_opened_is_no_refusal() -> None:
+    async def test() -> None:
+        lab = Lab(max_contexts=1)
+        lab.pool.release(await lab.pool.acquire(MOBILE))
+        await lab.settle()
+        lab.browser.failing.add("evaluate")
+        waiting = asyncio.create_task(lab.pool.acquire(DESKTOP))
+        await lab.until(lambda: lab.pool.signals.closed["unhealthy"] == 1)
+        lab.browser.failing.clear()
+        assert (await waiting).entry.identity == DESKTOP
+        assert lab.open == 1
+
+    run(test())
+
+
 def test_a_caller_who_gives_up_takes_no_context_along() -> None:
     async def test() -> None:
         lab = Lab(max_contexts=1)

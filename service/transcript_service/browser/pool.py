@@ -34,6 +34,8 @@ log = get_logger(__name__)
 
 # Waiters of other identities that may be served before the one that waits longest.
 _OVERTAKES: Final = 8
+# Failures to make a context after which the one who waits for it is told.
+_TRIES: Final = 2
 
 
 @dataclass(eq=False)
@@ -43,6 +45,7 @@ class _Waiter:
     lease: asyncio.Future[Lease]
     since: float = field(default_factory=time.monotonic)
     overtaken: int = 0
+    failures: int = 0
 
 
 class ContextPool:
@@ -324,16 +327,21 @@ class ContextPool:
         return min(idle, key=lambda entry: entry.last_used_at, default=None)
 
     def refuse_one(self, identity: Identity, error: Exception) -> None:
-        """A context that cannot be made is the answer to the one who waited for it."""
+        """A context that cannot be made is the answer to the one who waited for it.
+
+        The second time: the first can be a page that crashed while it was opened.
+        """
         for waiter in self._waiters:
             if waiter.identity.key == identity.key and not waiter.lease.done():
-                refusal = BrowserUnavailable(
-                    "context_failed",
-                    f"The browser could not make a context: {type(error).__name__}",
-                    self.retry_after_s(),
-                )
-                refusal.__cause__ = error
-                waiter.lease.set_exception(refusal)
+                waiter.failures += 1
+                if waiter.failures >= _TRIES:
+                    refusal = BrowserUnavailable(
+                        "context_failed",
+                        f"The browser could not make a context: {type(error).__name__}",
+                        self.retry_after_s(),
+                    )
+                    refusal.__cause__ = error
+                    waiter.lease.set_exception(refusal)
                 return
 
     def fail_waiters(self, error: BrowserUnavailable) -> None:
