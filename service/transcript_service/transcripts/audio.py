@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import av
-import orjson
 import requests
 from av.error import FFmpegError
 
@@ -180,17 +179,3 @@ def compress(pcm: bytes) -> bytes:
             container.mux(stream.encode(piece))
         container.mux(stream.encode(None))
     return target.getvalue()
-
-
-def parse_json(body: bytes) -> Any:
-    """JSON of an endpoint.
-
-    Raises:
-        TranscriptError: `asr_unavailable`.
-    """
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise TranscriptError(
-            "asr_unavailable", "The speech endpoint's answer is damaged."
-        ) from None

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+import orjson
 import requests
 
 from ..resilience import Deadline
 from ..settings import Settings
-from .audio import SAMPLE_RATE, compress, parse_json
+from .audio import SAMPLE_RATE, compress
 from .model import Segment, TranscriptError
 
 
@@ -106,7 +107,21 @@ class EndpointEngine:
                 "asr_unavailable", f"The speech endpoint answered {response.status_code}."
             )
         progress(len(sound) / 2 / SAMPLE_RATE)
-        return _read_verbose_json(parse_json(response.content), language)
+        return _read_verbose_json(_parse_json(response.content), language)
+
+
+def _parse_json(body: bytes) -> Any:
+    """JSON of an endpoint.
+
+    Raises:
+        TranscriptError: `asr_unavailable`.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise TranscriptError(
+            "asr_unavailable", "The speech endpoint's answer is damaged."
+        ) from None
 
 
 def _read_verbose_json(answer: Any, language: str | None) -> Spoken:

@@ -20,12 +20,11 @@ from ...settings import Settings
 from ...telemetry import get_logger, set_attributes
 from ...telemetry.vocabulary import ANSWERS, PROFILES, ErrorType, Profile
 from ...telemetry.vocabulary import Stage as StageName
-from ..captions import check_page
 from ..cookies import for_browser
 from ..http import refused
 from ..model import Track, Transcript, TranscriptError
 from ..panel import Captured, open_and_capture, pass_consent
-from ..player import read_player
+from ..player import check_watch_page, read_player
 from .base import Job, rotation_reason_of, track_for
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ async def _load(page: Page, video_id: str, profile: Profile) -> list[Track]:
         raise refused(response.status)
     player: Any = await page.evaluate("() => window.ytInitialPlayerResponse || null")
     if player is None:
-        check_page((await page.content()).encode())
+        check_watch_page((await page.content()).encode())
         raise TranscriptError("html_body", "YouTube answered with a page that is no watch page.")
     return read_player(orjson.dumps(player))
 
