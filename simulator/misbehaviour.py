@@ -154,8 +154,8 @@ async def _dribble(
     await slow.prepare(request)
     steps = 20
     for i in range(steps):
-        await slow.write(body[len(body) * i // steps : len(body) * (i + 1) // steps])
         await _pause(state, seconds / steps)
+        await slow.write(body[len(body) * i // steps : len(body) * (i + 1) // steps])
     await slow.write_eof()
     return slow
 

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
+from ..sqlite_wal import use_wal
 from ..telemetry import get_logger
 
 log = get_logger(__name__)
@@ -202,7 +203,7 @@ class AlertLog:
         connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
         try:
             connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA journal_mode = WAL")  # readers do not wait for a writer
+            use_wal(connection, _BUSY_TIMEOUT_S)
             # A crash of the process loses nothing; only a power cut may take the last moments,
             # and then Alertmanager repeats what is still firing.
             connection.execute("PRAGMA synchronous = NORMAL")

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
+from ..sqlite_wal import use_wal
 from ..telemetry import get_logger
 
 log = get_logger(__name__)
@@ -194,7 +195,7 @@ class CacheFile:
             self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
         try:
-            _use_wal(connection)
+            use_wal(connection, _BUSY_S)
             connection.execute("PRAGMA synchronous = NORMAL")
             self._prepare(connection)
         except sqlite3.Error:
@@ -260,20 +261,3 @@ class CacheFile:
             with suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch a new file to write-ahead logging; it stays so.
-
-    SQLite does not wait for locks here, so processes that start together get "busy".
-    """
-    tries = int(_BUSY_S / 0.05)
-    for attempt in range(tries):
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or attempt == tries - 1:
-                raise
-            time.sleep(0.05)
-        else:
-            return
