@@ -34,17 +34,18 @@ class FakePipeline:
 
     def __init__(self, act: Callable[[], Transcript]) -> None:
         self.act = act
-        self.calls: list[tuple[str, tuple[str, ...], float]] = []
+        self.calls: list[tuple[str, tuple[str, ...], str | None, float]] = []
 
     def fetch(
         self,
         video_id: str,
         languages: tuple[str, ...],
+        translate_to: str | None,
         *,
         deadline_s: float,
         on_stage: Callable[[str], None],
     ) -> Transcript:
-        self.calls.append((video_id, languages, deadline_s))
+        self.calls.append((video_id, languages, translate_to, deadline_s))
         on_stage("asr")
         return self.act()
 
@@ -89,14 +90,14 @@ def test_a_job_is_done_in_the_trace_of_the_request_that_asked(
     store: JobStore, run: Callable[[Any], JobRunner], telemetry: InMemoryTelemetry
 ) -> None:
     with span("request") as asking:
-        job = store.submit(VIDEO, ("en", "de"))
+        job = store.submit(VIDEO, ("en", "de"), "fr")
     assert job.state == "queued"
     pipeline = FakePipeline(lambda: TRANSCRIPT)
     run(pipeline)
     done = finished(store, job)
     assert done.state == "succeeded"
     assert store.result(job.id) == TRANSCRIPT
-    assert pipeline.calls == [(VIDEO, ("en", "de"), 77.0)]
+    assert pipeline.calls == [(VIDEO, ("en", "de"), "fr", 77.0)]
     worked = telemetry.span("transcript.job")
     assert worked.context is not None
     assert worked.context.trace_id == asking.get_span_context().trace_id

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from transcript_service.transcripts.languages import choose_track, parse_languages
+from transcript_service.transcripts.languages import (
+    choose_track,
+    choose_translation,
+    parse_languages,
+    parse_translation,
+)
 from transcript_service.transcripts.model import Kind, Track, TranscriptError
 
 TRACKS = [
@@ -59,4 +64,42 @@ def test_languages_are_parsed_in_order_and_once() -> None:
 def test_nonsense_is_no_language(text: str) -> None:
     with pytest.raises(TranscriptError) as refusal:
         parse_languages(text)
+    assert refusal.value.error_type == "invalid_parameter"
+
+
+ENGLISH = Track("en", "manual", "English", is_translatable=True)
+
+
+@pytest.mark.parametrize(
+    ("track", "wanted", "translation"),
+    [
+        (ENGLISH, None, None),
+        (ENGLISH, "de", "de"),
+        (ENGLISH, "ZH_hans", "zh-Hans"),  # as YouTube writes it
+        (ENGLISH, "pt", "pt-BR"),  # the nearest there is
+        (ENGLISH, "EN", None),  # its own words
+        (Track("en-GB", "manual", "English (UK)"), "en", None),
+        (Track("zh-Hant", "manual", "Chinese", is_translatable=True), "zh-Hans", "zh-Hans"),
+        (Track("de", "manual", "German"), "de", None),
+    ],
+)
+def test_a_translation_is_asked_for_where_it_is_one(
+    track: Track, wanted: str | None, translation: str | None
+) -> None:
+    assert choose_translation(track, wanted, ["pt-BR", "zh-Hans", "de", "en"]) == translation
+
+
+@pytest.mark.parametrize(
+    ("track", "wanted"), [(ENGLISH, "ja"), (Track("en", "manual", "English"), "de")]
+)
+def test_a_translation_that_is_not_offered_is_an_answer(track: Track, wanted: str) -> None:
+    with pytest.raises(TranscriptError) as refusal:
+        choose_translation(track, wanted, ["de"])
+    assert refusal.value.error_type == "language_unavailable"
+
+
+@pytest.mark.parametrize("text", ["", " ", "klingon", "de,fr", "d", "de;fr", "../de"])
+def test_what_is_no_language_is_refused(text: str) -> None:
+    with pytest.raises(TranscriptError) as refusal:
+        parse_translation(text)
     assert refusal.value.error_type == "invalid_parameter"

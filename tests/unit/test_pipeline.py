@@ -29,9 +29,16 @@ class Scripted:
 
     attempts = 1
 
-    def __init__(self, name: StageName, act: ErrorType | Callable[[Job], None] | None) -> None:
+    def __init__(
+        self,
+        name: StageName,
+        act: ErrorType | Callable[[Job], None] | None,
+        *,
+        translates: bool = True,
+    ) -> None:
         self.name = name
         self.act = act
+        self.translates = translates
         self.calls = 0
 
     def fetch(self, job: Job) -> Transcript:
@@ -195,3 +202,64 @@ def test_a_cached_transcript_asks_no_stage_and_says_so(
     stage.act = "video_unavailable"
     with pytest.raises(TranscriptError):
         line.fetch(VIDEO, ("en",))
+
+
+def test_a_stage_that_cannot_translate_is_not_asked_for_a_translation(tmp_path: Path) -> None:
+    reading = Scripted("youtube_api", None)
+    panel = Scripted("youtubei", None, translates=False)
+    cache = TranscriptCache(CacheFile(tmp_path / "c.sqlite3", 10_000_000), ttl_s=60, stale_s=60)
+    line = pipeline(panel, reading, cache=cache)
+    assert line.fetch(VIDEO, ("en",), "de").source == "youtube_api"
+    assert panel.calls == 0
+    # The translation is an entry of its own, and so is each language.
+    assert line.fetch(VIDEO, ("en",)).source == "youtubei"
+    assert not line.fetch(VIDEO, ("en",), "fr").cached
+    assert line.fetch(VIDEO, ("en",), "de").cached
+    assert (panel.calls, reading.calls) == (1, 2)
+
+    with pytest.raises(TranscriptError) as failure:
+        pipeline(panel).fetch(VIDEO, (), "de")
+    assert (failure.value.error_type, failure.value.attempts) == ("internal", ())
+
+
+def test_who_waits_for_another_request_in_vain_gets_the_old_transcript(
+    telemetry: InMemoryTelemetry, tmp_path: Path
+) -> None:
+    now = [1000.0]
+    cache = TranscriptCache(
+        CacheFile(tmp_path / "c.sqlite3", 10_000_000), ttl_s=60, stale_s=60, clock=lambda: now[0]
+    )
+    begun, release = threading.Event(), threading.Event()
+    stage = Scripted("youtube_api", None)
+    line = pipeline(stage, deadline_s=30, cache=cache)
+    kept = line.fetch(VIDEO)
+    now[0] += 90
+
+    def hang(job: Job) -> None:
+        begun.set()
+        release.wait(20)
+
+    stage.act = hang
+    first = threading.Thread(target=lambda: line.fetch(VIDEO))
+    first.start()
+    assert begun.wait(20)
+    old = line.fetch(VIDEO, deadline_s=0.3)
+    release.set()
+    first.join(20)
+    assert (old.cached, old.segments) == (True, kept.segments)
+    assert stage.calls == 2
+    (event,) = telemetry.events("transcript.cache.stale_served")
+    assert event["error_type"] == "DeadlineExceeded"
+
+    # Where nothing is kept there is nothing to stand in.
+    stage.act = hang
+    begun.clear()
+    release.clear()
+    other = threading.Thread(target=lambda: line.fetch(VIDEO, ("fr",)))
+    other.start()
+    assert begun.wait(20)
+    with pytest.raises(TranscriptError) as failure:
+        line.fetch(VIDEO, ("fr",), deadline_s=0.3)
+    release.set()
+    other.join(20)
+    assert failure.value.error_type == "deadline_exceeded"

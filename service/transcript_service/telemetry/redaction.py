@@ -65,7 +65,7 @@ _QUERY_KEYS: Final = frozenset({"url.query", "http.query", "query_string"})
 # The parameters of a URL that may be read; all others are masked.
 _ALLOWED_PARAMETERS: Final = _words(
     """
-    v lang fmt itag format hl gl tlang kind hours stage window page limit step start end
+    v lang translate fmt itag format hl gl tlang kind hours stage window page limit step start end
     range t list index fields alt prettyprint
     """
 )

@@ -59,7 +59,7 @@ class CacheKey(NamedTuple):
     language: str
     """The languages that were asked for, as they were asked for, such as `en,de`."""
     kind: str
-    """`manual`, `asr`, `speech`, or `any`."""
+    """`any`, or `translated:` and the language it was to be translated into."""
 
 
 class Kept(NamedTuple):

@@ -69,6 +69,7 @@ class JobRecord:
     error_type: ErrorType | None = None
     detail: str | None = None
     attempts: list[dict[str, Any]] = field(default_factory=list)
+    translate_to: str | None = None
 
     @property
     def finished(self) -> bool:
@@ -95,7 +96,9 @@ class JobStore:
             path = settings.state_dir / "jobs.sqlite3"
             self._storage = SqliteStorage("transcript-jobs", filename=str(path), strict_fifo=True)
 
-    def submit(self, video_id: str, languages: tuple[str, ...]) -> JobRecord:
+    def submit(
+        self, video_id: str, languages: tuple[str, ...], translate_to: str | None = None
+    ) -> JobRecord:
         """Put a job into the queue, in the current trace.
 
         Raises:
@@ -108,6 +111,7 @@ class JobStore:
             id=uuid.uuid4().hex,
             video_id=video_id,
             languages=languages,
+            translate_to=translate_to,
             trace_id=trace.format_trace_id(here.trace_id),
             parent_span_id=trace.format_span_id(here.span_id),
             created_at=self.clock(),
@@ -295,7 +299,11 @@ class JobRunner:
         ):
             try:
                 transcript = self._pipeline.fetch(
-                    job.video_id, job.languages, deadline_s=self._deadline_s, on_stage=on_stage
+                    job.video_id,
+                    job.languages,
+                    job.translate_to,
+                    deadline_s=self._deadline_s,
+                    on_stage=on_stage,
                 )
                 attempts = transcript.attempts
                 done = replace(job, state="succeeded")

@@ -25,6 +25,49 @@ def parse_languages(text: str) -> tuple[str, ...]:
     return languages
 
 
+def parse_translation(text: str) -> str:
+    """The one language that a transcript is to be translated into.
+
+    Raises:
+        TranscriptError: `invalid_parameter`.
+    """
+    language = text.strip()
+    if not _LANGUAGE.fullmatch(language):
+        raise TranscriptError(
+            "invalid_parameter", "translate takes one language code, such as de or zh-Hans."
+        )
+    return language
+
+
+def choose_translation(track: Track, wanted: str | None, offered: Sequence[str]) -> str | None:
+    """The language to have a track translated into, as YouTube writes it.
+
+    `None` where none is wanted or the track is in that language already: its own words
+    are better than a machine's. `en` is also `en-GB`, but `zh-Hans` is not `zh-Hant`.
+
+    Args:
+        track: the chosen track.
+        wanted: a language code.
+        offered: the languages that YouTube translates this video's captions into.
+
+    Raises:
+        TranscriptError: `language_unavailable` where YouTube does not offer that.
+    """
+    if wanted is None or _same(track.language, wanted):
+        return None
+    if wanted.isalpha() and _related(track.language, wanted):
+        return None
+    if not track.is_translatable:
+        raise TranscriptError("language_unavailable", "YouTube does not translate this track.")
+    for matches in (_same, _related):
+        for language in offered:
+            if matches(language, wanted):
+                return language
+    raise TranscriptError(
+        "language_unavailable", "YouTube does not translate captions into that language."
+    )
+
+
 def choose_track(
     tracks: Sequence[Track],
     wanted: Sequence[str],

@@ -92,7 +92,8 @@ class Pipeline:
         Args:
             video_id: eleven characters.
             languages: wanted ones, most wanted first; empty takes what there is.
-            translate_to: let YouTube translate the chosen track.
+            translate_to: let YouTube translate the chosen track, where it is in another
+                language. Stages that cannot are left out.
             deadline_s: seconds for all of it (JOB_DEADLINE_S).
             on_stage: told each stage that begins.
 
@@ -165,6 +166,8 @@ class Pipeline:
                 stage.name in _NEEDS_CAPTIONS
             ):
                 continue
+            if job.translate_to and not stage.translates:
+                continue
             attempt, result = self._attempt(stage, job)
             attempts.append(attempt)
             if result.transcript:
@@ -174,7 +177,8 @@ class Pipeline:
                 if result.error.error_type in self._final:
                     break
         if not errors:
-            errors.append(TranscriptError("internal", "No stage is switched on."))
+            kind = "that can translate " if job.translate_to else ""
+            errors.append(TranscriptError("internal", f"No stage {kind}is switched on."))
         telling = next((error for error in errors if error.error_type not in _OWN), errors[0])
         telling.attempts = tuple(attempts)
         raise telling
@@ -288,6 +292,8 @@ class Pipeline:
 
 def _may_be_hidden(error: Exception) -> bool:
     """Whether an old transcript is a better answer than this error."""
+    if isinstance(error, DeadlineExceeded):
+        return True  # another request's fetch, waited for in vain
     return isinstance(error, TranscriptError) and error.error_type not in ANSWERS
 
 

@@ -42,6 +42,19 @@ def read_player(body: bytes) -> list[Track]:
     return tracks
 
 
+def read_translations(body: bytes) -> list[str]:
+    """The languages that YouTube translates the captions of a player answer into.
+
+    Raises:
+        TranscriptError: as `check_playability`.
+    """
+    player = check_playability(body)
+    renderer = _dict(_dict(player.get("captions")).get("playerCaptionsTracklistRenderer"))
+    listed = renderer.get("translationLanguages")
+    codes = [_dict(item).get("languageCode") for item in listed] if isinstance(listed, list) else []
+    return [code for code in codes if isinstance(code, str) and code]
+
+
 def check_playability(body: bytes) -> dict[str, Any]:
     """The player answer of a video that plays, captions or not.
 

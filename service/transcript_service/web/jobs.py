@@ -53,6 +53,7 @@ def describe(record: JobRecord) -> dict[str, Any]:
         "state": record.state,
         "video_id": record.video_id,
         "languages": list(record.languages),
+        "translate": record.translate_to,
         "stage": record.stage,
         "attempts": record.attempts,
         "created_at": _time(record.created_at),

@@ -10,7 +10,7 @@ from ..telemetry import current_trace_id, instruments
 from ..telemetry.vocabulary import ErrorType
 from ..transcripts.formats import FORMATS
 from ..transcripts.jobs import JobStore, QueueFull
-from ..transcripts.languages import parse_languages
+from ..transcripts.languages import parse_languages, parse_translation
 from ..transcripts.model import TranscriptError
 from ..transcripts.pipeline import Pipeline
 from ..transcripts.video_id import parse_video_id
@@ -57,7 +57,7 @@ def create_blueprint(pipeline: Pipeline, jobs: JobStore) -> Blueprint:
     @blueprint.get("/<path:video>")
     def transcript(video: str) -> Response:
         try:
-            languages, fmt = _parameters()
+            languages, translate_to, fmt = _parameters()
             video_id = parse_video_id(_video(video))
         except TranscriptError as error:
             instruments.TRANSCRIPT_REQUESTS.add(
@@ -66,7 +66,7 @@ def create_blueprint(pipeline: Pipeline, jobs: JobStore) -> Blueprint:
             raise _problem(error) from None
         if fmt == "json" and _wants_it_later():
             try:
-                return accepted(jobs.submit(video_id, languages))
+                return accepted(jobs.submit(video_id, languages, translate_to))
             except QueueFull:
                 raise Problem(
                     429,
@@ -75,7 +75,7 @@ def create_blueprint(pipeline: Pipeline, jobs: JobStore) -> Blueprint:
                     headers={"Retry-After": "30"},
                 ) from None
         try:
-            result = pipeline.fetch(video_id, languages)
+            result = pipeline.fetch(video_id, languages, translate_to)
         except TranscriptError as error:
             raise _problem(error) from None
         media_type, write = FORMATS[fmt]
@@ -94,15 +94,17 @@ def _video(path: str) -> str:
     return f"{path}?{request.query_string.decode('latin-1')}" if "/" in path else path
 
 
-def _parameters() -> tuple[tuple[str, ...], str]:
-    for name in ("lang", "format"):
+def _parameters() -> tuple[tuple[str, ...], str | None, str]:
+    for name in ("lang", "translate", "format"):
         if len(request.args.getlist(name)) > 1:
             raise TranscriptError("invalid_parameter", f"{name} may be given once.")
     languages = parse_languages(request.args["lang"]) if "lang" in request.args else ()
+    wanted = request.args.get("translate")
+    translate_to = None if wanted is None else parse_translation(wanted)
     fmt = request.args.get("format", "json")
     if fmt not in FORMATS:
         raise TranscriptError("invalid_parameter", f"format is one of {', '.join(FORMATS)}.")
-    return languages, fmt
+    return languages, translate_to, fmt
 
 
 def _problem(error: TranscriptError) -> Problem:

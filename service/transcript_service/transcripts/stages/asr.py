@@ -29,6 +29,7 @@ class AsrStage:
 
     name: StageName = "asr"
     attempts = 1  # minutes of work are not done twice in one request
+    translates = False  # it writes down what is said
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -11,8 +11,9 @@ from ...resilience.deadline import Deadline
 from ...settings import Settings
 from ...telemetry.vocabulary import Profile
 from ...telemetry.vocabulary import Stage as StageName
-from ..languages import choose_track
+from ..languages import choose_track, choose_translation
 from ..model import Track, Transcript, TranscriptError
+from ..player import read_translations
 
 
 @dataclass(slots=True)
@@ -47,6 +48,8 @@ class Stage(Protocol):
     name: StageName
     # Calls of `fetch` in a row, where a retry may help.
     attempts: int
+    # Whether it can have captions translated; one that cannot is not asked to.
+    translates: bool
 
     def fetch(self, job: Job) -> Transcript:
         """The transcript.
@@ -70,6 +73,21 @@ def track_for(job: Job, tracks: Sequence[Track], settings: Settings) -> Track:
         settings.fallback_languages,
         accept_any=not job.languages,
     )
+
+
+def translation_for(job: Job, track: Track, tracks: Sequence[Track], player: bytes) -> str | None:
+    """The language to have a job's track translated into, by what the player offers.
+
+    Raises:
+        TranscriptError: `language_unavailable`, with the tracks that exist.
+    """
+    if job.translate_to is None:
+        return None
+    try:
+        return choose_translation(track, job.translate_to, read_translations(player))
+    except TranscriptError as error:
+        error.available = tuple(tracks)
+        raise
 
 
 def rotation_reason_of(error: TranscriptError) -> RotationReason | None:

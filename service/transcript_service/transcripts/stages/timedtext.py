@@ -19,7 +19,7 @@ from ..http import YouTubeSession, classify, classify_status
 from ..innertube import ask_player
 from ..model import Segment, Track, Transcript, TranscriptError
 from ..player import read_player
-from .base import Job, track_for
+from .base import Job, track_for, translation_for
 
 # json3 first: exact milliseconds and no escaping; the others in case it is refused.
 _FORMATS: Final[tuple[Format, ...]] = ("json3", "srv1", "srv3")
@@ -30,6 +30,7 @@ class TimedtextStage:
 
     name: StageName = "timedtext"
     attempts = 2
+    translates = True
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -39,16 +40,18 @@ class TimedtextStage:
         job.notes.proxy_used = job.proxy.used
         with YouTubeSession(self._settings, job.deadline, job.proxy.identity) as session:
             try:
-                tracks = read_player(ask_player(session, job.video_id))
+                player = ask_player(session, job.video_id)
+                tracks = read_player(player)
                 track = track_for(job, tracks, self._settings)
-                segments = _captions(session, track, job.translate_to)
+                translate_to = translation_for(job, track, tracks, player)
+                segments = _captions(session, track, translate_to)
             except requests.RequestException as error:
                 raise classify(error) from None
         return Transcript(
             video_id=job.video_id,
             source="timedtext",
-            language=job.translate_to or track.language,
-            translated_from=track.language if job.translate_to else None,
+            language=translate_to or track.language,
+            translated_from=track.language if translate_to else None,
             kind=track.kind,
             segments=tuple(segments),
             available=tuple(tracks),
@@ -60,8 +63,6 @@ def _captions(session: requests.Session, track: Track, translate_to: str | None)
         raise TranscriptError(
             "po_token_required", "YouTube wants a proof-of-origin token for this track."
         )
-    if translate_to and not track.is_translatable:
-        raise TranscriptError("language_unavailable", "YouTube does not translate this track.")
     problem: TranscriptError | None = None
     for fmt in _FORMATS:
         response = session.get(caption_url(track.url, fmt, translate_to))

@@ -35,7 +35,7 @@ from ..captions import parse_captions
 from ..http import YouTubeSession, classify, classify_status
 from ..model import Segment, Track, Transcript, TranscriptError
 from ..player import read_player
-from .base import Job, track_for
+from .base import Job, track_for, translation_for
 
 # Subclasses before their bases: IpBlocked is a RequestBlocked.
 _MEANING: Final[tuple[tuple[type[Exception], ErrorType], ...]] = (
@@ -59,6 +59,7 @@ class YouTubeApiStage:
 
     name: StageName = "youtube_api"
     attempts = 2
+    translates = True
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -72,6 +73,7 @@ class YouTubeApiStage:
             try:
                 listing = YouTubeTranscriptApi(http_client=session).list(job.video_id)
                 track = track_for(job, answers.tracks, self._settings)
+                translate_to = translation_for(job, track, answers.tracks, answers.player)
                 if track.po_token_required:
                     raise TranscriptError(
                         "po_token_required", "YouTube wants a proof-of-origin token for this track."
@@ -82,8 +84,8 @@ class YouTubeApiStage:
                     if item.language_code == track.language
                     and item.is_generated == (track.kind == "asr")
                 )
-                if job.translate_to:
-                    chosen = chosen.translate(job.translate_to)
+                if translate_to:
+                    chosen = chosen.translate(translate_to)
                 chosen.fetch()
             except CouldNotRetrieveTranscript as error:
                 raise _meaning(error) from None
@@ -95,8 +97,8 @@ class YouTubeApiStage:
         return Transcript(
             video_id=job.video_id,
             source="youtube_api",
-            language=job.translate_to or track.language,
-            translated_from=track.language if job.translate_to else None,
+            language=translate_to or track.language,
+            translated_from=track.language if translate_to else None,
             kind=track.kind,
             segments=tuple(answers.segments),
             available=tuple(answers.tracks),
@@ -107,6 +109,7 @@ class _Answers:
     """Reads each answer on its way to the library."""
 
     def __init__(self) -> None:
+        self.player = b""
         self.tracks: list[Track] = []
         self.segments: list[Segment] = []
 
@@ -120,6 +123,7 @@ class _Answers:
             raise error
         path = urlsplit(response.url).path
         if path == "/youtubei/v1/player":
+            self.player = response.content
             self.tracks = read_player(response.content)
         elif path == "/api/timedtext":
             self.segments = parse_captions(response.content, "srv1")

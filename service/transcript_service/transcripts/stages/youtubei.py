@@ -45,6 +45,7 @@ class YoutubeiStage:
 
     name: StageName = "youtubei"
     attempts = 1  # the tries below are its retries
+    translates = False  # the panel has the video's own tracks only
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -112,6 +112,15 @@ _TRANSCRIPT: Final[Schema] = {
                 "example": "en,de",
             },
             {
+                "name": "translate",
+                "in": "query",
+                "description": "Have YouTube translate the chosen captions into this language; "
+                "`translated_from` says what they were. Captions that are in it already are "
+                "given as they are.",
+                "schema": {"type": "string"},
+                "examples": {"german": {"value": "de"}},
+            },
+            {
                 "name": "format",
                 "in": "query",
                 "schema": {"enum": ["json", "srt", "vtt", "text"], "default": "json"},

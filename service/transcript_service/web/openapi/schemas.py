@@ -321,6 +321,7 @@ _JOB: Final = shape(
         "state": {"enum": ["queued", "running", "succeeded", "failed"]},
         "video_id": TEXT,
         "languages": listed(TEXT),
+        "translate": MAYBE_TEXT,
         "stage": {"enum": [*STAGES, None]},
         "attempts": listed(ref("Attempt")),
         "created_at": TIME,
