@@ -27,10 +27,12 @@ _FLUSH_S = 8.0
 
 bind = _settings.service_bind
 workers = _settings.web_concurrency
-worker_class = "transcript_service.web.worker.Worker"  # gthread, with problem documents
+worker_class = "transcript_service.web.worker.Worker"  # gthread, bounded; problem documents
 # The most that gunicorn takes: a longer URL is refused, but a long one reaches our own answer.
 limit_request_line = 8190
 threads = _settings.web_threads
+# sendfile would go past the worker's limit on how long a client may take its answer.
+sendfile = False
 preload_app = False
 # The master waits for the requests and for the flush; a worker is told in `post_fork` to
 # keep the last seconds for the flush.

@@ -61,6 +61,13 @@ class Settings(BaseSettings):
     service_bind: str = Field("127.0.0.1:5000", description="Address and port gunicorn listens on.")
     web_concurrency: int = Field(2, ge=1, le=64, description="Gunicorn worker processes.")
     web_threads: int = Field(8, ge=1, le=256, description="Threads per worker.")
+    web_client_timeout_s: float = Field(
+        30.0,
+        gt=0,
+        le=3600,
+        description="Seconds a client may take to send a whole request, and to take the whole "
+        "answer; a slower one is cut off.",
+    )
     web_max_requests: int = Field(
         0,
         ge=0,

@@ -1,20 +1,29 @@
-"""Gunicorn's threaded worker, with problem documents where gunicorn itself refuses.
+"""Gunicorn's threaded worker, with problem documents and with limits on slow clients.
 
 A request line that is too long or a header that is no header never reaches Flask;
 gunicorn answers it with a small HTML page. Callers are promised one error form with a
 trace id, so the page is replaced by it; which status it is stays gunicorn's decision.
+
+A thread that reads a request or writes an answer waits for the client without limit in
+gunicorn, so as many clients as there are threads, each sending a byte now and then, would
+stop the worker. Here both have a time limit, after which the client counts as gone.
 """
 
 from __future__ import annotations
 
+import errno
 import re
 import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
 from gunicorn import util
 from gunicorn.workers.gthread import ThreadWorker
 
+from ..settings import get_settings
 from ..telemetry import current_trace_id, span
 from .problems import condition
 
@@ -23,6 +32,17 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.1 (\d{3})")
 
 class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     """See the module."""
+
+    def enqueue_req(self, conn: Any) -> None:
+        """Let a thread serve the next request of a connection."""
+        if not isinstance(conn.sock, BoundedSocket):
+            conn.sock = BoundedSocket.over(conn.sock, get_settings().web_client_timeout_s)
+        super().enqueue_req(conn)
+
+    def handle(self, conn: Any) -> Any:
+        """Serve one request; runs in a thread."""
+        conn.sock.begin()
+        return super().handle(conn)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
         """Answer a request that cannot be served."""
@@ -37,6 +57,62 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
                 util.write_nonblock(client, _problem(status))
             except OSError:
                 self.log.debug("The client left before its error.")
+
+
+class BoundedSocket(socket.socket):
+    """A client's socket: a whole request and a whole answer may each take `limit_s` seconds.
+
+    What the service does between the two does not count.
+    """
+
+    _limit_s = 0.0
+    _read_until = 0.0
+    _write_until: float | None = None
+
+    @classmethod
+    def over(cls, plain: socket.socket, limit_s: float) -> BoundedSocket:
+        """Take over the connection of `plain`, which is of no use afterwards."""
+        family, kind, protocol, timeout = plain.family, plain.type, plain.proto, plain.gettimeout()
+        bounded = cls(family, kind, protocol, fileno=plain.detach())
+        bounded.settimeout(timeout)
+        bounded._limit_s = limit_s
+        return bounded
+
+    def begin(self) -> None:
+        """A request begins: its time starts now."""
+        self._read_until = time.monotonic() + self._limit_s
+        self._write_until = None
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        """As ever; once the time is over nothing, as if the client had hung up."""
+        try:
+            with self._until(self._read_until):
+                return super().recv(size, flags)
+        except TimeoutError:
+            return b""
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        """As ever; once the time is over `BrokenPipeError`, as if the client had hung up."""
+        if self._write_until is None:
+            self._write_until = time.monotonic() + self._limit_s
+        try:
+            with self._until(self._write_until):
+                super().sendall(data, flags)
+        except TimeoutError:
+            raise BrokenPipeError(errno.EPIPE, "the client takes its answer too slowly") from None
+
+    @contextmanager
+    def _until(self, end: float) -> Iterator[None]:
+        """Wait to a moment (monotonic seconds) at the longest, or as short as was set before."""
+        before = self.gettimeout()
+        left = end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.settimeout(left if before is None else min(left, before))
+        try:
+            yield
+        finally:
+            self.settimeout(before)
 
 
 class _Page:
