@@ -55,7 +55,8 @@ assert running.shutdown()
             ENVIRONMENT="test",
         )
         (span,) = sink.spans
-        started, library = sink.logs[:2]
+        by_name = {record.event_name: record for record in sink.logs}
+        started, library = by_name["service.started"], by_name["log.record"]
         assert started.trace_id == library.trace_id == span.trace_id
         assert (started.body, started.event_name, started.severity) == (
             "service.started",

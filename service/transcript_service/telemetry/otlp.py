@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -15,19 +16,20 @@ from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExp
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
-from opentelemetry.sdk._logs.export import LogRecordExportResult
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from . import wire
 from .export_queue import Delivery, ExportQueue
 from .lines import encodable
 from .redacting import redact_log, redact_metrics, redact_spans
 
 # What OTLP/HTTP says may be sent again; no status at all means no connection or no answer.
 _RETRYABLE: Final = frozenset({429, 502, 503, 504})
+# The exporters' own limit for one request.
+_MOST_BYTES: Final = 64 * 1024 * 1024
 _SEVERITIES: Final = {
     10: (SeverityNumber.DEBUG, "DEBUG"),
     20: (SeverityNumber.INFO, "INFO"),
@@ -67,6 +69,26 @@ class WatchedSession(requests.Session):
         return Delivery.REFUSED
 
 
+def _sender(exporter: OTLPSpanExporter | OTLPLogExporter) -> Callable[[bytes], bool]:
+    """A function that sends an encoded request as the exporter would and says if it was taken.
+
+    The exporter knows the environment's endpoint, headers, certificates and time limit, and
+    retries; but it takes objects of the SDK only (see `wire`) and packs at gzip's slowest
+    level, five times the CPU for three per cent fewer bytes.
+    """
+    client = exporter._client  # the version is pinned exactly
+    packed = client._compression.value == "gzip"
+    if packed:  # its header stays
+        client._compression = type(client._compression).NONE
+
+    def send(body: bytes) -> bool:
+        if len(body) > _MOST_BYTES or exporter._shutdown:
+            return False
+        return client.export(gzip.compress(body, 1, mtime=0) if packed else body).success
+
+    return send
+
+
 class SpanDelivery:
     """Mask and send spans."""
 
@@ -75,12 +97,12 @@ class SpanDelivery:
         # Its own metrics count a 503 as delivered and a retried batch twice; `self_metrics`
         # reports what the queue knows instead.
         self._exporter = OTLPSpanExporter(session=self._session, meter_provider=NoOpMeterProvider())
+        self._send = _sender(self._exporter)
 
     def __call__(self, batch: Sequence[ReadableSpan]) -> Delivery:
         """Send one batch; blocks up to the exporter's timeout."""
         self._session.forget()
-        result = self._exporter.export(redact_spans(batch))
-        return self._session.verdict(succeeded=result is SpanExportResult.SUCCESS)
+        return self._session.verdict(succeeded=self._send(wire.trace_request(redact_spans(batch))))
 
     def close(self) -> None:
         """End a retry under way."""
@@ -97,6 +119,27 @@ class LogLine(NamedTuple):
     span: trace.SpanContext
 
 
+def _encoded(line: LogLine) -> bytes:
+    """The line as protobuf.
+
+    Raises:
+        ValueError: it holds a value that `wire` does not know.
+    """
+    if "event" in line.fields:
+        raise wire.Unfamiliar("event")
+    number, text = _SEVERITIES[line.level]
+    return wire.log_record(
+        time_ns=line.time_ns,
+        severity=number.value,
+        severity_text=text,
+        event=line.event,
+        fields=line.fields,
+        trace_id=line.span.trace_id,
+        span_id=line.span.span_id,
+        flags=line.span.trace_flags,
+    )
+
+
 class LogDelivery:
     """Send log lines and records of the OpenTelemetry logs API."""
 
@@ -105,15 +148,34 @@ class LogDelivery:
         self._scope = scope
         self._session = WatchedSession()
         self._exporter = OTLPLogExporter(session=self._session, meter_provider=NoOpMeterProvider())
+        self._send = _sender(self._exporter)
 
     def __call__(self, batch: Sequence[LogLine | ReadableLogRecord]) -> Delivery:
         """Send one batch; blocks up to the exporter's timeout."""
         self._session.forget()
-        records = [
-            self._record(item) if isinstance(item, LogLine) else redact_log(item) for item in batch
-        ]
-        result = self._exporter.export(records)
-        return self._session.verdict(succeeded=result is LogRecordExportResult.SUCCESS)
+        return self._session.verdict(succeeded=self._send(self.encode(batch)))
+
+    def encode(self, batch: Sequence[LogLine | ReadableLogRecord]) -> bytes:
+        """The request that carries them.
+
+        Raises:
+            Exception: a record that nobody can encode.
+        """
+        encoded: list[bytes] = []
+        others: list[ReadableLogRecord] = []
+        like: LogLine | None = None
+        for item in batch:
+            if not isinstance(item, LogLine):
+                others.append(redact_log(item))
+                continue
+            try:
+                encoded.append(_encoded(item))
+                like = item
+            except ValueError:  # something that the SDK has to write
+                others.append(self._record(item))
+        if like is None:
+            return wire.log_request(others)
+        return wire.log_request(others, encoded, like=self._record(like))
 
     def _record(self, line: LogLine) -> ReadableLogRecord:
         number, text = _SEVERITIES[line.level]
