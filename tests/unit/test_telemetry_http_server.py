@@ -6,7 +6,13 @@ import pytest
 from flask import Flask, Response
 from opentelemetry.trace import SpanKind, StatusCode
 
-from transcript_service.telemetry import current_trace_id, http_server, instrument_app, span
+from transcript_service.telemetry import (
+    current_trace_id,
+    get_logger,
+    http_server,
+    instrument_app,
+    span,
+)
 from transcript_service.telemetry.testing import InMemoryTelemetry
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -16,7 +22,13 @@ TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 def app() -> Flask:
     app = Flask("test")
     app.config["PROPAGATE_EXCEPTIONS"] = False
-    instrument_app(app)
+    instrument_app(app, untraced=["/alive"])
+
+    @app.get("/alive")
+    def alive() -> Response:
+        with span("inside"):
+            get_logger("test").info("service.started")
+        return Response(current_trace_id())
 
     @app.get("/videos/<video>")
     def video(video: str) -> Response:
@@ -107,3 +119,20 @@ def test_an_exception_that_reaches_the_server_ends_the_span_too(
     assert telemetry.span("GET /broken").status.description == "ValueError"
     assert http_server._active.count == 0
     assert current_trace_id() == "0" * 32
+
+
+@pytest.mark.parametrize("flags", [None, "00", "01"])
+def test_an_untraced_path_has_metrics_and_a_trace_id_and_no_span(
+    app: Flask, telemetry: InMemoryTelemetry, flags: str | None
+) -> None:
+    headers = {"traceparent": f"00-{TRACE_ID}-00f067aa0ba902b7-{flags}"} if flags else {}
+    answer = app.test_client().get("/alive", headers=headers)
+    assert telemetry.spans() == []
+    assert len(answer.text) == 32
+    assert answer.text == (TRACE_ID if flags else answer.text) != "0" * 32
+    assert telemetry.events("service.started")[0]["trace_id"] == answer.text
+    labels = {"http_request_method": "GET", "http_response_status_code": "200"}
+    assert telemetry.metric("http.server.request.duration", http_route="/alive", **labels) == 1
+    # The next request on the same thread is traced again.
+    app.test_client().get("/videos/abc")
+    assert telemetry.span("GET /videos/<video>")

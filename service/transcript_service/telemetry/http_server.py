@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from flask import Flask, request
@@ -19,13 +19,15 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.trace import Span, SpanContext, SpanKind, StatusCode, TraceFlags
 
 from . import instruments, spans
 from .propagation import IncomingTraceparent
 
 _ROUTE: Final = "transcript_service.http_route"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+_ids: Final = RandomIdGenerator()
 _propagator: Final = IncomingTraceparent()
 
 
@@ -55,13 +57,19 @@ def observe(meter: Meter) -> None:
     )
 
 
-def instrument_app(app: Flask) -> None:
+def instrument_app(app: Flask, *, untraced: Collection[str] = ()) -> None:
     """Open a server span and take the time of every request of `app`.
 
     The span covers the handling, not the sending of a streamed body. A caller's `traceparent`
     is continued (`IncomingTraceparent`).
+
+    Args:
+        app: the application.
+        untraced: paths (routes without variables) whose requests are sampled away, whatever
+            the caller's trace says, with all spans below them. They have a trace id for their
+            log lines and answers, and count in the metrics, like any other.
     """
-    app.wsgi_app = _Middleware(app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = _Middleware(app.wsgi_app, frozenset(untraced))  # type: ignore[method-assign]
     # First of all: a hook that answers by itself (a refusal) ends the list.
     app.before_request_funcs.setdefault(None, []).insert(0, _take_route)
 
@@ -78,8 +86,9 @@ def _method(environ: dict[str, Any]) -> str:
 
 
 class _Middleware:
-    def __init__(self, wsgi_app: Callable[..., Iterable[bytes]]) -> None:
+    def __init__(self, wsgi_app: Callable[..., Iterable[bytes]], untraced: frozenset[str]) -> None:
         self._wsgi_app = wsgi_app
+        self._untraced = untraced
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         method = _method(environ)
@@ -91,9 +100,12 @@ class _Middleware:
             return start_response(line, *rest)
 
         parent = _parent(environ)
-        span = spans.tracer().start_span(
-            method, parent, kind=SpanKind.SERVER, attributes=_attributes(environ, method)
-        )
+        if environ.get("PATH_INFO") in self._untraced:
+            span = _sampled_away(parent)
+        else:
+            span = spans.tracer().start_span(
+                method, parent, kind=SpanKind.SERVER, attributes=_attributes(environ, method)
+            )
         token = otel_context.attach(trace.set_span_in_context(span, parent))
         began = time.perf_counter()
         _active.add(1)
@@ -106,6 +118,15 @@ class _Middleware:
             _active.add(-1)
             _finish(span, method, environ.get(_ROUTE), status, time.perf_counter() - began)
             otel_context.detach(token)
+
+
+def _sampled_away(parent: Context) -> Span:
+    """A span that nobody records; the sampler drops its children as well."""
+    caller = trace.get_current_span(parent).get_span_context()
+    trace_id = caller.trace_id if caller.is_valid else _ids.generate_trace_id()
+    return trace.NonRecordingSpan(
+        SpanContext(trace_id, _ids.generate_span_id(), False, TraceFlags(TraceFlags.DEFAULT))
+    )
 
 
 def _finish(span: Span, method: str, route: str | None, status: int, duration_s: float) -> None:

@@ -27,7 +27,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     # A video may be named by a URL in the path, and `//` is part of it.
     app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    instrument_app(app)
+    instrument_app(app, untraced=health.UNTRACED)
     problems.register(app)
     app.register_blueprint(health.create_blueprint(settings))
     pipeline, store = create_pipeline(settings), JobStore(settings)

@@ -13,6 +13,9 @@ from flask import Blueprint, Response, jsonify
 
 from ..settings import Settings
 
+# Asked every few seconds for ever, and never interesting as a trace; see `instrument_app`.
+UNTRACED = ("/health/live", "/health/ready")
+
 
 def create_blueprint(settings: Settings) -> Blueprint:
     """`/health/live` and `/health/ready`."""
