@@ -70,6 +70,11 @@ ENVIRON = {
 }
 
 
+# What YouTube refuses, and thereby the stages that it blocks.
+CAPTIONS_REFUSED = ("http_429@timedtext:0",)  # youtube_api, timedtext
+PANEL_REFUSED = ("http_429@get_panel:0", "http_429@get_transcript:0")  # youtubei
+
+
 @dataclass
 class Load:
     """Steady requests for the simulator's videos, good and bad ones, in threads of this process."""
@@ -275,12 +280,12 @@ def test_alerting_works_and_says_so(scene: Scene) -> None:
 def faults(scene: Scene) -> Iterator[Scene]:
     """Much goes wrong at once, but one stage still delivers.
 
-    YouTube refuses the captions, so the first two stages are blocked and their breakers open;
-    the browser gets the transcript from the page, or the speech stage from the sound.
+    YouTube refuses the captions and the page's panel, so three stages are blocked and their
+    breakers open; the speech stage gets the words from the sound.
     """
     live = scene.live
     scene.emitter = Emitter(live.layout.url("otlp-http"))
-    live.simulator("PUT", "faults", {"faults": ["http_429@timedtext:0"]})
+    live.simulator("PUT", "faults", {"faults": [*CAPTIONS_REFUSED, *PANEL_REFUSED]})
     Supervisor(live.layout).stop(["loki"])
     scene.emitter.start()
     yield scene
@@ -289,11 +294,22 @@ def faults(scene: Scene) -> Iterator[Scene]:
 
 @pytest.fixture(scope="module")
 def recovering(faults: Scene) -> Scene:
-    """YouTube answers again; the worker in trouble has ended and is not replaced."""
-    faults.live.simulator("DELETE", "faults")
+    """The panel answers again; the worker in trouble has ended and is not replaced.
+
+    The captions are still refused: else the first stage would answer every request, and the
+    breakers behind it would never see a probe.
+    """
+    faults.live.simulator("PUT", "faults", {"faults": [*CAPTIONS_REFUSED]})
     assert faults.emitter is not None
     faults.emitter.stop()
     return faults
+
+
+@pytest.fixture(scope="module")
+def recovered(recovering: Scene) -> Scene:
+    """YouTube answers everything again."""
+    recovering.live.simulator("DELETE", "faults")
+    return recovering
 
 
 def test_an_alert_that_fires_while_alertmanager_is_dead_is_told_after_its_restart(
@@ -429,12 +445,14 @@ def test_the_alerts_expressions_find_their_faults(faults: Scene) -> None:
     assert len(TABLE) >= 25
 
 
-# The first stage: every request asks it, so it has probes to recover by.
-BREAKER, STAGE = "CircuitBreakerOpenTooLong", "youtube_api"
+BREAKER = "CircuitBreakerOpenTooLong"
 
 
-def test_a_blocked_stage_is_pending_firing_notified_logged_and_shown(faults: Scene) -> None:
-    alert, stage = BREAKER, STAGE
+@pytest.mark.parametrize("stage", ["youtubei", "youtube_api"])
+def test_a_blocked_stage_is_pending_firing_notified_logged_and_shown(
+    faults: Scene, stage: str
+) -> None:
+    alert = BREAKER
     wait_for(
         "the alert to fire", lambda: faults.state(alert, name=stage) == "firing", timeout_s=420
     )
@@ -465,23 +483,27 @@ def test_a_blocked_stage_is_pending_firing_notified_logged_and_shown(faults: Sce
     assert (runbook.status_code, "First checks" in runbook.text) == (200, True)
 
 
-def test_its_recovery_is_told_as_well(recovering: Scene) -> None:
+@pytest.mark.parametrize("stage", ["youtubei", "youtube_api"])
+def test_its_recovery_is_told_as_well(request: pytest.FixtureRequest, stage: str) -> None:
+    scene: Scene = request.getfixturevalue(
+        {"youtubei": "recovering", "youtube_api": "recovered"}[stage]
+    )
     wait_for(
         "the line of its end",
-        lambda: recovering.lines(BREAKER, "resolved", alert_stage=STAGE),
+        lambda: scene.lines(BREAKER, "resolved", alert_stage=stage),
         timeout_s=300,
     )
     gone = wait_for(
         "its end in the API",
         lambda: (
-            (entry := recovering.in_api("history", BREAKER, name=STAGE))
+            (entry := scene.in_api("history", BREAKER, name=stage))
             and entry["state"] == "resolved"
             and entry
         ),
     )
     assert gone["next_repeat_at_earliest"] is None
-    assert recovering.in_api("active", BREAKER, name=STAGE) is None
+    assert scene.in_api("active", BREAKER, name=stage) is None
 
 
-def test_a_worker_that_falls_silent_is_noticed(recovering: Scene) -> None:
-    wait_for("the alert", lambda: recovering.state("TelemetryWorkerSilent"), timeout_s=240)
+def test_a_worker_that_falls_silent_is_noticed(recovered: Scene) -> None:
+    wait_for("the alert", lambda: recovered.state("TelemetryWorkerSilent"), timeout_s=240)
