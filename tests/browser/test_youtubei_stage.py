@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -105,50 +104,6 @@ def test_the_wanted_language_is_asked_for_whatever_the_page_shows(
         assert transcript.segments[0].text.startswith("Das ist")
 
 
-@pytest.mark.parametrize(
-    ("fault", "panel"),
-    [("consent", "modern"), ("consent_dialog", "modern"), ("unknown_shape", "classic")],
-)
-def test_what_the_stage_gets_around(
-    fetch: Fetch,
-    healthy: Callable[..., str],
-    simulator: RunningSimulator,
-    telemetry: InMemoryTelemetry,
-    fault: str,
-    panel: str,
-) -> None:
-    video = healthy(panel)
-    simulator.set_fault(video, fault)
-    assert fetch(video, "en").segments
-    if fault == "unknown_shape":  # an answer only the page understands: its rows remain
-        assert telemetry.events("transcript.panel.captured")[0]["layout"] == "dom"
-
-
-@pytest.mark.parametrize(
-    ("fault", "error_type"),
-    [
-        ("bot_check", "request_blocked"),
-        ("recaptcha", "ip_blocked"),
-        ("http_429@watch", "ip_blocked"),
-        ("http_503@watch", "http_5xx"),
-        ("consent_forever", "consent_required"),
-        ("http_400@get_transcript", "http_4xx"),
-    ],
-)
-def test_what_stops_the_stage_has_a_name(
-    fetch: Fetch,
-    healthy: Callable[..., str],
-    simulator: RunningSimulator,
-    fault: str,
-    error_type: str,
-) -> None:
-    video = healthy("classic")
-    simulator.set_fault(video, fault)
-    with pytest.raises(TranscriptError) as failure:
-        fetch(video, "en")
-    assert failure.value.error_type == error_type
-
-
 def test_a_page_script_that_never_ends_is_left_in_time_and_the_pool_serves_on(
     fetch: Fetch, healthy: Callable[..., str], simulator: RunningSimulator
 ) -> None:
@@ -161,20 +116,3 @@ def test_a_page_script_that_never_ends_is_left_in_time_and_the_pool_serves_on(
     assert deadline.remaining() > 300 - 8 - 3
     simulator.set_fault(video)
     assert fetch(video, "en").segments
-
-
-def test_without_chromium_the_stage_says_so(
-    simulator: RunningSimulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = Settings(
-        youtube_resolve_to=simulator.resolve_to,
-        youtube_ca_file=simulator.ca_file,
-        browser_executable=str(tmp_path / "nothing"),
-    )
-    pool = BrowserPool(PoolConfig.from_settings(settings))
-    monkeypatch.setattr(youtubei, "get_browser_pool", lambda: pool)
-    job = Job("ValvSE_cjzM", (), Deadline(20), JobProxy(ProxyPool([]), "test", None))
-    with pytest.raises(TranscriptError) as failure:
-        YoutubeiStage(settings).fetch(job)
-    assert failure.value.error_type == "browser_unavailable"
-    pool.close()

@@ -6,18 +6,15 @@ import difflib
 import json
 import re
 import shutil
-import threading
 from collections.abc import Iterator
-from email.parser import BytesParser
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import HttpUrl
 
 from simulator.catalogue import expected_speech
 from simulator.testing import RunningSimulator, running_simulator
+from tests.speech_server import SpeechServer, speech_server
 from transcript_service.proxies import JobProxy, ProxyPool
 from transcript_service.resilience import Deadline, DeadlineExceeded
 from transcript_service.settings import Settings
@@ -108,28 +105,6 @@ def test_what_is_too_long_too_big_or_too_much_is_refused(
     assert refusal.value.retry_after_s
 
 
-@pytest.mark.parametrize(
-    ("fault", "error_type"),
-    [
-        ("http_403@audio", "http_4xx"),
-        ("empty_body@audio", "empty_body"),
-        ("tiny_body@audio", "parse_error"),
-        ("bot_check", "request_blocked"),
-    ],
-)
-def test_sound_that_cannot_be_had_has_a_name(
-    simulator: RunningSimulator, settings: Settings, fault: str, error_type: str
-) -> None:
-    video = shortest_english(simulator)
-    simulator.set_fault(video, fault)
-    try:
-        with pytest.raises(TranscriptError) as failure:
-            AsrStage(settings).fetch(job(video))
-    finally:
-        simulator.reset()
-    assert failure.value.error_type == error_type
-
-
 def test_recognition_ends_with_the_deadline(
     simulator: RunningSimulator, settings: Settings
 ) -> None:
@@ -137,81 +112,33 @@ def test_recognition_ends_with_the_deadline(
         AsrStage(settings).fetch(job(shortest_english(simulator), seconds=0.3))
 
 
-class SpeechServer(BaseHTTPRequestHandler):
-    """Speaks OpenAI's convention; keeps what it was sent."""
-
-    seen: dict[str, Any]
-    answer: tuple[int, bytes]
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
-        parts: Any = BytesParser().parsebytes(head + body).get_payload()
-        type(self).seen = {
-            "path": self.path,
-            "authorization": self.headers.get("Authorization"),
-            **{
-                str(part.get_param("name", header="content-disposition")): part.get_payload(
-                    decode=True
-                )
-                for part in parts
-            },
-        }
-        status, answer = type(self).answer
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
-def endpoint(settings: Settings, tmp_path: Path) -> Iterator[Settings]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), SpeechServer)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    key = tmp_path / "key"
-    key.write_text("sk-made-up\n")
-    yield settings.model_copy(
-        update={
-            "asr_endpoint": HttpUrl(f"http://127.0.0.1:{server.server_port}"),
-            "asr_api_key_file": key,
-        }
-    )
-    server.shutdown()
+def speech() -> Iterator[SpeechServer]:
+    with speech_server() as running:
+        yield running
 
 
 def test_an_endpoint_gets_the_sound_and_its_segment_times_are_kept(
-    simulator: RunningSimulator, endpoint: Settings
+    simulator: RunningSimulator, settings: Settings, speech: SpeechServer, tmp_path: Path
 ) -> None:
+    key = tmp_path / "key"
+    key.write_text("sk-made-up\n")
+    endpoint = settings.model_copy(
+        update={"asr_endpoint": HttpUrl(speech.url), "asr_api_key_file": key}
+    )
     segments = [
         {"id": 0, "start": 0.5, "end": 2.25, "text": " Hello there. "},
         {"id": 1, "start": 2.5, "end": 3.0, "text": "  "},
         {"id": 2, "start": 3.0, "end": 4.0, "text": "Again."},
     ]
-    SpeechServer.answer = (
-        200, json.dumps({"language": "english", "text": "…", "segments": segments}).encode(),
-    )  # fmt: skip
+    speech.body = json.dumps({"language": "english", "text": "…", "segments": segments}).encode()
     transcript = AsrStage(endpoint).fetch(job(shortest_english(simulator), "en-GB"))
     assert [(s.start, s.duration, s.text) for s in transcript.segments] == [
         (0.5, 1.75, "Hello there."),
         (3.0, 1.0, "Again."),
     ]
-    seen = SpeechServer.seen
+    seen = speech.seen
     assert seen["path"] == "/v1/audio/transcriptions"
     assert seen["authorization"] == "Bearer sk-made-up"
     assert (seen["response_format"], seen["language"]) == (b"verbose_json", b"en")
     assert seen["file"].startswith(b"OggS")
-
-
-@pytest.mark.parametrize(
-    "answer", [(500, b"oops"), (200, b"<html>"), (200, b'{"segments": [{"text": "no times"}]}')]
-)
-def test_an_endpoint_that_fails_is_unavailable(
-    simulator: RunningSimulator, endpoint: Settings, answer: tuple[int, bytes]
-) -> None:
-    SpeechServer.answer = answer
-    with pytest.raises(TranscriptError) as failure:
-        AsrStage(endpoint).fetch(job(shortest_english(simulator)))
-    assert failure.value.error_type == "asr_unavailable"

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from requests.utils import select_proxy
 
 from ..proxies import ProxyIdentity
 from ..resilience.deadline import Deadline
@@ -58,6 +59,7 @@ class BoundedAdapter(HTTPAdapter):
         self._settings = settings
         self._deadline = deadline
         self._max_body_bytes = max_body_bytes
+        self._connect_to: str | None = None
         super().__init__(max_retries=0)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
@@ -68,7 +70,10 @@ class BoundedAdapter(HTTPAdapter):
             TranscriptError: `parse_error` for a body beyond the size limit.
             requests.RequestException: as usual.
         """
-        if self._settings.youtube_resolve_to and request.url:
+        # A proxy looks names up itself, for Chromium too.
+        proxied = bool(select_proxy(request.url or "", kwargs.get("proxies")))
+        self._connect_to = None if proxied else self._settings.youtube_resolve_to
+        if self._connect_to and request.url:
             request.headers["Host"] = urlsplit(request.url).netloc
         kwargs["timeout"] = (
             self._deadline.timeout(self._settings.connect_timeout_s),
@@ -112,9 +117,9 @@ class BoundedAdapter(HTTPAdapter):
         """Connect elsewhere under the same name, like `curl --connect-to`."""
         attributes: Any = super().build_connection_pool_key_attributes(request, verify, cert)
         host, pool = attributes
-        if self._settings.youtube_resolve_to and host["scheme"] == "https":
+        if self._connect_to and host["scheme"] == "https":
             pool["server_hostname"] = pool["assert_hostname"] = host["host"]
-            name, _, port = self._settings.youtube_resolve_to.rpartition(":")
+            name, _, port = self._connect_to.rpartition(":")
             host["host"], host["port"] = name, int(port)
         return host, pool
 

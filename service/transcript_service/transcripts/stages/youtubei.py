@@ -38,6 +38,9 @@ _ADDRESS: Final[frozenset[ErrorType]] = frozenset({"ip_blocked", "request_blocke
 # One try needs a page load, a few clicks and the panel's own request.
 _TRY_S: Final = 25.0
 _SHORTEST_TRY_S: Final = 3.0
+# What was sent, without the elements that a browser puts around nothing.
+_CONTENT: Final = """() => [document.head, document.body]
+    .map(part => part ? part.innerHTML : '').join('')"""
 
 
 class YoutubeiStage:
@@ -122,7 +125,7 @@ async def _load(page: Page, video_id: str, profile: Profile) -> list[Track]:
         raise refused(response.status)
     player: Any = await page.evaluate("() => window.ytInitialPlayerResponse || null")
     if player is None:
-        check_watch_page((await page.content()).encode())
+        check_watch_page(str(await page.evaluate(_CONTENT)).encode())
         raise TranscriptError("html_body", "YouTube answered with a page that is no watch page.")
     return read_player(orjson.dumps(player))
 

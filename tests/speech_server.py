@@ -1,0 +1,58 @@
+"""A speech endpoint that speaks OpenAI's convention and answers what it is told to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email.parser import BytesParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass(slots=True)
+class SpeechServer:
+    """A running endpoint: what it answers and what it was sent last."""
+
+    url: str
+    status: int = 200
+    body: bytes = b'{"segments": []}'
+    seen: dict[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def speech_server() -> Iterator[SpeechServer]:
+    """Serve on a free port of 127.0.0.1 while the context is open."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            sent = self.rfile.read(int(self.headers["Content-Length"]))
+            head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
+            parts: Any = BytesParser().parsebytes(head + sent).get_payload()
+            running.seen = {
+                "path": self.path,
+                "authorization": self.headers.get("Authorization"),
+                **{
+                    str(part.get_param("name", header="content-disposition")): part.get_payload(
+                        decode=True
+                    )
+                    for part in parts
+                },
+            }
+            self.send_response(running.status)
+            self.send_header("Content-Length", str(len(running.body)))
+            self.end_headers()
+            self.wfile.write(running.body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    running = SpeechServer(f"http://127.0.0.1:{server.server_port}")
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield running
+    finally:
+        server.shutdown()
+        server.server_close()
