@@ -107,6 +107,8 @@ class Handler(BaseHTTPRequestHandler):
 
 # --- behaviours ------------------------------------------------------------------------------
 
+Behaviour = Callable[[Handler, dict[str, str]], None]
+
 
 def success(data: object) -> bytes:
     """An answer of Prometheus."""

@@ -11,7 +11,9 @@ from typing import Any, Protocol
 
 import psutil
 import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests.browser.pages import PATIENT_MS
 from tests.browser.site import Site, serve
 from transcript_service.browser import BrowserPool, BrowserUnavailable, PoolConfig, find_chromium
 from transcript_service.browser.memory import alive, process_tree
@@ -35,6 +37,41 @@ def _chromium() -> None:
 def site() -> Iterator[Site]:
     with serve() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(os.environ.get("BROWSER_EXECUTABLE")),
+            args=["--no-sandbox"],  # CI and containers run as root
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(chromium: Browser) -> Iterator[BrowserContext]:
+    context = chromium.new_context(viewport={"width": 1440, "height": 900})
+    context.set_default_timeout(PATIENT_MS)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    """A page that must end without a complaint in its console."""
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on(
+        "console",
+        lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None,
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    # A refused or failed request is logged by the browser itself; tests that provoke one say so.
+    expected = getattr(page, "expected_complaints", ())
+    assert [c for c in complaints if not any(text in c for text in expected)] == []
 
 
 @pytest.fixture

@@ -13,15 +13,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from tests.browser.pages import PATIENT_MS, picture, serious_violations
 from tests.live import FAST_TELEMETRY, LiveStack, layout, wait_for
-from transcript_service.browser import find_chromium
 from transcript_service.web.tokens import TokenStore
 
 # Two stages only: the two that need a browser or a speech engine would slow the load down.
@@ -33,8 +31,6 @@ ENVIRON = {
     "ENABLE_YOUTUBEI": "0",
     "ENABLE_ASR": "0",
 }
-PATIENT_MS = 90_000  # a busy machine builds, tests and draws at the same time
-expect.set_options(timeout=PATIENT_MS)
 
 
 class Load:
@@ -63,12 +59,30 @@ class Load:
             self._stack.get(f"/api/transcripts/{self._videos[turn % len(self._videos)]}")
 
 
+# How often rules are evaluated and how long they wait: a minute becomes seconds.
+FASTER = {
+    "prometheus.yml": {
+        "evaluation_interval: 15s": "evaluation_interval: 5s",
+        "rule_query_offset: 30s": "rule_query_offset: 3s",
+    },
+    "rules/breakers.yml": {"for: 5m": "for: 10s"},
+}
+
+
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LiveStack]:
     running = LiveStack(layout("page", offset=11000), ENVIRON)
     running.down()
     shutil.rmtree(running.layout.state_dir, ignore_errors=True)
     running.up()
+    for name, changes in FASTER.items():
+        file = running.layout.config_dir / "prometheus" / name
+        text = file.read_text()
+        for slow, fast in changes.items():
+            assert slow in text, f"{name} no longer says {slow}"
+            text = text.replace(slow, fast)
+        file.write_text(text)
+    os.kill(running.pid("prometheus"), signal.SIGHUP)
     with Load(running):
         wait_for(
             "requests in the dashboard",
@@ -81,41 +95,6 @@ def stack() -> Iterator[LiveStack]:
 
 def _performance(stack: LiveStack) -> Any:
     return stack.get("/api/dashboard/metrics/performance?hours=0.25").json()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=find_chromium(os.environ.get("BROWSER_EXECUTABLE")),
-            args=["--no-sandbox"],  # CI and containers run as root
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def context(chromium: Browser) -> Iterator[BrowserContext]:
-    context = chromium.new_context(viewport={"width": 1440, "height": 900})
-    context.set_default_timeout(PATIENT_MS)
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def page(context: BrowserContext) -> Iterator[Page]:
-    """A page that must end without a complaint in its console."""
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on(
-        "console",
-        lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None,
-    )
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    yield page
-    # A refused or failed request is logged by the browser itself; tests that provoke one say so.
-    expected = getattr(page, "expected_statuses", ())
-    assert [c for c in complaints if not any(f"status of {s}" in c for s in expected)] == []
 
 
 def opened(page: Page, stack: LiveStack, query: str = "?hours=0.25") -> Page:
@@ -134,23 +113,6 @@ def refresh_until(page: Page, seen: Callable[[], bool], what: str, timeout_s: fl
         return seen()
 
     wait_for(what, look, timeout_s=timeout_s)
-
-
-def picture(page: Page, name: str) -> None:
-    if folder := os.environ.get("SCREENSHOTS_DIR"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
-
-
-def serious_violations(page: Page) -> list[str]:
-    """What axe-core objects to, seriously or critically."""
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{violation['id']}: {node['target']} {node.get('failureSummary', '')}"
-        for violation in found
-        if violation["impact"] in ("serious", "critical")
-        for node in violation["nodes"]
-    ]
 
 
 def test_it_answers_the_four_questions_at_a_glance(page: Page, stack: LiveStack) -> None:
@@ -232,7 +194,7 @@ def test_the_page_asks_for_a_token_and_keeps_it_in_this_tab_only(
     file = stack.layout.state_dir / "service" / "tokens.json"
     store = TokenStore(file)
     _, narrow = store.create("page", ["metrics:read"], timedelta(hours=1))
-    page.expected_statuses = (401,)  # type: ignore[attr-defined]
+    page.expected_complaints = ("status of 401",)  # type: ignore[attr-defined]
     try:
         page.goto(stack.layout.url("service", "/dashboard?hours=0.25"))
         field = page.get_by_label("Token", exact=True)
@@ -275,15 +237,20 @@ def test_numbers_go_stale_in_plain_sight_when_prometheus_stops_and_come_back(
     )
 
 
-def test_an_alert_with_its_runbook_appears_when_youtube_refuses(
-    page: Page, stack: LiveStack
-) -> None:
+def test_an_alert_fires_with_its_runbook_when_youtube_refuses(page: Page, stack: LiveStack) -> None:
     opened(page, stack)
+    tile = page.locator(".tile", has_text="Alerts firing").locator(".value")
+    expect(tile).to_have_text("0")
     stack.simulator("PUT", "faults", {"faults": ["http_403"]})
     try:
-        alert = page.locator("#alerts .alert")
-        refresh_until(page, lambda: alert.count() > 0, "an alert on the page", timeout_s=240)
-        expect(alert.first.get_by_text("What to do (runbook)")).to_be_visible()
+        alert = page.locator("#alerts .alert.firing", has_text="CircuitBreakerOpenTooLong")
+        refresh_until(page, lambda: alert.count() > 0, "a firing alert", timeout_s=240)
+        expect(alert.first).to_contain_text("critical")
+        expect(alert.first).to_contain_text("firing since")
+        runbook = alert.first.get_by_text("What to do (runbook)")
+        name = re.compile("/runbooks/CircuitBreakerOpenTooLong$")
+        expect(runbook).to_have_attribute("href", name)
+        expect(tile).not_to_have_text("0")
         expect(page.locator("#verdict")).to_have_text(re.compile("degraded|unhealthy"))
         expect(page.locator("#failed tbody tr").first).to_be_visible()
         picture(page, "dashboard-alert")

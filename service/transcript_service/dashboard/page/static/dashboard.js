@@ -1,5 +1,5 @@
 // The dashboard: asks the API, draws what it says, and says what it does not know.
-import { $, setUpTheme, ago, clock, h } from "./dom.js";
+import { $, setUpTheme, ago, clock, h, note } from "./dom.js";
 import { Refusal, forgetToken, get, hasToken } from "./api.js";
 import { redraw } from "./charts.js";
 import { CARDS, drawTiles, drawVerdict } from "./cards.js";
@@ -79,7 +79,7 @@ function failed(error) {
   if (!state.latest) {
     $("#verdict").className = "pill unknown";
     $("#verdict").textContent = known && error.status === 403 ? "refused" : "unreachable";
-    for (const body of document.querySelectorAll(".card .body")) body.replaceChildren();
+    for (const body of document.querySelectorAll(".card .body")) body.replaceChildren(note("No numbers yet."));
     $("#tiles").replaceChildren();
   }
 }

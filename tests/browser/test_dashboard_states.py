@@ -1,0 +1,170 @@
+"""What the page says when there is nothing, not all, or no answer: the real page and API.
+
+The engines behind the API are one small server that answers as each state needs it.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+from werkzeug.serving import BaseWSGIServer, make_server
+
+from tests import dashboard_fakes as fakes
+from tests.browser.pages import picture, serious_violations
+from tests.dashboard_fakes import FakeEngine, service
+from tests.live import wait_for
+from transcript_service.web.tokens import TokenStore
+
+
+@dataclass
+class Place:
+    """A served dashboard.
+
+    Attributes:
+        engine: all engines behind it.
+        tokens: its token file.
+    """
+
+    url: str
+    engine: FakeEngine
+    tokens: TokenStore
+    server: BaseWSGIServer
+
+    def close(self) -> None:
+        """Stop answering; connections are refused from then on."""
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    engine = FakeEngine()
+    app = service(tmp_path, engine.url, dashboard_cache_ttl_s=0.001, dashboard_stale_s=0)
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/dashboard"
+    running = Place(url, engine, TokenStore(tmp_path / "tokens.json"), server)
+    yield running
+    running.close()
+    engine.close()
+
+
+def settled(page: Page) -> None:
+    expect(page.locator("main")).to_have_attribute("aria-busy", "false")
+
+
+def refreshed(page: Page) -> None:
+    """Ask again by the page's own button."""
+    page.locator("#pause").click()
+    page.locator("#pause").click()
+    settled(page)
+
+
+def shown(page: Page, name: str) -> None:
+    """Every state is readable for everybody, and worth a picture."""
+    assert serious_violations(page) == []
+    picture(page, f"state-{name}")
+
+
+def recovers(page: Page, place: Place) -> None:
+    """Once the engine answers the page shows it; the API remembers a failure for 3 seconds."""
+    place.engine.behave = fakes.valued("4.5")
+
+    def whole() -> bool:
+        refreshed(page)
+        return page.locator("#banners .banner").count() == 0
+
+    wait_for("an answer without a gap", whole)
+    expect(page.locator("#tiles .value").nth(2)).to_have_text("4.50 s")
+
+
+def failing(word: str, status: int) -> fakes.Behaviour:
+    """Values for every query but those that contain `word`."""
+    good, bad = fakes.valued("4.5"), fakes.fixed(status, b"{}")
+
+    def behave(handler: fakes.Handler, parameters: dict[str, str]) -> None:
+        (bad if word in parameters.get("query", "") else good)(handler, parameters)
+
+    return behave
+
+
+def test_nothing_measured_is_said_in_every_card_and_is_no_zero(page: Page, place: Place) -> None:
+    page.goto(place.url)
+    settled(page)
+    for card in ("stages", "rate", "latency", "breakers", "browsers", "proxies"):
+        expect(page.locator(f"#{card} .note")).to_have_text(re.compile("[Nn]othing|[Nn]o "))
+    tiles = page.locator("#tiles .value").all_inner_texts()
+    assert tiles[:4] == ["–"] * 4
+    assert page.locator("#banners .banner").count() == 0
+    shown(page, "no-data")
+
+
+def test_what_could_not_be_had_is_named_and_the_rest_is_there(page: Page, place: Place) -> None:
+    place.engine.behave = failing("circuit_breaker", 500)
+    page.goto(place.url)
+    settled(page)
+    expect(page.locator("#banners .banner.warn")).to_contain_text("Partial")
+    expect(page.locator("#banners .banner.warn")).to_contain_text("circuit breaker")
+    expect(page.locator("#breakers .note.fail")).to_have_text(
+        "The metrics store cannot be reached."
+    )
+    expect(page.locator("#tiles .value").nth(2)).to_have_text("4.50 s")
+    shown(page, "partial")
+    recovers(page, place)
+
+
+def test_a_token_without_the_scope_is_told_so(page: Page, place: Place) -> None:
+    _, text = place.tokens.create("page", ["proxy:read"], timedelta(hours=1))
+    page.expected_complaints = ("status of 401", "status of 403")  # type: ignore[attr-defined]
+    page.goto(place.url)
+    page.get_by_label("Token", exact=True).fill(text)
+    page.get_by_label("Token", exact=True).press("Enter")
+    expect(page.locator("#verdict")).to_have_text("refused")
+    expect(page.locator("#banners .banner.fail")).to_contain_text(
+        "The token does not hold the scope metrics:read."
+    )
+    expect(page.locator("#stages .note")).to_have_text("No numbers yet.")
+    expect(page.get_by_text("Forget token")).to_be_visible()
+    shown(page, "refused")
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "text"),
+    [(500, 502, "cannot be reached"), (503, 503, "overloaded"), (400, 500, "defective|rejected")],
+)
+def test_no_answer_of_the_store_is_said_with_the_trace_id_and_passes(
+    page: Page, place: Place, status: int, answer: int, text: str
+) -> None:
+    page.expected_complaints = (f"status of {answer}",)  # type: ignore[attr-defined]
+    place.engine.behave = fakes.fixed(status, b"{}")
+    page.goto(place.url)
+    settled(page)
+    banner = page.locator("#banners .banner.fail")
+    expect(banner).to_contain_text(re.compile(text))
+    expect(banner).to_contain_text("Trying again every 30 s.")
+    expect(page.locator("#verdict")).to_have_text("unreachable")
+    shown(page, f"error-{answer}")
+    recovers(page, place)
+
+
+def test_numbers_stay_with_their_time_when_the_service_goes(page: Page, place: Place) -> None:
+    page.expected_complaints = ("ERR_CONNECTION_REFUSED",)  # type: ignore[attr-defined]
+    place.engine.behave = fakes.valued("4.5")
+    page.goto(place.url)
+    settled(page)
+    place.close()
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", place.server.server_port)) != 0
+    refreshed(page)
+    banner = page.locator("#banners .banner.fail")
+    expect(banner).to_contain_text("The service does not answer. The numbers below are from")
+    expect(page.locator("#tiles .value").nth(2)).to_have_text("4.50 s")
+    shown(page, "gone")
