@@ -206,7 +206,8 @@ class Settings(BaseSettings):
     youtube_resolve_to: str | None = Field(
         None,
         pattern=r"^[^:/\s]+:\d{1,5}$",
-        description="`host:port` to connect to instead of YouTube, like `curl --connect-to`.",
+        description="`host:port` to connect to instead of YouTube, like `curl --connect-to`. "
+        "Not for connections through a proxy, which looks names up itself.",
     )
     youtube_ca_file: Path | None = Field(
         None,

@@ -66,3 +66,16 @@ def test_a_part_ends_no_later_than_the_whole(clock: Clock) -> None:
 
 def test_its_text_says_what_is_left(clock: Clock) -> None:
     assert repr(Deadline(1.5, clock)) == "Deadline(1.500 s left)"
+
+
+def test_work_that_is_left_behind_is_ended_once() -> None:
+    ended: list[str] = []
+    deadline = Deadline(60)
+    with deadline.ending(lambda: ended.append("done")):
+        pass
+    with deadline.ending(lambda: ended.append("hanging")):
+        deadline.leave_behind()
+        deadline.leave_behind()
+    assert ended == ["hanging"]
+    with deadline.ending(lambda: ended.append("late")):  # began after nobody waited any more
+        assert ended == ["hanging", "late"]

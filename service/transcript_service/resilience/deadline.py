@@ -1,13 +1,16 @@
 """One deadline for a whole job, handed down through every stage, wait and socket.
 
 A timeout per call says nothing about the sum; a deadline is a point in time that all
-calls share, so whatever hangs, the job is over when it was promised to be.
+calls share, so whatever hangs, the job is over when it was promised to be. Work that does
+not look at it in time is left behind by whoever waits, and what it hangs on is ended.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class DeadlineExceeded(Exception):
@@ -22,11 +25,13 @@ class Deadline:
         clock: monotonic seconds; tests pass their own.
     """
 
-    __slots__ = ("_clock", "_end")
+    __slots__ = ("_clock", "_end", "_hanging", "_lock")
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._end = clock() + seconds
+        self._lock = threading.Lock()
+        self._hanging: list[Callable[[], None]] | None = []
 
     def remaining(self) -> float:
         """Seconds left, never negative."""
@@ -59,6 +64,33 @@ class Deadline:
     def within(self, seconds: float) -> Deadline:
         """A deadline for a part of the work: `seconds` from now, but never after this one."""
         return Deadline(min(seconds, self.remaining()), self._clock)
+
+    @contextmanager
+    def ending(self, end: Callable[[], None]) -> Iterator[None]:
+        """Have `end` called if the work is left behind while the block runs.
+
+        It is called once, in another thread, and makes the block end: by closing a
+        connection or a process that it waits for.
+        """
+        with self._lock:
+            left_behind = self._hanging is None
+            if self._hanging is not None:
+                self._hanging.append(end)
+        if left_behind:
+            end()
+        try:
+            yield
+        finally:
+            with self._lock:
+                if self._hanging is not None and end in self._hanging:
+                    self._hanging.remove(end)
+
+    def leave_behind(self) -> None:
+        """Nobody waits for the work under this deadline any more: end what it hangs on."""
+        with self._lock:
+            hanging, self._hanging = self._hanging or [], None
+        for end in hanging:
+            end()
 
     def __repr__(self) -> str:
         return f"Deadline({self.remaining():.3f} s left)"

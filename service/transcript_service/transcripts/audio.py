@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +35,9 @@ from .player import check_playability
 log = get_logger(__name__)
 
 SAMPLE_RATE: Final = 16_000
+_YT_DLP: Final = ("-m", "yt_dlp")
+# -P: this folder must not become a place to import from, it has an `http` of its own.
+_YT_DLP_ELSEWHERE: Final = ("-P", str(Path(__file__).with_name("yt_dlp_elsewhere.py")))
 # Past this much decoded sound of one video something is wrong: twelve hours.
 _MOST_SECONDS: Final = 12 * 3600
 
@@ -99,14 +104,18 @@ def download_with_yt_dlp(
     limit = settings.asr_max_audio_mb
     with tempfile.TemporaryDirectory(prefix="sound-") as folder:
         command = [
-            sys.executable, "-m", "yt_dlp", "--ignore-config", "--no-playlist", "--no-progress",
+            sys.executable, *_YT_DLP, "--ignore-config", "--no-playlist", "--no-progress",
             "--format", "worstaudio/worst", "--max-filesize", f"{limit}M", "--no-part",
             "--cache-dir", folder, "--output", f"{folder}/sound.%(ext)s",
         ]  # fmt: skip
-        environment = dict(os.environ)
+        # What happens to be in the environment must not decide where requests go.
+        environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
         if proxy:
             # Not on the command line, where every user of the machine could read it.
-            environment |= {"HTTPS_PROXY": proxy.as_url(), "HTTP_PROXY": proxy.as_url()}
+            environment |= {"https_proxy": proxy.as_url(), "http_proxy": proxy.as_url()}
+        elif settings.youtube_resolve_to:
+            command[1:3] = _YT_DLP_ELSEWHERE
+            environment["YT_DLP_CONNECT_TO"] = settings.youtube_resolve_to
         if cookies := file_for(settings, "desktop"):
             # A copy: yt-dlp writes the file it is given.
             copy = Path(folder) / "cookies.txt"
@@ -116,22 +125,36 @@ def download_with_yt_dlp(
         if settings.youtube_ca_file:
             command += ["--compat-options", "no-certifi"]
             environment["SSL_CERT_FILE"] = str(settings.youtube_ca_file)
-        try:
-            done = subprocess.run(
-                [*command, "--", f"https://www.youtube.com/watch?v={video_id}"],
-                env=environment,
-                capture_output=True,
-                timeout=deadline.timeout(600),
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise TranscriptError("timeout", "yt-dlp did not finish in time.") from None
-        for line in done.stderr.decode(errors="replace").splitlines()[-5:]:
+        command += ["--", f"https://www.youtube.com/watch?v={video_id}"]
+        code, told = _run(command, environment, deadline)
+        for line in told.splitlines()[-5:]:
             log.info("asr.tool_output", tool="yt-dlp", text=line)
         files = [path for path in Path(folder).glob("sound.*") if path.stat().st_size]
-        if done.returncode or not files:
+        if code or not files:
             raise TranscriptError("asr_unavailable", "yt-dlp could not fetch the video's sound.")
         return files[0].read_bytes()
+
+
+def _run(command: list[str], environment: dict[str, str], deadline: Deadline) -> tuple[int, str]:
+    """Run a program within the deadline; its exit code and what it wrote to stderr."""
+    timeout_s = deadline.timeout(600)
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        _, told = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        # With what it has started itself, which would otherwise keep the pipe open.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise TranscriptError("timeout", "yt-dlp did not finish in time.") from None
+    return process.returncode, told.decode(errors="replace")
 
 
 def decode(body: bytes, deadline: Deadline) -> Iterator[bytes]:

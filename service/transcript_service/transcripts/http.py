@@ -1,20 +1,16 @@
 """The HTTP session towards YouTube: bounded in time and size, and able to talk to a stand-in.
 
-`requests` has no limit on how long a whole answer may take and reads bodies of any size;
-both limits live in the adapter here, so a library that is handed the session is bound by
-them too.
+The bounds live in the session's adapters, so a library that is handed the session is bound
+by them too.
 """
 
 from __future__ import annotations
 
-import io
 import re
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-import urllib3
-from requests.adapters import HTTPAdapter
 from requests.utils import select_proxy
 
 from ..proxies import ProxyIdentity
@@ -22,6 +18,7 @@ from ..resilience.deadline import Deadline
 from ..resilience.retries import parse_retry_after
 from ..settings import Settings
 from ..telemetry.vocabulary import ErrorType
+from .bounded import BoundedAdapter
 from .cookies import jar_for
 from .model import TranscriptError
 
@@ -48,68 +45,31 @@ class YouTubeSession(requests.Session):
         self.verify = str(settings.youtube_ca_file) if settings.youtube_ca_file else True
         self.proxies = proxy.as_requests() if proxy else {}
         self.headers["Accept-Language"] = "en-US"
-        self.mount("https://", BoundedAdapter(settings, deadline, max_body_bytes))
-        self.mount("http://", BoundedAdapter(settings, deadline, max_body_bytes))
+        self.mount("https://", _YouTubeAdapter(settings, deadline, max_body_bytes))
+        self.mount("http://", _YouTubeAdapter(settings, deadline, max_body_bytes))
 
 
-class BoundedAdapter(HTTPAdapter):
-    """Reads answers within the deadline and a size; resolves hosts as told."""
+class _YouTubeAdapter(BoundedAdapter):
+    """Resolves hosts as told."""
 
     def __init__(self, settings: Settings, deadline: Deadline, max_body_bytes: int) -> None:
         self._settings = settings
-        self._deadline = deadline
-        self._max_body_bytes = max_body_bytes
         self._connect_to: str | None = None
-        super().__init__(max_retries=0)
+        super().__init__(
+            deadline,
+            max_body_bytes=max_body_bytes,
+            connect_s=settings.connect_timeout_s,
+            read_s=settings.read_timeout_s,
+        )
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
-        """Send and read the whole body.
-
-        Raises:
-            DeadlineExceeded: the job's time is over.
-            TranscriptError: `parse_error` for a body beyond the size limit.
-            requests.RequestException: as usual.
-        """
+        """See `BoundedAdapter.send`."""
         # A proxy looks names up itself, for Chromium too.
         proxied = bool(select_proxy(request.url or "", kwargs.get("proxies")))
         self._connect_to = None if proxied else self._settings.youtube_resolve_to
         if self._connect_to and request.url:
             request.headers["Host"] = urlsplit(request.url).netloc
-        kwargs["timeout"] = (
-            self._deadline.timeout(self._settings.connect_timeout_s),
-            self._deadline.timeout(self._settings.read_timeout_s),
-        )
-        kwargs["stream"] = True
-        response = super().send(request, *args, **kwargs)
-        response.raw = self._read(response.raw)
-        return response
-
-    def _read(self, raw: urllib3.HTTPResponse) -> urllib3.HTTPResponse:
-        body = bytearray()
-        try:
-            # read1 returns what has arrived, so a body that dribbles cannot hold us.
-            while chunk := raw.read1(65536, decode_content=True):
-                body += chunk
-                self._deadline.check()
-                if len(body) > self._max_body_bytes:
-                    raise TranscriptError("parse_error", "YouTube's answer is too large.")
-        except urllib3.exceptions.TimeoutError as error:
-            raise requests.ReadTimeout(error) from error
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise requests.ConnectionError(error) from error
-        finally:
-            raw.close()
-        headers = urllib3.HTTPHeaderDict(raw.headers)
-        headers.discard("Content-Encoding")
-        headers.discard("Transfer-Encoding")
-        return urllib3.HTTPResponse(
-            body=io.BytesIO(bytes(body)),
-            headers=headers,
-            status=raw.status,
-            preload_content=False,
-            request_method=None,
-            original_response=raw._original_response,  # requests reads Set-Cookie from it
-        )
+        return super().send(request, *args, **kwargs)
 
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from opentelemetry.trace import Span
 
@@ -33,6 +33,8 @@ from .model import Attempt, Transcript, TranscriptError
 from .stages.base import Job, Notes, Stage, rotation_reason_of
 
 log = get_logger(__name__)
+
+T = TypeVar("T")
 
 # Answers that end a job at once. Disabled captions do not: speech recognition needs none.
 _FINAL: Final = ANSWERS - {"transcripts_disabled"}
@@ -73,7 +75,8 @@ class Pipeline:
         if settings.cookies_file or settings.cookies_file_desktop or settings.cookies_file_mobile:
             self._final = _FINAL - {"age_restricted"}  # the browser stage is logged in
         # A call that hangs where no timeout reaches (DNS, a library) is left behind on
-        # these threads when the deadline passes; it ends by its own timeouts.
+        # these threads when the deadline passes; what it hangs on is ended, or ends by
+        # its own timeouts.
         self._threads = ThreadPoolExecutor(
             max_workers=settings.web_threads * 3, thread_name_prefix="stage"
         )
@@ -148,7 +151,7 @@ class Pipeline:
 
     def _way_out(self, deadline: Deadline) -> JobProxy:
         try:
-            return self._proxies.for_job(uuid.uuid4().hex, deadline)
+            return self._until(deadline, lambda: self._proxies.for_job(uuid.uuid4().hex, deadline))
         except NoProxyAvailable as error:
             raise TranscriptError(
                 "proxy_error", "All proxies are resting.", retry_after_s=error.retry_after_s
@@ -282,12 +285,17 @@ class Pipeline:
                 on_attempt=count,
             )
 
+        return self._until(job.deadline, call)
+
+    def _until(self, deadline: Deadline, call: Callable[[], T]) -> T:
+        """The result of `call`, not waited for beyond the deadline."""
         future = self._threads.submit(contextvars.copy_context().run, call)
         try:
-            return future.result(timeout=job.deadline.remaining())
+            return future.result(timeout=deadline.remaining())
         except FutureTimeout:
             future.cancel()
-            raise DeadlineExceeded("the stage did not end in time") from None
+            deadline.leave_behind()
+            raise DeadlineExceeded("the call did not end in time") from None
 
 
 def _may_be_hidden(error: Exception) -> bool:

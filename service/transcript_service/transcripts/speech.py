@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import orjson
 import requests
@@ -13,7 +13,12 @@ import requests
 from ..resilience import Deadline
 from ..settings import Settings
 from .audio import SAMPLE_RATE, compress
+from .bounded import BoundedAdapter
+from .http import MAX_BODY_BYTES
 from .model import Segment, TranscriptError
+
+# An endpoint says nothing until it has heard everything.
+_LISTENING_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +96,7 @@ class EndpointEngine:
         if language:
             fields["language"] = language.split("-")[0]
         try:
-            response = requests.post(
-                self._url,
-                data=fields,
-                files={"file": ("sound.ogg", compress(sound), "audio/ogg")},
-                headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
-                timeout=(deadline.timeout(10), deadline.timeout(600)),
-            )
+            response = self._post(fields, compress(sound), deadline)
         except requests.Timeout:
             raise TranscriptError("timeout", "The speech endpoint did not answer.") from None
         except requests.RequestException:
@@ -108,6 +107,20 @@ class EndpointEngine:
             )
         progress(len(sound) / 2 / SAMPLE_RATE)
         return _read_verbose_json(_parse_json(response.content), language)
+
+    def _post(self, fields: dict[str, str], sound: bytes, deadline: Deadline) -> requests.Response:
+        adapter = BoundedAdapter(
+            deadline, max_body_bytes=MAX_BODY_BYTES, connect_s=10, read_s=_LISTENING_S
+        )
+        with requests.Session() as session:
+            session.mount("https://", adapter)
+            session.mount("http://", adapter)
+            return session.post(
+                self._url,
+                data=fields,
+                files={"file": ("sound.ogg", sound, "audio/ogg")},
+                headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+            )
 
 
 def _parse_json(body: bytes) -> Any:

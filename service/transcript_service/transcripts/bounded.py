@@ -1,0 +1,151 @@
+"""HTTP exchanges that end: bounded in time as a whole and in size.
+
+`requests` has a timeout for each wait on a socket but none for the answer, so a peer that
+sends a byte now and then holds it for ever, in a header as well as in a body or a handshake.
+Here bodies are read piece by piece under the deadline, and where the job is left behind its
+connections are shut down, whatever they are doing.
+"""
+
+from __future__ import annotations
+
+import io
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from contextvars import ContextVar
+from typing import Any, Final
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from ..resilience.deadline import Deadline
+from .model import TranscriptError
+
+# Who is told of connections that this thread opens.
+_told: ContextVar[Callable[[socket.socket], None]] = ContextVar("told")
+
+
+class _Connection(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _tell(super()._new_conn())
+
+
+class _SecureConnection(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _tell(super()._new_conn())
+
+
+def _tell(opened: socket.socket) -> socket.socket:
+    _told.get()(opened)
+    return opened
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+_POOLS: Final = {"http": _Pool, "https": _SecurePool}
+
+
+class BoundedAdapter(HTTPAdapter):
+    """Reads answers within a deadline and a size. For one session in one thread.
+
+    Args:
+        deadline: of the job.
+        max_body_bytes: largest body that is read.
+        connect_s: seconds to open a connection.
+        read_s: seconds to wait for bytes.
+    """
+
+    def __init__(
+        self, deadline: Deadline, *, max_body_bytes: int, connect_s: float, read_s: float
+    ) -> None:
+        self._deadline = deadline
+        self._max_body_bytes = max_body_bytes
+        self._connect_s = connect_s
+        self._read_s = read_s
+        self._opened: list[socket.socket] = []
+        self._left_behind = False
+        super().__init__(max_retries=0)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """As the base does, with connections that can be shut down."""
+        manager: Any = super().proxy_manager_for(proxy, **kwargs)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
+        """Send and read the whole body.
+
+        Raises:
+            DeadlineExceeded: the job's time is over.
+            TranscriptError: `parse_error` for a body beyond the size limit.
+            requests.RequestException: as usual.
+        """
+        kwargs["timeout"] = (
+            self._deadline.timeout(self._connect_s),
+            self._deadline.timeout(self._read_s),
+        )
+        kwargs["stream"] = True
+        token = _told.set(self._note)
+        try:
+            with self._deadline.ending(self._shut_down):
+                response = super().send(request, *args, **kwargs)
+                response.raw = self._read(response.raw)
+        finally:
+            _told.reset(token)
+        return response
+
+    def close(self) -> None:
+        """Close all connections."""
+        super().close()
+        with ExitStack() as stack:
+            for opened in self._opened:
+                stack.callback(opened.close)
+        self._opened.clear()
+
+    def _note(self, opened: socket.socket) -> None:
+        # A second handle on the connection: the first one is taken over by TLS at once.
+        self._opened.append(opened.dup())
+        if self._left_behind:  # meanwhile, during the look-up of a name
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        self._left_behind = True
+        for opened in list(self._opened):
+            with suppress(OSError):  # over already
+                opened.shutdown(socket.SHUT_RDWR)
+
+    def _read(self, raw: urllib3.HTTPResponse) -> urllib3.HTTPResponse:
+        body = bytearray()
+        try:
+            # read1 returns what has arrived, so a body that dribbles cannot hold us.
+            while chunk := raw.read1(65536, decode_content=True):
+                body += chunk
+                self._deadline.check()
+                if len(body) > self._max_body_bytes:
+                    raise TranscriptError("parse_error", "The answer is too large.")
+        except urllib3.exceptions.TimeoutError as error:
+            raise requests.ReadTimeout(error) from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise requests.ConnectionError(error) from error
+        finally:
+            raw.close()
+        headers = urllib3.HTTPHeaderDict(raw.headers)
+        headers.discard("Content-Encoding")
+        headers.discard("Transfer-Encoding")
+        return urllib3.HTTPResponse(
+            body=io.BytesIO(bytes(body)),
+            headers=headers,
+            status=raw.status,
+            preload_content=False,
+            request_method=None,
+            original_response=raw._original_response,  # requests reads Set-Cookie from it
+        )
