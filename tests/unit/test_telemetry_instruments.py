@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from transcript_service.telemetry import instruments
+from transcript_service.telemetry import instruments, span
 from transcript_service.telemetry.instruments import (
     Attribute,
     Counter,
@@ -111,3 +111,45 @@ def test_a_histogram_refuses_what_would_poison_its_sum(
 def test_an_attribute_named_like_a_keyword_of_python_gets_an_underscore() -> None:
     assert Attribute("from", ("a",)).parameter == "from_"
     assert Attribute("error.type", ("a",)).parameter == "error_type"
+
+
+def test_an_exemplar_is_of_the_span_in_which_it_was_measured(telemetry: InMemoryTelemetry) -> None:
+    with span("measured"):
+        instruments.OPERATION_DURATION.record(0.25, operation="x", outcome="success")
+    with span("later"):
+        instruments.settle()
+    key = ("operation.duration", (("operation", "x"), ("outcome", "success")))
+    (exemplar,) = telemetry._points()[key].exemplars
+    context = telemetry.span("measured").context
+    assert context is not None
+    assert (exemplar.value, exemplar.span_id, exemplar.trace_id) == (
+        0.25,
+        context.span_id,
+        context.trace_id,
+    )
+
+
+def test_every_addition_and_measurement_of_many_threads_is_in_the_collection(
+    telemetry: InMemoryTelemetry,
+) -> None:
+    def work() -> None:
+        for _ in range(2000):
+            instruments.ALERTS_RECEIVED.add(1, status="firing")
+            instruments.BROWSER_CONTEXTS.add(-1, state="idle")
+            instruments.OPERATION_DURATION.record(1, operation="y")
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    telemetry.metrics()  # a collection in between takes none away
+    for thread in threads:
+        thread.join()
+    assert telemetry.metric("alerts.received", status="firing") == 16_000
+    assert telemetry.metric("browser.contexts", state="idle") == -16_000
+    assert telemetry.metric("operation.duration", operation="y") == 16_000
+
+
+def test_a_counter_takes_nothing_away(telemetry: InMemoryTelemetry) -> None:
+    instruments.ALERTS_RECEIVED.add(3, status="firing")
+    instruments.ALERTS_RECEIVED.add(-1, status="firing")
+    assert telemetry.metric("alerts.received", status="firing") == 3

@@ -21,7 +21,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from . import wire
+from . import instruments, wire
 from .export_queue import Delivery, ExportQueue
 from .lines import encodable
 from .redacting import redact_log, redact_metrics, redact_spans
@@ -101,6 +101,7 @@ class SpanDelivery:
 
     def __call__(self, batch: Sequence[ReadableSpan]) -> Delivery:
         """Send one batch; blocks up to the exporter's timeout."""
+        instruments.settle()  # here, because requests make spans and measurements alike
         self._session.forget()
         return self._session.verdict(succeeded=self._send(wire.trace_request(redact_spans(batch))))
 
