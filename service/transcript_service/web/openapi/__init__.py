@@ -61,7 +61,12 @@ def document() -> dict[str, Any]:
                     "scheme": "bearer",
                     "description": "`transcript-service token create NAME`. While no token "
                     "exists, the service answers its own machine without one.",
-                }
+                },
+                "webhookToken": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "What `ALERT_WEBHOOK_TOKEN_FILE` holds.",
+                },
             },
         },
     }

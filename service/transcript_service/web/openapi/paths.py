@@ -8,6 +8,7 @@ from ...dashboard.board import SCOPE_OF
 from ...dashboard.routes import BLOCK_PATHS, EXPORT_SCOPE, OVERVIEW_SCOPE, TRACE_SCOPE
 from ...dashboard.window import MAX_HOURS
 from ...telemetry.vocabulary import STAGES
+from .examples import NOTIFICATION, add_to
 from .shapes import Schema, ref, shape
 
 _PROBLEM: Final[Schema] = {"$ref": "#/components/responses/Problem"}
@@ -29,6 +30,7 @@ _WINDOW: Final[list[Schema]] = [
         "in": "query",
         "description": "Look at one stage only.",
         "schema": {"enum": list(STAGES)},
+        "example": STAGES[0],
     },
 ]
 _SUMMARIES: Final = {
@@ -90,6 +92,10 @@ def _blocks() -> dict[str, Any]:
     }
 
 
+# The most usual form of URL; more are understood (`transcripts/video_id.py`).
+_WATCH_URL: Final = r"https://(www\.|m\.)?youtube\.com/watch\?v=[A-Za-z0-9_-]{11}"
+_LANGUAGE: Final = "[A-Za-z]{2,3}([-_][A-Za-z0-9][A-Za-z0-9_-]{0,31})?"
+
 _TRANSCRIPT: Final[Schema] = {
     "get": {
         "operationId": "transcript",
@@ -101,14 +107,19 @@ _TRANSCRIPT: Final[Schema] = {
                 "in": "path",
                 "required": True,
                 "description": "An 11-character id, or any form of YouTube URL.",
-                "schema": {"type": "string"},
+                "schema": {
+                    "anyOf": [
+                        {"type": "string", "pattern": "^[A-Za-z0-9_-]{11}$"},
+                        {"type": "string", "pattern": f"^{_WATCH_URL}$"},
+                    ]
+                },
                 "example": "dQw4w9WgXcQ",
             },
             {
                 "name": "lang",
                 "in": "query",
-                "description": "Wanted languages, most wanted first.",
-                "schema": {"type": "string"},
+                "description": "Wanted languages, most wanted first; ten at most.",
+                "schema": {"type": "string", "pattern": f"^{_LANGUAGE}(,{_LANGUAGE}){{0,9}}$"},
                 "example": "en,de",
             },
             {
@@ -117,19 +128,21 @@ _TRANSCRIPT: Final[Schema] = {
                 "description": "Have YouTube translate the chosen captions into this language; "
                 "`translated_from` says what they were. Captions that are in it already are "
                 "given as they are.",
-                "schema": {"type": "string"},
+                "schema": {"type": "string", "pattern": f"^{_LANGUAGE}$"},
                 "examples": {"german": {"value": "de"}},
             },
             {
                 "name": "format",
                 "in": "query",
                 "schema": {"enum": ["json", "srt", "vtt", "text"], "default": "json"},
+                "example": "srt",
             },
             {
                 "name": "Prefer",
                 "in": "header",
                 "description": "`respond-async` (RFC 7240): answer at once with a job.",
                 "schema": {"type": "string"},
+                "example": "respond-async",
             },
         ],
         "responses": {
@@ -159,7 +172,7 @@ _JOB: Final[Schema] = {
                 "in": "path",
                 "required": True,
                 "description": "As the 202 answer gave it.",
-                "schema": {"type": "string"},
+                "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
                 "example": "0123456789abcdef0123456789abcdef",
             }
         ],
@@ -194,11 +207,21 @@ _WEBHOOK: Final[Schema] = {
         "summary": "A notification of Alertmanager",
         "description": "With the token of `ALERT_WEBHOOK_TOKEN_FILE`, which is none of those "
         "that open the dashboard.",
-        "security": [{"token": []}],
+        "security": [{"webhookToken": []}],
         "requestBody": {
             "required": True,
-            "description": "Alertmanager's webhook form, version 4.",
-            "content": {"application/json": {"schema": {"type": "object"}}},
+            "description": "Alertmanager's webhook form, version 4. An alert that cannot be used "
+            "is counted as rejected and does not keep the others from being recorded.",
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {"version": {"const": "4"}, "alerts": {"type": "array"}},
+                        "required": ["version", "alerts"],
+                    },
+                    "example": NOTIFICATION,
+                }
+            },
         },
         "responses": {
             "200": _ok(
@@ -219,7 +242,24 @@ _STATUS: Final[Schema] = {
     "required": ["status"],
 }
 
-PATHS: Final[dict[str, Any]] = {
+
+def _page(operation: str, summary: str, parameters: list[Schema]) -> Schema:
+    problems = dict.fromkeys(("404",) if parameters else (), _PROBLEM)
+    return {
+        "get": {
+            "operationId": operation,
+            "tags": ["alerts"],
+            "summary": summary,
+            "parameters": parameters,
+            "responses": {
+                "200": _ok("A page.", {"text/html": {"schema": {"type": "string"}}}),
+                **problems,
+            },
+        }
+    }
+
+
+_PATHS: Final[dict[str, Any]] = {
     "/api/transcripts/{video}": _TRANSCRIPT,
     "/api/jobs/{job_id}": _JOB,
     "/api/dashboard/metrics": _guarded(
@@ -259,6 +299,21 @@ PATHS: Final[dict[str, Any]] = {
         ],
     ),
     "/api/alerts/webhook": _WEBHOOK,
+    "/runbooks": _page("runbooks", "What to do about each alert: the list", []),
+    "/runbooks/{name}": _page(
+        "runbook",
+        "What to do about one alert",
+        [
+            {
+                "name": "name",
+                "in": "path",
+                "required": True,
+                "description": "The alert's name.",
+                "schema": {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9]{0,99}$"},
+                "example": "CircuitBreakerOpenTooLong",
+            }
+        ],
+    ),
     "/health/live": _health("live", "The process answers", _STATUS),
     "/health/ready": _health("ready", "It can do its work", _STATUS, "503"),
     "/api/openapi.json": {
@@ -271,3 +326,5 @@ PATHS: Final[dict[str, Any]] = {
         }
     },
 }
+
+PATHS: Final = add_to(_PATHS)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from ...telemetry.vocabulary import BREAKER_STATES, ERROR_TYPES, OUTCOMES, SOURCES, STAGES
+from .examples import PROBLEM
 from .shapes import (
     FLAG,
     LABELS,
@@ -26,14 +27,13 @@ def _maybe(schema: Schema) -> Schema:
     return {"oneOf": [schema, {"type": "null"}]}
 
 
-def _block(data: str, example: Any = None) -> Schema:
+def _block(data: str) -> Schema:
     properties: Schema = {
         "window": ref("Window"),
         **_BLOCK_PROPERTIES,
         "data": _maybe(ref(data)),
     }
-    extra = {"examples": [example]} if example is not None else {}
-    return shape(properties, optional=("reason",), **extra)
+    return shape(properties, optional=("reason",))
 
 
 _BLOCK_PROPERTIES: Final[Schema] = {
@@ -275,17 +275,6 @@ _PROBLEM: Final = shape(
         "code": {**TEXT, "description": "Stable word for programs."},
         "trace_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
     },
-    examples=[
-        {
-            "type": "/problems/invalid_parameter",
-            "title": "Bad Request",
-            "status": 400,
-            "detail": "hours must be a decimal number above 0 and at most 168.",
-            "instance": "/api/dashboard/metrics",
-            "code": "invalid_parameter",
-            "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
-        }
-    ],
 )
 _PROBLEM["additionalProperties"] = True  # such as `attempts`
 
@@ -339,57 +328,6 @@ _JOB: Final = shape(
     optional=("result",),
 )
 
-_PERFORMANCE_EXAMPLE: Final = {
-    "window": {
-        "hours": 1.0,
-        "start": "2026-11-24T17:00:00Z",
-        "end": "2026-11-24T18:00:00Z",
-        "step_s": 15,
-        "stage": None,
-    },
-    "status": "ok",
-    "as_of": "2026-11-24T18:00:00Z",
-    "age_s": 4.2,
-    "stale": False,
-    "partial": False,
-    "missing": {},
-    "data": {
-        "requests": {
-            "total": 1840.0,
-            "rate_per_s": 0.511,
-            "success_ratio": 0.981,
-            "p50_s": 0.42,
-            "p95_s": 6.1,
-            "outcomes": {"success": 1760.0, "no_captions": 46.0, "blocked": 34.0},
-            "sources": {"youtube_api": 1580.0, "timedtext": 180.0},
-            "errors": {"transcripts_disabled": 46.0, "ip_blocked": 34.0},
-        },
-        "stages": [
-            {
-                "stage": "youtube_api",
-                "attempts": 1840.0,
-                "success_ratio": 0.9,
-                "p50_s": 0.38,
-                "p95_s": 0.94,
-                "outcomes": {"success": 1580.0, "blocked": 214.0, "no_captions": 46.0},
-                "errors": {"ip_blocked": 214.0, "transcripts_disabled": 46.0},
-                "skipped": {},
-            }
-        ],
-        "slow_requests": [
-            {
-                "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
-                "duration_s": 12.4,
-                "at": "2026-11-24T17:41:09Z",
-                "outcome": "success",
-                "source": "timedtext",
-            }
-        ],
-        "failed_requests": [],
-        "series": [],
-    },
-}
-
 SCHEMAS: Final[dict[str, Schema]] = {
     "Problem": _PROBLEM,
     "Window": shape(
@@ -417,7 +355,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "Proxy": _PROXY,
     "Health": _HEALTH,
     "Alerts": _ALERTS,
-    "PerformanceBlock": _block("Performance", _PERFORMANCE_EXAMPLE),
+    "PerformanceBlock": _block("Performance"),
     "CircuitBreakerBlock": _block("CircuitBreaker"),
     "BrowserContextsBlock": _block("BrowserContexts"),
     "ProxyBlock": _block("Proxy"),
@@ -448,6 +386,6 @@ RESPONSES: Final[dict[str, Schema]] = {
                 "schema": {"type": "integer"},
             },
         },
-        "content": {"application/problem+json": {"schema": ref("Problem")}},
+        "content": {"application/problem+json": {"schema": ref("Problem"), "example": PROBLEM}},
     }
 }
