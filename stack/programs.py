@@ -258,7 +258,17 @@ PROGRAMS: Mapping[str, Program] = {
             probe=lambda layout: lambda: None,  # nobody asks it anything: running is all
             ready_within_s=30,
             stop_within_s=5,
-            after=("simulator", "service"),
+            # Last of all: what it causes would be lost before the engines listen, and on a small
+            # machine it takes the time that compiling them needs.
+            after=(
+                "simulator",
+                "service",
+                "otel-collector",
+                "prometheus",
+                "alertmanager",
+                "loki",
+                "jaeger",
+            ),
         ),
     )
 }
