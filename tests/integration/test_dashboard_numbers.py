@@ -20,6 +20,7 @@ from tests.dashboard_fakes import json_of, service
 from tests.live import wait_for
 from tests.prometheus_process import Server, binary, pushing, running_prometheus
 from transcript_service.dashboard.blocks.performance import success_ratio
+from transcript_service.dashboard.export import OPENMETRICS, TEXT
 from transcript_service.dashboard.naming import metric_name
 from transcript_service.telemetry import instruments
 from transcript_service.telemetry.instruments import REGISTRY, Histogram
@@ -219,6 +220,36 @@ def test_the_export_is_clean_by_promtools_judgement(client: FlaskClient, record:
         [binary("promtool"), "check", "metrics"], input=text, capture_output=True, check=False
     )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        (None, TEXT),
+        ("*/*", TEXT),
+        (
+            "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3",
+            OPENMETRICS,
+        ),
+        ("application/openmetrics-text;q=0.3,text/plain;q=0.6", TEXT),
+    ],
+)
+def test_the_export_is_in_the_format_that_is_accepted_and_says_so(
+    client: FlaskClient, record: Record, accept: str | None, kind: str
+) -> None:
+    answer = client.get(
+        "/api/dashboard/metrics/export", headers={"Accept": accept} if accept else {}
+    )
+    text = answer.get_data(as_text=True)
+    assert "Accept" in answer.vary
+    if kind == TEXT:
+        assert answer.content_type == TEXT
+        assert "# EOF" not in text
+        assert "# TYPE transcript_requests_total counter" in text
+    else:
+        assert answer.content_type == OPENMETRICS
+        assert text.endswith("\n# EOF\n")
+        assert "# TYPE transcript_requests counter" in text
 
 
 def test_a_second_prometheus_that_scrapes_the_export_has_the_same_p95(

@@ -5,10 +5,19 @@ from __future__ import annotations
 import math
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
 
-from transcript_service.dashboard.export import BOUNDS, Family, cumulative, expose
+from transcript_service.dashboard.export import (
+    BOUNDS,
+    Family,
+    cumulative,
+    expose,
+    prefers_openmetrics,
+)
 from transcript_service.dashboard.prometheus import NativeHistogram, Sample
 from transcript_service.telemetry.instruments import (
     CIRCUIT_BREAKER_STATE,
@@ -108,3 +117,37 @@ def test_a_histogram_is_written_with_buckets_sum_and_count() -> None:
     assert f'{name}_bucket{{outcome="success",le="+Inf"}} 3' in lines
     assert f'{name}_sum{{outcome="success"}} 2001' in lines
     assert f'{name}_count{{outcome="success"}} 3' in lines
+
+
+OPEN = "application/openmetrics-text"
+# What Prometheus 3 sends when it scrapes.
+SCRAPER = (
+    f"{OPEN};version=1.0.0;escaping=allow-utf-8;q=0.6,{OPEN};version=0.0.1;q=0.5,"
+    "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (SCRAPER, True),
+        (OPEN, True),
+        (f"{OPEN}; version=1.0.0; charset=utf-8", True),
+        (OPEN.upper(), True),
+        (f"{OPEN}, */*", True),
+        (f"{OPEN}, text/plain;q=0.9", True),
+        (f"text/plain, {OPEN}", False),
+        (f"text/plain, {OPEN};q=0.9", False),
+        (f"text/plain;q=0.2, {OPEN};q=0.3", True),
+        (f"{OPEN};q=0", False),
+        (f"text/plain;q=0, {OPEN}", True),
+        (f"{OPEN};q=0.1, */*", False),
+        ("application/*", True),
+        ("text/*, application/*", False),
+        ("*/*", False),
+        ("text/html", False),
+        ("", False),
+    ],
+)
+def test_openmetrics_is_for_those_who_prefer_it(header: str, expected: bool) -> None:
+    assert prefers_openmetrics(parse_accept_header(header, MIMEAccept)) is expected

@@ -35,6 +35,25 @@ class Family:
     samples: Sequence[Sample]
 
 
+def prefers_openmetrics(accept: Iterable[tuple[str, float]]) -> bool:
+    """Whether an Accept header (media ranges with their q) wants OpenMetrics rather than text.
+
+    Parameters such as `version` are not compared: scrapers name several versions of each
+    format, and the answer says which one it is in. A range that names a format counts for it
+    before a wildcard does (RFC 9110); between equals it is text.
+    """
+    ranges = [(media.partition(";")[0].strip().lower(), q) for media, q in accept]
+
+    def wish(media: str) -> tuple[float, int]:
+        for rank, name in ((2, media), (1, f"{media.partition('/')[0]}/*"), (0, "*/*")):
+            if found := [q for other, q in ranges if other == name]:
+                return max(found), rank
+        return 0.0, 0
+
+    openmetrics, text = wish("application/openmetrics-text"), wish("text/plain")
+    return openmetrics[0] > 0 and openmetrics > text
+
+
 def expose(families: Iterable[Family], *, openmetrics: bool) -> str:
     """The families as text, in a stable order; those without a series are left out."""
     lines: list[str] = []

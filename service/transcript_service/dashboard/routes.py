@@ -16,7 +16,7 @@ from .alerts import AlertLog
 from .board import SCOPE_OF, Board, Reply
 from .engines import Engines
 from .errors import ApiError, UpstreamError
-from .export import OPENMETRICS, TEXT
+from .export import OPENMETRICS, TEXT, prefers_openmetrics
 from .window import parse_window
 
 # Checks the request's token; the scopes it holds. Raises when `scope` is not among them.
@@ -63,10 +63,7 @@ def create_blueprint(
     def export() -> Response:
         authorize(EXPORT_SCOPE)
         _no_parameters()
-        openmetrics = (
-            request.accept_mimetypes.best_match(["text/plain", "application/openmetrics-text"])
-            == "application/openmetrics-text"
-        )
+        openmetrics = prefers_openmetrics(request.accept_mimetypes)
         started = time.perf_counter()
         try:
             body, cached = board.export(openmetrics=openmetrics)
