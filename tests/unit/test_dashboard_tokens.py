@@ -90,6 +90,63 @@ def test_another_process_sees_a_new_token_and_a_revocation_at_once(
     assert reason(elsewhere, text) == "revoked"
 
 
+def test_the_day_of_the_last_use_is_kept_for_every_process(
+    store: TokenStore, tmp_path: Path
+) -> None:
+    token, text = store.create("a", SCOPES, 3 * DAY)
+    unused, _ = store.create("b", SCOPES, DAY)
+    now = datetime.now(UTC)
+    assert store.last_used(token.id) is None
+    store.check(text, now=now)
+    elsewhere = TokenStore(tmp_path / "tokens.json")
+    assert elsewhere.last_used(token.id) == now.date()
+    assert elsewhere.last_used(unused.id) is None
+    elsewhere.check(text, now=now + DAY)
+    assert store.last_used(token.id) == (now + DAY).date()
+
+
+def test_a_use_is_written_once_a_day_and_never_into_the_token_file(
+    store: TokenStore, tmp_path: Path
+) -> None:
+    token, text = store.create("a", SCOPES, 3 * DAY)
+    now, before = datetime.now(UTC), (tmp_path / "tokens.json").read_bytes()
+    kept = tmp_path / "tokens-used" / token.id
+    store.check(text, now=now)
+    kept.unlink()
+    for _ in range(100):
+        store.check(text, now=now)
+    assert not kept.exists()
+    store.check(text, now=now + DAY)
+    assert kept.exists()
+    assert (tmp_path / "tokens.json").read_bytes() == before
+
+
+def test_a_refused_token_was_not_used(store: TokenStore) -> None:
+    token, text = store.create("a", SCOPES, DAY)
+    assert reason(store, text, now=datetime.now(UTC) + 2 * DAY) == "expired"
+    store.revoke(token.id)
+    assert reason(store, text) == "revoked"
+    assert store.last_used(token.id) is None
+
+
+@pytest.mark.parametrize("content", ["", "yesterday", "2026-13-01"])
+def test_a_damaged_note_of_use_keeps_nobody_out(
+    store: TokenStore, tmp_path: Path, content: str
+) -> None:
+    token, text = store.create("a", SCOPES, DAY)
+    (tmp_path / "tokens-used").mkdir()
+    (tmp_path / "tokens-used" / token.id).write_text(content)
+    assert store.last_used(token.id) is None
+    assert store.check(text) == token
+
+
+def test_where_no_use_can_be_noted_the_token_still_opens(store: TokenStore, tmp_path: Path) -> None:
+    token, text = store.create("a", SCOPES, DAY)
+    (tmp_path / "tokens-used").write_text("in the way")
+    assert store.check(text) == token
+    assert store.last_used(token.id) is None
+
+
 @pytest.mark.parametrize(
     "content",
     ["", "{", "null", "[1]", '[{"id": "x"}]', "[[]]", '"text"', '{"a": 1}'],
@@ -172,8 +229,9 @@ def test_the_commands_create_list_and_revoke(
         store = TokenStore(tmp_path / "tokens.json")
         token = store.check(text)
         assert token.scopes == ("export:read",)
-        shown = run.invoke(token_group, ["list"])
+        shown = run.invoke(token_group, ["list"], env={"COLUMNS": "200"})
         assert token.id in shown.stdout
+        assert datetime.now(UTC).date().isoformat() in shown.stdout.split("last used")[1]
         assert text not in shown.stdout
         assert run.invoke(token_group, ["revoke", token.id]).exit_code == 0
         assert reason(store, text) == "revoked"

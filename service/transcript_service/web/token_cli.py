@@ -61,13 +61,14 @@ def create(client: str, scopes: tuple[str, ...], days: int) -> None:
 def list_tokens() -> None:
     """List the tokens; their secrets are not known any more."""
     try:
-        tokens = _store().tokens()
+        store = _store()
+        tokens = store.tokens()
     except TokensUnreadable as error:
         raise _failed(error) from error
     if not tokens:
         click.echo("No token. The dashboard API serves this machine only.")
         return
-    table = Table("id", "client", "state", "scopes", "created", "expires")
+    table = Table("id", "client", "state", "scopes", "created", "expires", "last used")
     now = datetime.now(UTC)
     for token in tokens:
         table.add_row(
@@ -77,6 +78,7 @@ def list_tokens() -> None:
             " ".join(token.scopes),
             token.created_at,
             token.expires_at,
+            used.isoformat() if (used := store.last_used(token.id)) else "–",
         )
     Console().print(table)
 

@@ -4,6 +4,9 @@ A token is `tdash_<id>_<secret><checksum>`: the prefix lets secret scanners find
 finds its record, the secret has 256 bits, the checksum tells a typing error from a guess.
 Only SHA-256 of the secret is stored; a slow hash would add nothing to a random secret of
 that length but load. Every process reads the file again when it has changed.
+
+The day of a token's last use stands in a file of its own beside it: were it in the token
+file, a worker that notes a use could undo a revocation that happened in between.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import threading
 import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -78,6 +81,8 @@ class TokenStore:
         self._lock = threading.Lock()
         self._stamp: tuple[int, int, int] | None = None
         self._tokens: dict[str, Token] = {}
+        self._uses = path.with_name(f"{path.stem}-used")
+        self._noted: dict[str, date] = {}
 
     def tokens(self) -> list[Token]:
         """Every token, oldest first.
@@ -102,10 +107,19 @@ class TokenStore:
         expected = token.sha256 if token is not None else "0" * 64
         if not hmac.compare_digest(_digest(match[2]), expected) or token is None:
             raise Refused("unknown")
-        state = token.state(now or datetime.now(UTC))
+        now = now or datetime.now(UTC)
+        state = token.state(now)
         if state != "active":
             raise Refused(state)
+        self._note_use(token.id, now.date())
         return token
+
+    def last_used(self, token_id: str) -> date | None:
+        """The day (UTC) on which a token last opened something; `None` where none is known."""
+        try:
+            return date.fromisoformat((self._uses / token_id).read_text())
+        except (OSError, ValueError):
+            return None
 
     def create(self, client: str, scopes: Iterable[str], lifetime: timedelta) -> tuple[Token, str]:
         """A new token, and its text, which cannot be had again.
@@ -154,6 +168,17 @@ class TokenStore:
                 token = replace(token, revoked_at=datetime.now(UTC).isoformat(timespec="seconds"))
                 self._write({**tokens, token_id: token})
         return token
+
+    def _note_use(self, token_id: str, day: date) -> None:
+        """Once a day in each process, so that requests cost no write."""
+        if self._noted.get(token_id) == day:
+            return
+        self._noted[token_id] = day  # also where it cannot be written: it is only for information
+        try:
+            self._uses.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self._uses / token_id).write_text(day.isoformat())
+        except OSError:
+            return
 
     def _read(self) -> dict[str, Token]:
         try:
