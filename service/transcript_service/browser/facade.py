@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextvars
 import os
 import threading
 from collections.abc import (
@@ -309,6 +310,7 @@ class BrowserPool:
 
 
 def _describe(opened: Span, lease: Lease) -> None:
+    lease.caller = contextvars.copy_context()
     set_attributes(
         opened,
         reused=lease.reused,

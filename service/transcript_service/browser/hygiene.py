@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .entry import PROBES_KEPT, Entry, State
 
 if TYPE_CHECKING:
-    from playwright.async_api import Frame, Page
+    from playwright.async_api import ConsoleMessage, Frame, Page
 
 # Playwright's own default, which a lease may have changed.
 _DEFAULT_TIMEOUT_MS: Final = 30_000
@@ -29,9 +29,12 @@ WEAR_LEAST_S: Final = 0.5
 
 
 def watch(
-    entry: Entry, on_crash: Callable[[Entry], None], on_stray: Callable[[Entry], None]
+    entry: Entry,
+    on_crash: Callable[[Entry], None],
+    on_stray: Callable[[Entry], None],
+    on_console: Callable[[Entry, str, str], None],
 ) -> None:
-    """Follow every page of a context: where it goes, whether it crashes, if it may be."""
+    """Follow every page of a context: where it goes, what it says, if it crashes or may be."""
 
     def navigated(frame: Frame) -> None:
         entry.saw_url(frame.url)
@@ -39,12 +42,16 @@ def watch(
     def crashed(_: Page) -> None:
         on_crash(entry)
 
+    def said(message: ConsoleMessage) -> None:
+        on_console(entry, message.type, message.text)
+
     def follow(page: Page) -> None:
         if entry.state is State.IDLE:
             on_stray(entry)
         entry.saw_url(page.url)
         page.on("framenavigated", navigated)
         page.on("crash", crashed)
+        page.on("console", said)
 
     entry.context.on("page", follow)
 

@@ -6,6 +6,7 @@ Both are thin: what is not defined here is Playwright's own method of the same n
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -71,6 +72,8 @@ class Lease:
         self.returned = False
         self.reaper: asyncio.TimerHandle | None = None
         self.context = LeasedContext(self)
+        # Who uses it, once it was handed out: span and log fields for what its pages say.
+        self.caller = contextvars.Context()
 
     @property
     def retired(self) -> RetireReason | None:

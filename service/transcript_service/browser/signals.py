@@ -20,6 +20,9 @@ Occupancy = Literal["idle", "leased"]
 
 log = get_logger(__name__)
 
+# Characters of one console message that are kept.
+_MOST_SAID = 2000
+
 
 class Signals:
     """Counts since the pool's start, published as they happen."""
@@ -69,6 +72,11 @@ class Signals:
             wait_s=round(wait_s, 3),
             uses=uses,
         )
+
+    def console(self, profile: Profile, level: str, text: str) -> None:
+        # Pages say a lot; errors are what somebody who looks for a fault wants to see.
+        write = log.info if level == "error" else log.debug
+        write("browser.console", profile=profile, console_level=level, text=text[:_MOST_SAID])
 
     def context_returned(self, profile: Profile, *, key: str, held_s: float, uses: int) -> None:
         log.info(

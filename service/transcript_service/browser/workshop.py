@@ -94,7 +94,7 @@ class Workshop:
             expires_at=now + self._pool.config.max_age_s * (1 + spread),
             last_used_at=now,
         )
-        hygiene.watch(entry, self._page_crashed, self._page_strayed)
+        hygiene.watch(entry, self._page_crashed, self._page_strayed, self._page_said)
         self.entries.append(entry)
         self.making[identity.key] -= 1
         self._pool.signals.context_created(
@@ -145,6 +145,12 @@ class Workshop:
         entry.condemn("crash")
         if entry.state is State.IDLE:
             self.retire(entry, "crash")
+
+    def _page_said(self, entry: Entry, level: str, text: str) -> None:
+        lease = entry.lease
+        if lease is not None:
+            # In the context of whoever leased it: the line belongs to that request.
+            lease.caller.run(self._pool.signals.console, entry.identity.profile, level, text)
 
     def _page_strayed(self, entry: Entry) -> None:
         """A page opened in a context nobody uses: left over from a lease, past cleaning."""
