@@ -97,11 +97,11 @@ def classify(body: bytes) -> Kind | None:
         return {"transcript": "srv1", "timedtext": "srv3"}.get(root[1]) if root else None  # type: ignore[return-value]
     if "<html" not in text[:2000].lower() and "<!doctype" not in text[:200].lower():
         return None
-    if 'action="https://consent.youtube.com/s"' in text:
-        return "consent"
     if '"INNERTUBE_API_KEY"' in text:
         return "watch"
-    return "recaptcha" if 'class="g-recaptcha"' in text else None
+    if re.search(r"""action=["']?https://consent\.(youtube|google)\.""", text):
+        return "consent"
+    return "recaptcha" if re.search(r"""class=["']?([\w-]+ )*g-recaptcha\b""", text) else None
 
 
 def _classify_json(text: str) -> Kind | None:
@@ -153,7 +153,18 @@ def _assigned_id(recording: Recording) -> str:
 
 
 def _video_of(recording: Recording) -> Video:
-    title = f"Recording {recording.file}"
+    """The video that a recording is of; of a strange one as much as can be told."""
+    try:
+        return _read_video(recording, f"Recording {recording.file}")
+    except (ValueError, TypeError, AttributeError, KeyError):
+        named = re.search(rb'"videoId"\s*:\s*"([\w-]{11})"', recording.body)
+        video = named[1].decode() if named else _assigned_id(recording)
+        return Video(
+            video, f"Recording {recording.file}", "", 60, panel="none", recording=recording.file
+        )
+
+
+def _read_video(recording: Recording, title: str) -> Video:
     if recording.kind == "player":
         return _from_player(json.loads(recording.body), recording, title)
     if recording.kind == "watch":
@@ -186,6 +197,10 @@ def _video_of(recording: Recording) -> Video:
     )
 
 
+def _id_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) and re.fullmatch(r"[\w-]{11}", value) else None
+
+
 def _named_id(recording: Recording) -> str | None:
     """The id that a panel answer's segments carry in their ``targetId``."""
     found = re.search(rb'"targetId"\s*:\s*"([\w-]{11})\.', recording.body)
@@ -214,16 +229,16 @@ def _from_player(answer: dict[str, Any], recording: Recording, title: str) -> Vi
             _text_of(entry.get("name")) or entry.get("languageCode", "en"),
             "asr" if entry.get("kind") == "asr" else "manual",
         )
-        for entry in captions.get("captionTracks", [])
+        for entry in captions.get("captionTracks") or []
     )
     return Video(
-        id=details.get("videoId") or _assigned_id(recording),
-        title=details.get("title") or title,
-        author=details.get("author", ""),
+        id=_id_or_none(details.get("videoId")) or _assigned_id(recording),
+        title=str(details.get("title") or title),
+        author=str(details.get("author") or ""),
         duration_s=int(details.get("lengthSeconds") or 60),
         tracks=tracks,
         panel="classic" if tracks else "none",
-        playability=Playability(status.get("status", "OK"), status.get("reason", "")),
+        playability=Playability(str(status.get("status", "OK")), str(status.get("reason") or "")),
         recording=recording.file,
     )
 
@@ -273,14 +288,12 @@ def _cues_of_xml(kind: Kind, body: bytes) -> list[Cue]:
         for line in root.iter("text"):
             text = html.unescape("".join(line.itertext()))
             start, duration = float(line.get("start", 0)), float(line.get("dur", 0))
-            plain = re.sub(r"<[^>]*>", "", text)
+            plain = re.sub(r"</?[A-Za-z][^<>]*>", "", text)
             cues.append(Cue(round(start * 1000), round(duration * 1000), plain))
     else:
         for line in root.iter("p"):
-            if line.get("a") != "1":
-                cues.append(
-                    Cue(int(line.get("t", 0)), int(line.get("d", 0)), "".join(line.itertext()))
-                )
+            text = "".join(line.itertext())
+            cues.append(Cue(int(line.get("t", 0)), int(line.get("d", 0)), text))
     return [cue for cue in cues if not cue.blank]
 
 

@@ -7,6 +7,7 @@ word, not a newline, not a window event.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -24,7 +25,16 @@ Format = Literal["srv1", "srv3", "json3"]
 
 # An opening or closing tag inside a caption's text; "1 < 2" and "I <3 it" are not tags.
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
-_HTML = re.compile(rb"\s*(<!doctype\s+html|<html|<head|<body)", re.IGNORECASE)
+_HTML = re.compile(
+    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*+-->\s*+)*+"
+    rb"<(?:!doctype\s+html|html|head|body|title|meta|script|style|div|form)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+# A page that has it is a watch page, whatever words its video's description holds.
+_KEY = re.compile(rb'"INNERTUBE_API_KEY":\s*"[a-zA-Z0-9_-]+"')
+_CONSENT = re.compile(rb"""action=["']?https://consent\.(?:youtube|google)\.""")
+_CAPTCHA = re.compile(rb"""class=["']?(?:[\w-]+ )*g-recaptcha\b|id=["']?captcha-form\b""")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def parse_captions(body: bytes, expected: Format) -> list[Segment]:
@@ -62,13 +72,45 @@ def check_page(body: bytes) -> None:
     Raises:
         TranscriptError: `consent_required` or `ip_blocked`.
     """
-    if (
-        b'action="https://consent.youtube.com/' in body
-        or b'action="https://consent.google.' in body
-    ):
+    if has_key(body):
+        return
+    if _CONSENT.search(body):
         raise TranscriptError("consent_required", "YouTube asks for cookie consent first.")
-    if b'class="g-recaptcha"' in body or b'id="captcha-form"' in body:
+    if _CAPTCHA.search(body):
         raise TranscriptError("ip_blocked", "YouTube asks this address to solve a captcha.")
+
+
+def has_key(page: bytes) -> bool:
+    """Whether a page holds the key of YouTube's inner API, as watch pages do."""
+    return _KEY.search(page) is not None
+
+
+def load_json(body: bytes) -> Any:
+    """JSON of YouTube's, with or without a byte order mark.
+
+    Half of a surrogate pair, left where a text was cut, is read as U+FFFD.
+
+    Raises:
+        TranscriptError: `parse_error`.
+    """
+    body = body.removeprefix(b"\xef\xbb\xbf")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        # orjson refuses such halves, the standard library hands them on.
+        text = body.decode()
+        if "\\ud" in text.lower():
+            return orjson.loads(_LONE_SURROGATE.sub("\ufffd", _rewritten(text)).encode())
+    except (ValueError, RecursionError):
+        pass
+    raise TranscriptError("parse_error", "YouTube's answer is damaged JSON.") from None
+
+
+def _rewritten(text: str) -> str:
+    """The same JSON without escapes; pairs become characters, halves stay."""
+    return json.dumps(json.loads(text), ensure_ascii=False)
 
 
 def parse_get_transcript(body: bytes) -> list[Segment]:
@@ -79,12 +121,13 @@ def parse_get_transcript(body: bytes) -> list[Segment]:
     """
     check_body(body)
     segments: list[Segment] = []
-    for key, item in _walk(_json(body), {"transcriptSegmentRenderer", "transcriptCueRenderer"}):
+    for key, item in _walk(load_json(body), {"transcriptSegmentRenderer", "transcriptCueRenderer"}):
         if key == "transcriptSegmentRenderer":
-            start, end = _number(item.get("startMs")), _number(item.get("endMs"))
+            start = _number(item.get("startMs", 0))
+            end = _number(item.get("endMs", start))
             text = _text(item.get("snippet"))
         else:
-            start = _number(item.get("startOffsetMs"))
+            start = _number(item.get("startOffsetMs", 0))
             end = start + _number(item.get("durationMs", 0))
             text = _text(item.get("cue"))
         _append(segments, start / 1000, max(0.0, end - start) / 1000, text)
@@ -102,7 +145,7 @@ def parse_get_panel(body: bytes) -> list[Segment]:
     """
     check_body(body)
     starts: list[tuple[float, str]] = []
-    for _, item in _walk(_json(body), {"transcriptSegmentViewModel"}):
+    for _, item in _walk(load_json(body), {"transcriptSegmentViewModel"}):
         text = item.get("simpleText")
         if not isinstance(text, str):
             text = _text(item.get("text") or item.get("snippet"))
@@ -169,7 +212,7 @@ def _srv3(body: bytes) -> list[Segment]:
 
 
 def _json3(body: bytes) -> list[Segment]:
-    document = _json(body)
+    document = load_json(body)
     events = document.get("events") if isinstance(document, dict) else None
     if not isinstance(events, list):
         raise TranscriptError("parse_error", "The caption file has no list of events.")
@@ -204,13 +247,14 @@ def _not_empty(segments: list[Segment]) -> list[Segment]:
 
 
 def _number(value: object) -> float:
+    """A time; one before the beginning is the beginning."""
     if isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
             number = float(value)
         except (ValueError, OverflowError):
             number = math.nan
-        if math.isfinite(number) and number >= 0:
-            return number
+        if math.isfinite(number):
+            return max(0.0, number)
     raise TranscriptError("parse_error", "A caption has no readable time.")
 
 
@@ -221,13 +265,6 @@ def _xml(body: bytes) -> Element:
         # LookupError: an encoding that does not exist. No cause kept: it quotes the body.
         raise TranscriptError("parse_error", "The caption file is damaged.") from None
     return root
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return orjson.loads(body.removeprefix(b"\xef\xbb\xbf"))
-    except orjson.JSONDecodeError:
-        raise TranscriptError("parse_error", "YouTube's answer is damaged JSON.") from None
 
 
 def _text(value: object) -> str:

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
-
-import orjson
+from urllib.parse import parse_qs, urljoin, urlsplit
 
 from ..telemetry.vocabulary import ErrorType
-from .captions import check_body, check_page
+from .captions import check_body, check_page, has_key, load_json
 from .model import Track, TranscriptError
 
+_HOME = "https://www.youtube.com"
 # Reasons are matched on a few words, lower-cased and with YouTube's typographic
 # apostrophe made plain: the sentences around them vary.
 _BOT = ("not a bot", "unusual traffic")
+# Who is asked to log in is told about bots only where it is taken for one; anywhere else
+# the word may be part of somebody's name.
+_BOT_WORD = re.compile(
+    r"\b(?:ro)?bots?\b|\bбот|\bробот|ボット|ロボット|机器人|機器人|봇|روبوت|בוט|बॉट|रोबोट"
+)
+# Where YouTube's "learn more" of a bot check leads, in every language.
+_BOT_HELP = "support.google.com/youtube/answer/3037019"
+_TEXT_KEYS = frozenset({"reason", "reasonTitle", "text", "simpleText", "content", "url"})
 _AGE = ("inappropriate for some users", "confirm your age", "age-restricted", "age restricted")
 _AGE_STATUSES = frozenset(
     {"AGE_VERIFICATION_REQUIRED", "AGE_CHECK_REQUIRED", "CONTENT_CHECK_REQUIRED"}
 )
-_KEY = re.compile(rb'"INNERTUBE_API_KEY":\s*"([a-zA-Z0-9_-]+)"')
 
 
 def read_player(body: bytes) -> list[Track]:
@@ -62,16 +69,13 @@ def check_playability(body: bytes) -> dict[str, Any]:
         TranscriptError: as `read_player`, `transcripts_disabled` aside.
     """
     check_body(body)
-    try:
-        player = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise TranscriptError("parse_error", "The player answer is damaged JSON.") from None
+    player = load_json(body)
     playability = _dict(_dict(player).get("playabilityStatus"))
     if not playability:
         raise TranscriptError("parse_error", "The player answer has no playability status.")
-    status, reason = playability.get("status"), playability.get("reason")
+    status = playability.get("status")
     if status != "OK":
-        raise _unplayable(playability, str(status), reason if isinstance(reason, str) else "")
+        raise _unplayable(playability, str(status))
     return _dict(player)
 
 
@@ -85,15 +89,20 @@ def check_watch_page(body: bytes) -> None:
     if not body.strip():
         raise TranscriptError("empty_body", "YouTube answered with an empty page.")
     check_page(body)
-    if not _KEY.search(body):
+    if not has_key(body):
         raise TranscriptError("html_body", "YouTube answered with a page that is no watch page.")
 
 
-def _unplayable(playability: dict[str, Any], status: str, reason: str) -> TranscriptError:
+def _unplayable(playability: dict[str, Any], status: str) -> TranscriptError:
     error_type: ErrorType = "video_unplayable"
     detail = "YouTube does not play this video."
-    words = reason.replace("’", "'").lower()
-    if any(part in words for part in _BOT):
+    # The reason stands in several places, of which an answer need not have every one.
+    words = "\n".join(_texts(playability)).replace("’", "'").lower()
+    if (
+        any(part in words for part in _BOT)
+        or _BOT_HELP in words
+        or (status == "LOGIN_REQUIRED" and _BOT_WORD.search(words))
+    ):
         error_type, detail = "request_blocked", "YouTube takes this client for a bot."
     elif (
         status in _AGE_STATUSES
@@ -110,6 +119,22 @@ def _unplayable(playability: dict[str, Any], status: str, reason: str) -> Transc
     return TranscriptError(error_type, detail)
 
 
+def _texts(value: object) -> Iterator[str]:
+    """The texts and links in a JSON value, however deep."""
+    stack = [value]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, dict):
+            for key, item in node.items():
+                if isinstance(item, str) and key in _TEXT_KEYS:
+                    yield item
+                elif key == "messages" and isinstance(item, list):
+                    yield from (text for text in item if isinstance(text, str))
+                stack.append(item)
+        elif isinstance(node, list):
+            stack.extend(node)
+
+
 def _track(item: object) -> Track | None:
     data = _dict(item)
     language, url = data.get("languageCode"), data.get("baseUrl")
@@ -119,7 +144,7 @@ def _track(item: object) -> Track | None:
         language=language,
         kind="asr" if data.get("kind") == "asr" else "manual",
         name=_name(data.get("name")),
-        url=url,
+        url=urljoin(_HOME, url),
         po_token_required=needs_po_token(url),
         is_translatable=bool(data.get("isTranslatable")),
     )

@@ -34,7 +34,7 @@ from ...telemetry.vocabulary import Stage as StageName
 from ..captions import parse_captions
 from ..http import YouTubeSession, classify, classify_status
 from ..model import Segment, Track, Transcript, TranscriptError
-from ..player import read_player
+from ..player import check_watch_page, read_player
 from .base import Job, track_for, translation_for
 
 # Subclasses before their bases: IpBlocked is a RequestBlocked.
@@ -50,7 +50,6 @@ _MEANING: Final[tuple[tuple[type[Exception], ErrorType], ...]] = (
     (NoTranscriptFound, "language_unavailable"),
     (NotTranslatable, "language_unavailable"),
     (TranslationLanguageNotAvailable, "language_unavailable"),
-    (YouTubeDataUnparsable, "html_body"),
 )
 
 
@@ -87,6 +86,9 @@ class YouTubeApiStage:
                 if translate_to:
                     chosen = chosen.translate(translate_to)
                 chosen.fetch()
+            except YouTubeDataUnparsable:
+                check_watch_page(answers.page)
+                raise TranscriptError("parse_error", "The watch page cannot be read.") from None
             except CouldNotRetrieveTranscript as error:
                 raise _meaning(error) from None
             except requests.RequestException as error:
@@ -109,6 +111,7 @@ class _Answers:
     """Reads each answer on its way to the library."""
 
     def __init__(self) -> None:
+        self.page = b""
         self.player = b""
         self.tracks: list[Track] = []
         self.segments: list[Segment] = []
@@ -127,8 +130,10 @@ class _Answers:
             self.tracks = read_player(response.content)
         elif path == "/api/timedtext":
             self.segments = parse_captions(response.content, "srv1")
-        elif path == "/watch" and not response.content.strip():
-            raise TranscriptError("empty_body", "YouTube answered with an empty page.")
+        elif path == "/watch":
+            self.page = response.content
+            if not response.content.strip():
+                raise TranscriptError("empty_body", "YouTube answered with an empty page.")
 
 
 def _meaning(error: CouldNotRetrieveTranscript) -> TranscriptError:
