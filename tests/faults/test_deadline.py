@@ -7,10 +7,12 @@ is chance, an overrun is not: a phase that overruns is tried once more, and must
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -22,10 +24,12 @@ from simulator.testing import RunningSimulator, running_simulator
 from tests.live import wait_for
 from tests.stalling import drip, inside_tls, say_nothing, stalling, unreachable
 from transcript_service.browser import BrowserPool, BrowserUnavailable, PoolConfig, find_chromium
-from transcript_service.proxies import proxy_pool, refuse_direct_connections
+from transcript_service.proxies import ProxyPool, proxy_pool, refuse_direct_connections
 from transcript_service.resilience import CircuitBreaker
 from transcript_service.settings import Settings
 from transcript_service.telemetry.vocabulary import STAGES, Stage, outcome_of
+from transcript_service.transcripts.cache import CacheKey, TranscriptCache
+from transcript_service.transcripts.cache_file import CacheFile
 from transcript_service.transcripts.model import TranscriptError
 from transcript_service.transcripts.pipeline import Pipeline
 from transcript_service.transcripts.stages import youtubei
@@ -251,6 +255,43 @@ def test_a_job_ends_with_its_deadline_and_leaves_nothing_hanging(
             assert hang.reached(), "the job did not get as far as to hang"
             assert overruns[-1] > -EARLY_S[stage], "ended by something else than its deadline"
             wait_for("the hanging call to end", hang.left, LEFT_S)
+        if overruns[-1] < GRACE_S:
+            return
+    pytest.fail(f"seconds beyond the deadline: {overruns}")
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_locked_cache_file_costs_a_job_less_than_its_time(
+    simulator: RunningSimulator, tmp_path: Path, hangs: bool
+) -> None:
+    path = tmp_path / "transcripts.sqlite3"
+    cache = TranscriptCache(CacheFile(path, 1_000_000), ttl_s=60, stale_s=60)
+    assert cache.get(CacheKey(VIDEO, "en", "any")) is None  # the file is there
+    if hangs:
+        simulator.set_fault(VIDEO, "slow_body@watch:600")
+    deadline_s = 4.0
+    overruns = []
+    for _ in range(2):
+        settings = Settings(
+            youtube_resolve_to=simulator.resolve_to,
+            youtube_ca_file=simulator.ca_file,
+            job_deadline_s=deadline_s,
+            read_timeout_s=120,
+        )
+        breakers = {name: CircuitBreaker(name) for name in STAGES}
+        stages = [YouTubeApiStage(settings)]
+        pipeline = Pipeline(settings, stages, breakers, ProxyPool([]), cache)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            began = time.monotonic()
+            try:
+                assert pipeline.fetch(VIDEO, ("en",)).segments
+                assert not hangs
+            except TranscriptError as error:
+                assert hangs, error
+                assert outcome_of(error.error_type) == "timeout"
+            overruns.append(time.monotonic() - began - deadline_s)
+            other.execute("ROLLBACK")
         if overruns[-1] < GRACE_S:
             return
     pytest.fail(f"seconds beyond the deadline: {overruns}")

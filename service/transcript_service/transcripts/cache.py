@@ -26,6 +26,11 @@ log = get_logger(__name__)
 
 # How often to look whether another process has finished; small beside any fetch.
 _POLL_S: Final = 0.1
+# Of the time that a job has left, it may wait this share for a locked file, each time, and
+# at the very end this long: a cache must not cost more than it saves.
+_PATIENCE: Final = 0.2
+_LAST_PATIENCE_S: Final = 0.1
+_MOST_PATIENCE_S: Final = 5.0
 # A claim outlives its fetch's deadline by this, for the way from the result to the file.
 _CLAIM_GRACE_S: Final = 5.0
 
@@ -80,10 +85,10 @@ class TranscriptCache:
         self._lock = threading.Lock()
         self._flights: dict[CacheKey, _Flight] = {}
 
-    def get(self, key: CacheKey) -> Entry | None:
+    def get(self, key: CacheKey, deadline: Deadline | None = None) -> Entry | None:
         """What is kept, fresh or stale; `None` when there is nothing or it is too old."""
         now = self._clock()
-        kept = self._file.read(key, now)
+        kept = self._file.read(key, now, _patience(deadline))
         if kept is None:
             return None
         age_s = max(0.0, now - kept.stored_at)
@@ -91,10 +96,11 @@ class TranscriptCache:
             return None
         return Entry(kept.value, age_s, stale=age_s >= self._ttl_s)
 
-    def put(self, key: CacheKey, value: bytes) -> None:
+    def put(self, key: CacheKey, value: bytes, deadline: Deadline | None = None) -> None:
         """Keep a value from now on."""
         now = self._clock()
-        self._file.write(key, value, now, forget_before=now - self._ttl_s - self._stale_s)
+        oldest = now - self._ttl_s - self._stale_s
+        self._file.write(key, value, now, oldest, _patience(deadline))
 
     def fetch(
         self,
@@ -116,7 +122,7 @@ class TranscriptCache:
             DeadlineExceeded: another caller's `load` took too long.
             Exception: whatever `load` raised, here or in the caller that was waited for.
         """
-        entry = self.get(key)
+        entry = self.get(key, deadline)
         if entry is not None and not entry.stale:
             return entry
         try:
@@ -170,18 +176,25 @@ class TranscriptCache:
         while not self._claim(key, deadline):
             self._sleep(deadline.timeout(_POLL_S))
         try:
-            entry = self.get(key)  # what the other process has just stored
+            entry = self.get(key, deadline)  # what the other process has just stored
             if entry is not None and not entry.stale:
                 return entry
             value = load()
-            self.put(key, value)
+            self.put(key, value, deadline)
             return Entry(value, hit=False)
         finally:
-            self._file.release(key, self._owner)
+            self._file.release(key, self._owner, _patience(deadline))
 
     def _claim(self, key: CacheKey, deadline: Deadline) -> bool:
         now = self._clock()
-        return self._file.claim(key, self._owner, now, now + deadline.remaining() + _CLAIM_GRACE_S)
+        until = now + deadline.remaining() + _CLAIM_GRACE_S
+        return self._file.claim(key, self._owner, now, until, _patience(deadline))
+
+
+def _patience(deadline: Deadline | None) -> float:
+    if deadline is None:
+        return _MOST_PATIENCE_S
+    return min(_MOST_PATIENCE_S, max(_LAST_PATIENCE_S, _PATIENCE * deadline.remaining()))
 
 
 @cache

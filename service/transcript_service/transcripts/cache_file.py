@@ -72,6 +72,9 @@ class Kept(NamedTuple):
 class CacheFile:
     """Values by key. Thread-safe; make it after fork. No method raises.
 
+    A file may be locked by somebody for any time. `patience_s`, in seconds, is how long a
+    method waits for that before it does without.
+
     Args:
         path: the SQLite file; its folder is made.
         max_bytes: most bytes of values; the least recently used go first.
@@ -84,7 +87,7 @@ class CacheFile:
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
 
-    def read(self, key: CacheKey, now: float) -> Kept | None:
+    def read(self, key: CacheKey, now: float, patience_s: float = _BUSY_S) -> Kept | None:
         """The value of a key, however old; `None` if there is none or it is damaged."""
 
         def select(connection: sqlite3.Connection) -> Kept | None:
@@ -108,9 +111,16 @@ class CacheFile:
                 )
             return Kept(value, stored_at)
 
-        return self._run("read", select, None)
+        return self._run("read", select, None, patience_s)
 
-    def write(self, key: CacheKey, value: bytes, now: float, forget_before: float) -> None:
+    def write(
+        self,
+        key: CacheKey,
+        value: bytes,
+        now: float,
+        forget_before: float,
+        patience_s: float = _BUSY_S,
+    ) -> None:
         """Keep a value; entries stored before `forget_before` and beyond the size go."""
         if len(value) > self._max_bytes:
             return
@@ -134,9 +144,11 @@ class CacheFile:
                 )
             connection.execute("COMMIT")
 
-        self._run("write", insert, None)
+        self._run("write", insert, None, patience_s)
 
-    def claim(self, key: CacheKey, owner: str, now: float, until: float) -> bool:
+    def claim(
+        self, key: CacheKey, owner: str, now: float, until: float, patience_s: float = _BUSY_S
+    ) -> bool:
         """Whether `owner` may fetch this key now and no other process does.
 
         A claim ends with `release` or, if its process died, at `until`. Where the file
@@ -152,9 +164,9 @@ class CacheFile:
             )
             return cursor.rowcount > 0
 
-        return self._run("claim", take, True)
+        return self._run("claim", take, True, patience_s)
 
-    def release(self, key: CacheKey, owner: str) -> None:
+    def release(self, key: CacheKey, owner: str, patience_s: float = _BUSY_S) -> None:
         """Give a claim up."""
 
         def drop(connection: sqlite3.Connection) -> None:
@@ -162,18 +174,31 @@ class CacheFile:
                 "DELETE FROM claims WHERE key = ? AND owner = ?", ("\n".join(key), owner)
             )
 
-        self._run("release", drop, None)
+        self._run("release", drop, None, patience_s)
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
         with self._lock:
             self._close()
 
-    def _run(self, operation: str, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
-        with self._lock:
+    def _run(
+        self,
+        operation: str,
+        work: Callable[[sqlite3.Connection], T],
+        otherwise: T,
+        patience_s: float,
+    ) -> T:
+        end = time.monotonic() + patience_s
+        if not self._lock.acquire(timeout=patience_s):  # another thread waits for the file
+            log.warning("transcript.cache.failed", operation=operation, error_type="lock_timeout")
+            return otherwise
+        try:
             for last_try in (False, True):
                 try:
-                    return work(self._open())
+                    left_s = max(0.0, end - time.monotonic())
+                    connection = self._open(left_s)
+                    connection.execute(f"PRAGMA busy_timeout = {left_s * 1000:.0f}")
+                    return work(connection)
                 except (sqlite3.Error, OSError) as error:
                     self._roll_back()
                     name = getattr(error, "sqlite_errorname", type(error).__name__)
@@ -181,9 +206,11 @@ class CacheFile:
                     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
                     if code not in _CORRUPT or last_try or not self._set_aside():
                         return otherwise
+        finally:
+            self._lock.release()
         return otherwise
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self, patience_s: float) -> sqlite3.Connection:
         if self._connection is not None and self._current_inode() == self._inode:
             return self._connection
         self._close()  # another process has set the file aside, or somebody removed it
@@ -192,10 +219,10 @@ class CacheFile:
         # Taken first: a file that is replaced in this moment is noticed at the next use.
         self._inode = self._current_inode()
         connection = sqlite3.connect(
-            self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+            self._path, timeout=patience_s, isolation_level=None, check_same_thread=False
         )
         try:
-            use_wal(connection, _BUSY_S)
+            use_wal(connection, patience_s)
             connection.execute("PRAGMA synchronous = NORMAL")
             self._prepare(connection)
         except sqlite3.Error:
