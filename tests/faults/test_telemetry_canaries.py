@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 from tests.canaries import FORMS, build
-from tests.canary_app import CONTROL, ENTRANCES, leaks, push
+from tests.canary_app import CONTROL, leaks, push
 from tests.gunicorn_process import CHECKOUT, gunicorn
 from tests.otlp_sink import OtlpSink
 
@@ -39,7 +40,14 @@ def test_no_canary_leaves_the_process(tmp_path: Path) -> None:
         }
         # The search works: what is no secret got through every way.
         assert all(CONTROL in text for text in sent.values())
-        assert len(sink.spans) > len(ENTRANCES) * len(FORMS)
+        # Each form took each of them, and the control did, twice.
+        spans = Counter(span.name for span in sink.spans)
+        records = Counter(record.event_name for record in sink.logs)
+        for name in ("attributes", "event", "status", "exception", "link", "baggage", "metric"):
+            assert spans[f"canary.{name}"] == len(FORMS) + 2, name
+        assert records["asr.tool_output"] == len(FORMS) + 2
+        assert sum("canary " in span.name for span in sink.spans) == len(FORMS) + 2
+        assert {f"GET /leak/{path}" for path in ("<entrance>", "keys", "environment")} <= set(spans)
         assert any(CONTROL in record.body for record in sink.logs)
         assert any(CONTROL in span.name for span in sink.spans)
         assert any(CONTROL in dict(series).values() for _, _, series in sink.points)
