@@ -11,16 +11,27 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.canaries import FORMS, build
 from tests.canary_app import CONTROL, leaks, push
-from tests.gunicorn_process import CHECKOUT, gunicorn
+from tests.gunicorn_process import CHECKOUT, free_port, gunicorn
 from tests.otlp_sink import OtlpSink
+from transcript_service.proxies.identity import ProxyIdentity
+from transcript_service.resilience import Deadline
+from transcript_service.settings import Settings
+from transcript_service.telemetry import MASK
+from transcript_service.telemetry.testing import InMemoryTelemetry
+from transcript_service.transcripts.audio import download_with_yt_dlp
+from transcript_service.transcripts.model import TranscriptError
 
 APP = "tests.canary_app:create_app()"
 
 
-def test_no_canary_leaves_the_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("level", ["info", "debug"])
+def test_no_canary_leaves_the_process(tmp_path: Path, level: str) -> None:
     environ = {
+        "LOG_LEVEL": level,
         "OTEL_METRIC_EXPORT_INTERVAL": "500",
         "PROXY_PASSWORD": f"plain{build(820)}word",
         "SOME_SERVICE_API_KEY": build(821),
@@ -56,6 +67,29 @@ def test_no_canary_leaves_the_process(tmp_path: Path) -> None:
         assert sink.counter("telemetry.redaction.failures") == 0
         for signal in ("traces", "logs"):
             assert sink.counter("telemetry.redactions", signal=signal) > 0
+
+
+@pytest.mark.parametrize(
+    ("video", "port", "said"),
+    [
+        # yt-dlp quotes the end of a URL that is none of YouTube's and could not be loaded …
+        (f"cOnTrOl&token={build(840)}", None, f"watch?v=cOnTrOl&token={MASK}"),
+        # … and the whole of a proxy's address that it cannot use.
+        ("dQw4w9WgXcQ", 99_999, f"http://{MASK}@127.0.0.1:99999"),
+    ],
+    ids=["url", "proxy"],
+)
+def test_what_yt_dlp_says_of_urls_and_proxies_is_logged_without_their_secrets(
+    telemetry: InMemoryTelemetry, video: str, port: int | None, said: str
+) -> None:
+    proxy = ProxyIdentity(
+        "p-1", f"http://127.0.0.1:{port or free_port()}", f"user{build(841)}", build(842)
+    )
+    with pytest.raises(TranscriptError):
+        download_with_yt_dlp(Settings(_env_file=None), video, Deadline(120), proxy)
+    lines = telemetry.events("asr.tool_output")
+    assert any(said in line["text"] for line in lines), lines
+    assert leaks(telemetry.log_text()) == []
 
 
 def test_a_configuration_that_cannot_be_used_is_refused_without_its_value(tmp_path: Path) -> None:
