@@ -38,6 +38,8 @@ log = get_logger("tests.canary_app")
 
 # Not a secret, pushed through the same ways: what must be found everywhere.
 CONTROL = "cOnTrOl-oF-tHe-sEaRcH"
+# How often `push` sends it: before, among and after the secrets.
+CONTROLS = 3
 
 
 def _three_causes_deep(text: str) -> Exception:
@@ -156,7 +158,9 @@ def _baggage(text: str) -> None:
 
 def _metric_label(text: str) -> None:
     with span("canary.metric"):
+        # Of two kinds: with an exemplar, and with room for every form.
         instruments.PROXY_PREFLIGHT_DURATION.record(0.1, proxy=text, outcome="success")
+        instruments.ALERTS_RECEIVED.add(1, alertname=text, status="firing")
 
 
 def _measurement(text: str) -> None:
@@ -231,6 +235,13 @@ def create_app() -> Flask:
             pass
         return Response("controlled")
 
+    @app.get("/mark/<text>")
+    def mark(text: str) -> Response:
+        """Text that is no secret, by one way of each signal."""
+        for entrance in (_log_field, _span_attributes, _metric_label):
+            entrance(text)
+        return Response("marked")
+
     return app
 
 
@@ -266,7 +277,7 @@ def paths() -> list[str]:
 def push(port: int) -> None:
     """Send all of them, with telling headers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    for path in [*paths(), "/control"]:
+    for path in ["/control", *paths(), "/control"]:
         connection.request("GET", path.replace(" ", "%20"), headers=HEADERS)
         response = connection.getresponse()
         response.read()

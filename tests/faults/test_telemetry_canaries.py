@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.canaries import FORMS, build
-from tests.canary_app import CONTROL, leaks, push
+from tests.canary_app import CONTROL, CONTROLS, leaks, push
 from tests.gunicorn_process import CHECKOUT, free_port, gunicorn
 from tests.otlp_sink import OtlpSink
 from transcript_service.proxies.identity import ProxyIdentity
@@ -51,13 +51,13 @@ def test_no_canary_leaves_the_process(tmp_path: Path, level: str) -> None:
         }
         # The search works: what is no secret got through every way.
         assert all(CONTROL in text for text in sent.values())
-        # Each form took each of them, and the control did, twice.
+        # Each form took each of them, and the control did.
         spans = Counter(span.name for span in sink.spans)
         records = Counter(record.event_name for record in sink.logs)
         for name in ("attributes", "event", "status", "exception", "link", "baggage", "metric"):
-            assert spans[f"canary.{name}"] == len(FORMS) + 2, name
-        assert records["asr.tool_output"] == len(FORMS) + 2
-        assert sum("canary " in span.name for span in sink.spans) == len(FORMS) + 2
+            assert spans[f"canary.{name}"] == len(FORMS) + CONTROLS, name
+        assert records["asr.tool_output"] == len(FORMS) + CONTROLS
+        assert sum("canary " in span.name for span in sink.spans) == len(FORMS) + CONTROLS
         assert {f"GET /leak/{path}" for path in ("<entrance>", "keys", "environment")} <= set(spans)
         assert any(CONTROL in record.body for record in sink.logs)
         assert any(CONTROL in span.name for span in sink.spans)

@@ -6,18 +6,30 @@ by the same search.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
+from playwright.sync_api import sync_playwright
 
+from stack.supervise import Supervisor
+from tests.at_rest import badger_blocks, data_of, texts
 from tests.canaries import FORMS, KEYS, PREFIX, build
 from tests.canary_app import CONTROL, ENTRANCES, leaks, push
-from tests.gunicorn_process import Gunicorn, gunicorn
+from tests.gunicorn_process import Gunicorn, free_port, gunicorn
 from tests.live import FAST_TELEMETRY, LiveStack, wait_for
+from transcript_service.browser import find_chromium
 
 SERVICE = "canary-service"
+# Pushed only while the stores do not listen.
+MARK = "mArK-oF-tHe-qUeUe"
 ALERT = {
     "version": "4",
     "groupKey": "{}:{alertname='Canary'}",
@@ -102,7 +114,7 @@ def in_dashboard(live: LiveStack, running: Gunicorn) -> str:
 def in_files(live: LiveStack, running: Gunicorn) -> str:
     """Logs of all engines, the Collector's queue files, write-ahead logs: as they lie on disk."""
     paths = (path for path in Path(live.layout.state_dir).rglob("*") if path.is_file())
-    return "\n".join(path.read_bytes().decode("latin-1") for path in paths)
+    return "\n".join(data_of(path).decode("latin-1") for path in paths)
 
 
 PLACES = {
@@ -127,6 +139,202 @@ def test_no_secret_arrives_anywhere_but_what_is_none_does(
 
     text = wait_for(f"the control in {place}", arrived, timeout_s=90)
     assert leaks(text) == []
+
+
+def trace_ids(live: LiveStack, operation: str) -> list[str]:
+    """Traces of the leaky service that hold a span of this name."""
+    answer = requests.get(
+        live.layout.url("jaeger", "/api/traces"),
+        {"service": SERVICE, "limit": "100", "lookback": "1h", "operation": operation},
+        timeout=30,
+    ).json()
+    return [str(trace["traceID"]) for trace in answer["data"]]
+
+
+def all_traces(live: LiveStack, operation: str, count: int) -> list[str]:
+    """The same, once there are so many."""
+
+    def enough() -> list[str] | None:
+        found = trace_ids(live, operation)
+        return found if len(found) >= count else None
+
+    return wait_for(f"{count} traces of {operation}", enough, 90)
+
+
+def test_the_trace_pages_as_a_browser_shows_them_hold_none(
+    live: LiveStack, leaky: Gunicorn
+) -> None:
+    control = all_traces(live, "GET /control", 1)[0]
+    leaking = [
+        *all_traces(live, "GET /leak/keys", 1),
+        *all_traces(live, "GET /leak/environment", 1),
+        *all_traces(live, "GET /leak/<entrance>", len(ENTRANCES)),
+        *all_traces(live, "GET /leak/uncaught/<int:form>", 3)[:3],
+    ]
+    shown = {}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(os.environ.get("BROWSER_EXECUTABLE")),
+            args=["--no-sandbox"],
+        )
+        page = browser.new_page()
+        for trace_id in [control, *leaking]:
+            page.goto(f"http://127.0.0.1:{leaky.port}/dashboard/trace/{trace_id}", timeout=60_000)
+            page.wait_for_selector("#main[aria-busy=false]", timeout=60_000)
+            shown[trace_id] = page.content()
+        browser.close()
+    assert CONTROL in shown[control]
+    # The spans of the others are shown, too: what is not there could not leak.
+    assert all("canary." in shown[trace_id] for trace_id in leaking[:2])
+    assert {trace_id: leaks(text) for trace_id, text in shown.items() if leaks(text)} == {}
+
+
+class Receiver:
+    """Keeps what is posted to it."""
+
+    def __init__(self) -> None:
+        self.bodies: list[str] = []
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.bodies.append(body.decode())
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
+
+    def __enter__(self) -> Receiver:
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@contextmanager
+def alertmanager(live: LiveStack, folder: Path, receiver: str) -> Iterator[str]:
+    """The real one, which tells `receiver` everything; its address."""
+    config = folder / "alertmanager.yml"
+    config.write_text(
+        "route: {receiver: all, group_by: ['...'], group_wait: 0s}\n"
+        f"receivers: [{{name: all, webhook_configs: [{{url: '{receiver}'}}]}}]\n"
+    )
+    port = free_port()
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                str(live.layout.binary("alertmanager")),
+                f"--config.file={config}",
+                f"--storage.path={folder / 'data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+                "--cluster.listen-address=",
+            ],
+            stderr=log,
+        )
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_what_alertmanager_posts_about_series_of_the_service_holds_none(
+    live: LiveStack, leaky: Gunicorn, tmp_path: Path
+) -> None:
+    def series() -> list[dict[str, str]] | None:
+        """The labels that secrets were put into."""
+        found = requests.get(
+            live.layout.url("prometheus", "/api/v1/series"),
+            {"match[]": f'alerts_received_total{{job="{SERVICE}"}}'},
+            timeout=30,
+        ).json()["data"]
+        return found if any(labels["alertname"] == CONTROL for labels in found) else None
+
+    # As a rule with a template would make them.
+    alerts = [
+        {
+            "labels": {
+                **{key: value for key, value in labels.items() if key != "__name__"},
+                "severity": "warning",
+            },
+            "annotations": {"summary": f"So many notifications of {labels['alertname']}."},
+        }
+        for labels in wait_for("the control among the labels", series, 90)
+    ]
+    with Receiver() as receiver, alertmanager(live, tmp_path, receiver.url) as address:
+        wait_for("Alertmanager", lambda: requests.get(f"{address}/-/ready", timeout=5).ok)
+        requests.post(f"{address}/api/v2/alerts", json=alerts, timeout=20).raise_for_status()
+        wait_for("a notification for each", lambda: len(receiver.bodies) >= len(alerts))
+    posted = "\n".join(receiver.bodies)
+    assert f"So many notifications of {CONTROL}." in posted
+    assert '"version":"4"' in posted
+    assert leaks(posted) == []
+
+
+def test_nothing_that_waits_in_the_collectors_queue_on_disk_is_one(
+    live: LiveStack, leaky: Gunicorn
+) -> None:
+    stores = [psutil.Process(live.pid(name)) for name in ("jaeger", "loki", "prometheus")]
+    queue = live.layout.data("otel-collector") / "queue"
+    waiting = {"jaeger_traces", "loki_logs", "prometheus_metrics"}
+
+    def written() -> dict[str, str] | None:
+        files = {
+            path.name: path.read_bytes().decode("latin-1")
+            for path in queue.iterdir()
+            if path.is_file()
+        }
+        full = {name for name in waiting for path in files if name in path and MARK in files[path]}
+        return files if full == waiting else None
+
+    try:
+        for store in stores:
+            store.suspend()
+        push(leaky.port)
+        # Not pushed before, so it waits here and nowhere else; by the ways of all three signals.
+        assert leaky.get(f"/mark/{MARK}") == b"marked"
+        files = wait_for("the mark in all three queues", written, 90)
+    finally:
+        for store in stores:
+            store.resume()
+    assert {name: leaks(text) for name, text in files.items() if leaks(text)} == {}
+
+
+def test_what_loki_and_jaeger_have_packed_and_put_away_holds_none(
+    live: LiveStack, leaky: Gunicorn
+) -> None:
+    requests.post(live.layout.url("loki", "/flush"), timeout=60).raise_for_status()
+
+    def chunks() -> str | None:
+        text = "\n".join(texts(live.layout.data("loki") / "chunks"))
+        return text if CONTROL in text else None
+
+    assert leaks(wait_for("the control in Loki's chunks", chunks, 90)) == []
+
+    # Jaeger writes its tables when it stops or, if that took too long, when it starts again.
+    supervisor = Supervisor(live.layout)
+    supervisor.stop(["jaeger"])
+    supervisor.launch("jaeger")
+    folder = live.layout.data("jaeger")
+
+    def tables() -> bool:
+        return any(
+            CONTROL.encode() in block
+            for path in folder.rglob("*.sst")
+            for block in badger_blocks(data_of(path))
+        )
+
+    wait_for("the control in Jaeger's tables", tables, 120)
+    assert leaks("\n".join(texts(folder))) == []
+    wait_for("Jaeger again", lambda: trace_ids(live, "GET /control"), 120)
 
 
 def test_what_was_pushed_is_enough_to_mean_something(live: LiveStack, leaky: Gunicorn) -> None:
