@@ -12,15 +12,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
+from simulator.recordings import player_response_of
 from simulator.testing import RunningSimulator, running_simulator
 from transcript_service.proxies import JobProxy, ProxyPool
 from transcript_service.resilience import Deadline
 from transcript_service.settings import Settings
 from transcript_service.transcripts.captions import parse_captions
 from transcript_service.transcripts.model import Segment, TranscriptError
-from transcript_service.transcripts.player import check_watch_page, read_player
+from transcript_service.transcripts.panel import transcript_params
+from transcript_service.transcripts.player import (
+    check_watch_page,
+    read_player,
+    read_translations,
+)
 from transcript_service.transcripts.stages.base import Job, Stage
 from transcript_service.transcripts.stages.timedtext import TimedtextStage
 from transcript_service.transcripts.stages.youtube_api import YouTubeApiStage
@@ -97,6 +104,27 @@ def test_a_recorded_player_answer_is_classified_and_its_tracks_are_listed(name: 
         assert [(t.language, t.kind, t.name, t.po_token_required) for t in tracks] == [
             (t["lang"], t["kind"], t["name"], t["po_token_gated"]) for t in wanted["tracks"]
         ]
+
+
+@pytest.mark.parametrize("name", PLAYERS)
+def test_the_languages_that_a_recorded_answer_translates_into_are_read(name: str) -> None:
+    wanted = EXPECTED[name]
+    if wanted["must_classify_as"] in ("ok", "transcripts_disabled"):
+        offered = read_translations((FOLDER / name).read_bytes())
+        assert len(set(offered)) == wanted["translation_languages"]
+
+
+@pytest.mark.parametrize("name", [n for n in PAGES if "tracks_in_page" in EXPECTED[n]])
+def test_a_recorded_watch_page_lists_its_tracks_and_takes_our_panel_request(name: str) -> None:
+    wanted = EXPECTED[name]
+    page = (FOLDER / name).read_text(encoding="utf-8")
+    tracks = read_player(orjson.dumps(player_response_of(page)))
+    assert [(t.language, t.kind, t.name, t.po_token_required) for t in tracks] == [
+        (t["lang"], t["kind"], t["name"], t["po_token_gated"]) for t in wanted["tracks_in_page"]
+    ]
+    # The page's own request for its first choice of track is the one that we would make.
+    made = {transcript_params(wanted["video_id"], track) for track in tracks}
+    assert wanted["get_transcript_params"] in made
 
 
 @pytest.mark.parametrize("stage", STAGES)
