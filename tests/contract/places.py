@@ -151,9 +151,10 @@ def dashboard_api() -> Iterator[Place]:
     filled = {"job": 'job="x"', "window": "3600s", "rate": "60s", "gauge": "60s", "step": "60s"}
     for stage, breaker in (("", ""), (',stage="asr"', ',name="asr"')):
         for name, query in QUERIES.items():
-            # A placeholder that is not in `filled` stays and makes the expression unreadable.
-            text = Template(query.promql).safe_substitute(filled, stage=stage, breaker=breaker)
-            yield Place(f"dashboard/queries.py: {name}", "promql", text)
+            for promql in filter(None, (query.promql, query.recorded)):
+                # A placeholder that is not in `filled` stays and makes it unreadable.
+                text = Template(promql).safe_substitute(filled, stage=stage, breaker=breaker)
+                yield Place(f"dashboard/queries.py: {name}", "promql", text)
 
 
 _FENCE = re.compile(r"```(promql|logql)\n(.*?)```", re.DOTALL)

@@ -303,3 +303,39 @@ def test_a_large_answer_is_packed_for_those_who_take_it(
     assert unpacked["blocks"].keys() == plain.json["blocks"].keys()
     refused = client.get(OVERVIEW, headers={"Accept-Encoding": "gzip;q=0"})
     assert refused.content_encoding is None
+
+
+@pytest.mark.parametrize(
+    ("hours", "recorded", "asked"),
+    [
+        # whether records exist, and which of (records, raw histograms) are asked for
+        (1, True, (False, True)),
+        (11.9, True, (False, True)),
+        (12, True, (True, False)),
+        (168, True, (True, False)),
+        (168, False, (True, True)),
+    ],
+)
+def test_long_windows_ask_the_records_and_the_raw_series_only_where_there_are_none(
+    engine: FakeEngine,
+    client: FlaskClient,
+    hours: float,
+    recorded: bool,
+    asked: tuple[bool, bool],
+) -> None:
+    queries: list[str] = []
+    answer = fakes.valued("4.5")
+
+    def behave(handler: Handler, parameters: dict[str, str]) -> None:
+        query = parameters.get("query", "")
+        if "histogram_quantile" in query and parameters["path"] == "/api/v1/query":
+            queries.append(query)
+        (fakes.empty if "increase5m" in query and not recorded else answer)(handler, parameters)
+
+    engine.behave = behave
+    data = json_of(client.get(f"{PERFORMANCE}?hours={hours}"))["data"]
+    assert data["requests"]["p95_s"] == 4.5
+    assert {stage["stage"]: stage["p95_s"] for stage in data["stages"]} == {"asr": 4.5}
+    records = [query for query in queries if "increase5m" in query]
+    raw = [query for query in queries if "increase5m" not in query]
+    assert (len(records), len(raw)) == (4 * asked[0], 4 * asked[1])

@@ -110,13 +110,15 @@ class Asker:
         ends_at = asyncio.get_running_loop().time() + deadline_s
 
         async def one(query: Query) -> None:
-            promql = query.render(window, service=self._service)
-            if query.over_time:
-                series[query.name] = await self._prometheus.range(
-                    promql, start=window.chart_start, end=window.chart_end, step_s=window.step_s
-                )
-            else:
-                samples[query.name] = await self._prometheus.instant(promql, at=window.now)
+            for promql in query.renderings(window, service=self._service):
+                if query.over_time:
+                    series[query.name] = await self._prometheus.range(
+                        promql, start=window.chart_start, end=window.chart_end, step_s=window.step_s
+                    )
+                else:
+                    samples[query.name] = await self._prometheus.instant(promql, at=window.now)
+                if series.get(query.name) or samples.get(query.name):
+                    break
 
         async def traces(query: Query) -> None:
             exemplars[query.name] = await self._prometheus.exemplars(
