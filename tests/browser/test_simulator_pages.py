@@ -11,7 +11,7 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from simulator.catalogue import by_title, expected_transcript
 from simulator.model import Video
-from simulator.testing import RunningSimulator, running_simulator
+from simulator.testing import RunningSimulator
 from transcript_service.browser import find_chromium
 
 EXPAND = "tp-yt-paper-button#expand"
@@ -24,20 +24,8 @@ TIMEOUT_MS = 30_000
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimulator]:
-    with running_simulator(tmp_path_factory.mktemp("simulator")) as running:
-        yield running
-
-
-@pytest.fixture
-def simulator(shared: RunningSimulator) -> RunningSimulator:
-    shared.reset()
-    return shared
-
-
-@pytest.fixture(scope="module")
-def browser(shared: RunningSimulator) -> Iterator[Browser]:
-    rules = f"MAP *.youtube.com {shared.resolve_to}, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+def browser(shared_simulator: RunningSimulator) -> Iterator[Browser]:
+    rules = f"MAP *.youtube.com {shared_simulator.resolve_to}, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(
             executable_path=find_chromium(os.environ.get("BROWSER_EXECUTABLE")),

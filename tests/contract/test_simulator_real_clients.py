@@ -25,18 +25,12 @@ TRAIN = by_title("The Seven O'Clock Train")
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimulator]:
+def shared_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimulator]:
     folder = FOLDER if FOLDER.is_dir() else None
     with running_simulator(
         tmp_path_factory.mktemp("simulator"), recordings_folder=folder
     ) as running:
         yield running
-
-
-@pytest.fixture
-def simulator(shared: RunningSimulator) -> RunningSimulator:
-    shared.reset()
-    return shared
 
 
 @pytest.fixture

@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 import requests
 
 from simulator.catalogue import by_title
-from simulator.testing import RunningSimulator, running_simulator
+from simulator.testing import RunningSimulator
 from tests.simulator_kit import TRAIN, player
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimulator]:
-    with running_simulator(tmp_path_factory.mktemp("simulator")) as running:
-        yield running
-
-
-@pytest.fixture
-def simulator(shared: RunningSimulator) -> RunningSimulator:
-    shared.reset()
-    return shared
-
-
-@pytest.fixture
-def session(simulator: RunningSimulator) -> Iterator[requests.Session]:
-    with simulator.session() as made:
-        yield made
 
 
 def control(simulator: RunningSimulator, method: str, path: str, body: object) -> requests.Response:

@@ -4,31 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 
 import pytest
 import requests
 
-from simulator.testing import RunningSimulator, running_simulator
+from simulator.testing import RunningSimulator
 from tests.simulator_kit import ANDROID, TRAIN, WATCH, captions, panel, player, tracks
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimulator]:
-    with running_simulator(tmp_path_factory.mktemp("simulator")) as running:
-        yield running
-
-
-@pytest.fixture
-def simulator(shared: RunningSimulator) -> RunningSimulator:
-    shared.reset()
-    return shared
-
-
-@pytest.fixture
-def session(simulator: RunningSimulator) -> Iterator[requests.Session]:
-    with simulator.session() as made:
-        yield made
 
 
 @pytest.mark.parametrize(

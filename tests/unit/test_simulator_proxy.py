@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
 
 import pytest
 import requests
 
 from simulator import proxy
 from simulator.catalogue import by_title
-from simulator.testing import RunningSimulator, running_simulator
+from simulator.testing import RunningSimulator
 
 PREFLIGHT = "https://www.youtube.com/generate_204"
 TRAIN = by_title("The Seven O'Clock Train")
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimulator]:
-    with running_simulator(tmp_path_factory.mktemp("simulator")) as running:
-        yield running
-
-
-@pytest.fixture
-def simulator(shared: RunningSimulator) -> RunningSimulator:
-    shared.reset()
-    return shared
 
 
 def through(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,26 +13,8 @@ import requests
 from simulator import params
 from simulator.catalogue import by_title
 from simulator.model import Video
-from simulator.testing import RunningSimulator, running_simulator
+from simulator.testing import RunningSimulator
 from tests.simulator_kit import BREAD, TRAIN, WATCH, WEB, panel, player, tracks
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimulator]:
-    with running_simulator(tmp_path_factory.mktemp("simulator")) as running:
-        yield running
-
-
-@pytest.fixture
-def simulator(shared: RunningSimulator) -> RunningSimulator:
-    shared.reset()
-    return shared
-
-
-@pytest.fixture
-def session(simulator: RunningSimulator) -> Iterator[requests.Session]:
-    with simulator.session() as made:
-        yield made
 
 
 def script_json(page: str, name: str) -> Any:
