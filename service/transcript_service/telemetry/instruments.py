@@ -142,7 +142,7 @@ class Instrument:
 
 
 class _Cell:
-    """One series of a sum."""
+    """One series."""
 
     __slots__ = ("attributes", "value")
 
@@ -151,11 +151,11 @@ class _Cell:
         self.value: float = 0
 
 
-class _Sum(Instrument):
-    """A sum kept here and read by the SDK at collection.
+class _Kept(Instrument):
+    """Values kept here and read by the SDK at collection.
 
-    The SDK's synchronous counters take 10 µs for each addition, most of it to find the series
-    and to look for an exemplar; an addition here takes one. Exemplars are on histograms.
+    The SDK's synchronous instruments take 10 µs for each call, most of it to find the series and
+    to look for an exemplar; a call here takes one. Exemplars are on histograms.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -211,7 +211,7 @@ class _Sum(Instrument):
             cell.value += amount
 
 
-class Counter(_Sum):
+class Counter(_Kept):
     """Only ever grows."""
 
     kind = "counter"
@@ -227,7 +227,7 @@ class Counter(_Sum):
             self._add(amount, attributes)
 
 
-class UpDownCounter(_Sum):
+class UpDownCounter(_Kept):
     """A sum that rises and falls; summed over workers it is the whole service's."""
 
     kind = "up-down counter"
@@ -245,21 +245,22 @@ class UpDownCounter(_Sum):
             self._add(amount, attributes)
 
 
-class Gauge(Instrument):
+class Gauge(_Kept):
     """The last value that was set."""
 
     kind = "gauge"
 
-    def _create(self, meter: Meter) -> Any:
-        gauge = meter.create_gauge(self.name, self.unit, self.description)
-        for zero in self.zeros:
-            gauge.set(0, self._resolve(zero))
-        return gauge
+    def _observed_by(
+        self, meter: Meter, read: Callable[[CallbackOptions], list[Observation]]
+    ) -> Any:
+        return meter.create_observable_gauge(self.name, [read], self.unit, self.description)
 
     def set(self, value: float, /, **attributes: str | None) -> None:
         """Replace the value of one series."""
         if self._sdk is not None:
-            self._sdk.set(value, self._resolve(attributes))
+            cell = self._cell(attributes)
+            with self._lock:
+                cell.value = value
 
 
 class Histogram(Instrument):
