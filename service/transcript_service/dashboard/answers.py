@@ -62,20 +62,22 @@ class Answers:
     def chart(self, name: str, unit: str, *, as_: str | None = None) -> list[dict[str, Any]]:
         """The series of a query on the window's raster, `null` where there is no value."""
         window = self.window
+        # Looked up once: there are thousands of points.
+        first, step_s, count = window.chart_start, window.step_s, window.points
         charts = []
         for series in self.series.get(name, ()):
-            values: list[float | None] = [None] * window.points
+            values: list[float | None] = [None] * count
             for at, value in series.points:
-                index = round((at - window.chart_start) / window.step_s)
-                if 0 <= index < len(values):
+                index = int((at - first) / step_s + 0.5)  # half the time of round()
+                if 0 <= index < count:
                     values[index] = value
             charts.append(
                 {
                     "name": as_ or name,
                     "labels": dict(series.labels),
                     "unit": unit,
-                    "start": rfc3339(window.chart_start),
-                    "step_s": window.step_s,
+                    "start": rfc3339(first),
+                    "step_s": step_s,
                     "values": values,
                 }
             )

@@ -156,11 +156,12 @@ def _sample(item: Any) -> Sample:
 
 
 def _series(item: Any) -> Series:
-    points = []
-    for at, text in item.get("values", []):
-        value = number(text)
-        if value is not None:
-            points.append((float(at), value))
+    # The busiest lines of an answer (thousands of points): no call of `number` for each, and a
+    # list, which takes half the time of a generator.
+    finite = math.isfinite
+    points = [
+        (float(at), value) for at, text in item.get("values", []) if finite(value := float(text))
+    ]
     return Series(_labels(item["metric"]), tuple(points))
 
 
