@@ -154,20 +154,24 @@ function drawBrowsers(block) {
   const data = block.data;
   const held = data.contexts.reduce((sum, entry) => sum + entry.count, 0);
   const facts = h("dl", { class: "facts" },
-    fact("Contexts", `${data.contexts.length ? count(held) : DASH} of ${count(data.limit)}`), fact("Memory", bytes(data.memory_bytes)),
+    fact("Contexts", `${data.contexts.length ? count(held) : DASH}${data.limit === null ? "" : ` of ${count(data.limit)}`}`), fact("Memory", bytes(data.memory_bytes)),
     fact("Leases", count(data.leases)), fact("Reused", percent(data.reuse_ratio)),
     fact("Wait P95", seconds(data.wait_p95_s)), fact("Age P95", seconds(data.age_p95_s)));
   const memory = seriesOf(block, "memory").map((series) => ({ label: "memory (MiB, right)", color: "--c4", axis: "y2", dash: "dot", format: (v) => bytes(v === null ? null : v * 2 ** 20), series: { ...series, values: series.values.map((v) => (v === null ? null : v / 2 ** 20)) } }));
   const lines = [...seriesOf(block, "contexts").map((series) => ({ label: series.labels.state, color: series.labels.state === "leased" ? "--c1" : "--c2", series })), ...memory];
-  if (lines.some(({ series }) => series.values.some((value) => value !== null))) {
+  if (lines.some(({ series }) => series.values.some((value) => value))) {
     chart("browsers", { label: "Browser contexts and memory", lines, format: count, second: { suffix: "" } });
   } else { clear("browsers"); fill("browsers"); }
   const body = $("#browsers .body");
   body.querySelector(".facts")?.remove();
   body.querySelector(".closed")?.remove();
   body.prepend(facts);
-  body.append(h("p", { class: "closed" }, "Closed because of ", chips(data.closed)));
+  body.append(because("Closed", data.closed));
 }
+
+/** Why something came to an end; nothing where nothing did. */
+const because = (what, reasons) => h("p", { class: "closed" },
+  Object.values(reasons ?? {}).some((value) => value >= 0.05) ? [`${what} because of `, chips(reasons)] : []);
 
 const fact = (name, value) => h("div", {}, h("dt", { text: name }), h("dd", { text: value }));
 
@@ -178,7 +182,7 @@ function drawProxies(block) {
     h("dl", { class: "facts" },
       fact("Healthy", count(data.pool && (data.pool.healthy ?? 0))), fact("Quarantined", count(data.pool && (data.pool.quarantined ?? 0))),
       fact("Success with proxy", percent(data.success_ratio.with_proxy)), fact("Success direct", percent(data.success_ratio.direct))),
-    h("p", {}, "Changed because of ", chips(data.rotations)),
+    because("Changed", data.rotations),
     data.proxies.length ? table("Proxies", [["Proxy"], ["Probes"], ["P50", "number"], ["P95", "number"]],
       data.proxies.map((proxy) => h("tr", {}, heading(h("code", { text: proxy.proxy })), cell("", chips(proxy.probes)),
         cell("number", seconds(proxy.p50_s)), cell("number", seconds(proxy.p95_s))))) : null);

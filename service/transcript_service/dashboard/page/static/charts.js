@@ -79,11 +79,11 @@ const asLine = ({ color, dash, series }) => ({
 
 const lonely = (values, i) => (values[i - 1] ?? null) === null && (values[i + 1] ?? null) === null;
 
-// Ticks at 1, 2, 5 while they fit, else at powers of ten.
+// Ticks at 1, 2, 5, or closer where there is little between lowest and highest, or at powers of ten.
 function logAxis(lines, format) {
   const values = lines.flatMap((line) => line.series.values).filter((value) => value > 0);
   const decades = Math.log10(Math.max(...values) / Math.min(...values));
-  const steps = decades < 2.5 ? [1, 2, 5] : [1];
+  const steps = decades < 0.8 ? [1, 1.5, 2, 3, 4, 5, 7] : decades < 2.5 ? [1, 2, 5] : [1];
   const ticks = [-4, -3, -2, -1, 0, 1, 2, 3].flatMap((power) => steps.map((step) => Number(`${step}e${power}`)));
   return { type: "log", tickvals: ticks, ticktext: ticks.map(short(format)) };
 }
@@ -98,6 +98,7 @@ function layout({ lines, log, format, second }) {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: css("--font"), size: 12, color: css("--text") },
+    showlegend: true, // also of a single line, whose colour would mean nothing without
     barmode: "stack",
     bargap: 0,
     hovermode: "x unified",
