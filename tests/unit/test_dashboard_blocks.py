@@ -119,6 +119,30 @@ def test_a_chart_has_null_where_prometheus_has_no_point() -> None:
     assert len(chart["values"]) == WINDOW.points == 61
 
 
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [],
+        [0],
+        [60],
+        list(range(61)),
+        list(range(20, 40)),
+        [0, 1, 3],
+        [0, 60],
+        [-1, 0, 1],
+        [59, 60, 61],
+        [-2, -1],
+        [61],
+    ],
+)
+def test_every_point_of_a_chart_is_at_its_step_and_those_outside_are_left_out(
+    steps: list[int],
+) -> None:
+    points = tuple((float(WINDOW.chart_start + n * WINDOW.step_s), n + 0.5) for n in steps)
+    (chart,) = Answers(WINDOW, series={"a": [Series({}, points)]}).chart("a", "s")
+    assert chart["values"] == [n + 0.5 if n in steps else None for n in range(61)]
+
+
 def test_slow_requests_are_unique_and_slowest_first_and_failed_ones_newest_first() -> None:
     def exemplar(trace: str, value: float, at: float, outcome: str) -> Exemplar:
         return Exemplar({"outcome": outcome}, trace * 32, value, at)

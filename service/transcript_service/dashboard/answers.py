@@ -62,15 +62,10 @@ class Answers:
     def chart(self, name: str, unit: str, *, as_: str | None = None) -> list[dict[str, Any]]:
         """The series of a query on the window's raster, `null` where there is no value."""
         window = self.window
-        # Looked up once: there are thousands of points.
         first, step_s, count = window.chart_start, window.step_s, window.points
         charts = []
         for series in self.series.get(name, ()):
-            values: list[float | None] = [None] * count
-            for at, value in series.points:
-                index = int((at - first) / step_s + 0.5)  # half the time of round()
-                if 0 <= index < count:
-                    values[index] = value
+            values = _on_raster(series.points, first, step_s, count)
             charts.append(
                 {
                     "name": as_ or name,
@@ -82,6 +77,25 @@ class Answers:
                 }
             )
         return sorted(charts, key=lambda chart: sorted(chart["labels"].items()))
+
+
+def _on_raster(
+    points: Sequence[tuple[float, float]], first: float, step_s: int, count: int
+) -> list[float | None]:
+    """A value for each step, from points in order, at most one of them a step."""
+    values: list[float | None] = [None] * count
+    if not points:
+        return values
+    begin, end = (round((points[i][0] - first) / step_s) for i in (0, -1))
+    if end - begin + 1 == len(points) and begin >= 0 and end < count:
+        # No gap, which is usual: a fifth of the time, and there are thousands of points.
+        values[begin : end + 1] = [value for _, value in points]
+        return values
+    for at, value in points:
+        index = round((at - first) / step_s)
+        if 0 <= index < count:
+            values[index] = value
+    return values
 
 
 class Asker:
