@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.browser.conftest import MakePool, wait_until
+from tests.browser.conftest import MakePool, idle, wait_until
 from tests.browser.site import Site
 from tests.canaries import FORMS, build
 from tests.canary_app import leaks
@@ -123,6 +123,7 @@ def test_every_span_and_line_of_many_requests_has_its_own_trace_also_after_the_b
             loops[0].call_soon_threadsafe(done.set)
         for future in held:
             future.result(60)
+    wait_until(lambda: idle(pool))  # a pool that is closed while it cleans waits for a time limit
 
     count = THREADS * REQUESTS
     assert answered == {True: count}
