@@ -24,6 +24,8 @@ import pytest
 
 from tests.live import FAST_TELEMETRY, LiveStack, layout, wait_for
 
+pytestmark = pytest.mark.timeout(600)  # about 100 s are served delays, whatever the machine
+
 ENVIRON = {
     **FAST_TELEMETRY,
     "WEB_CONCURRENCY": "1",
