@@ -12,14 +12,20 @@ from pathlib import Path
 import pytest
 from pydantic import HttpUrl
 
-from simulator.catalogue import expected_speech
+from simulator.catalogue import by_title, expected_speech
 from simulator.testing import RunningSimulator, running_simulator
 from tests.speech_server import SpeechServer, speech_server
 from transcript_service.proxies import JobProxy, ProxyPool
-from transcript_service.resilience import Deadline, DeadlineExceeded
+from transcript_service.resilience import (
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    Deadline,
+    DeadlineExceeded,
+)
 from transcript_service.settings import Settings
 from transcript_service.telemetry.testing import InMemoryTelemetry
 from transcript_service.transcripts.model import TranscriptError
+from transcript_service.transcripts.pipeline import Pipeline
 from transcript_service.transcripts.stages.asr import AsrStage
 from transcript_service.transcripts.stages.base import Job
 
@@ -83,26 +89,41 @@ def test_the_built_in_engine_hears_the_words_at_their_times(
     assert {span.name for span in telemetry.spans()} >= {"asr.audio", "asr.recognise"}
 
 
-def test_what_is_too_long_too_big_or_too_much_is_refused(
-    simulator: RunningSimulator, settings: Settings
+@pytest.mark.parametrize(
+    ("title", "language", "busy", "why"),
+    [
+        ("The Three Hour Walk", "", False, "longer"),
+        ("Live from the Market", "", False, "live"),
+        ("One Sentence", "ja", False, "knows only en"),  # the built-in engine
+        ("One Sentence", "", True, "busy"),
+    ],
+)
+def test_what_speech_recognition_cannot_take_is_skipped_and_no_failure_of_it(
+    settings: Settings,
+    telemetry: InMemoryTelemetry,
+    title: str,
+    language: str,
+    busy: bool,
+    why: str,
 ) -> None:
-    longest = max(simulator.state.videos(), key=lambda v: v.duration_s)
-    with pytest.raises(TranscriptError) as refusal:
-        AsrStage(settings).fetch(job(longest.id))
-    assert refusal.value.error_type == "asr_unavailable"
-    assert "longer" in refusal.value.detail
-
-    video = shortest_english(simulator)
-    with pytest.raises(TranscriptError) as refusal:
-        AsrStage(settings).fetch(job(video, "ja"))  # the built-in engine knows English
-    assert refusal.value.error_type == "asr_unavailable"
-
     stage = AsrStage(settings.model_copy(update={"asr_max_concurrent": 1}))
-    assert stage._running.acquire(blocking=False)
-    with pytest.raises(TranscriptError) as refusal:
-        stage.fetch(job(video))
-    assert refusal.value.error_type == "asr_unavailable"
-    assert refusal.value.retry_after_s
+    if busy:
+        assert stage._running.acquire(blocking=False)
+    breaker = CircuitBreaker("asr", CircuitBreakerConfig(window_size=2, minimum_calls=1))
+    pipeline = Pipeline(settings, [stage], {"asr": breaker}, ProxyPool([]))
+    for _ in range(2):
+        with pytest.raises(TranscriptError) as refusal:
+            pipeline.fetch(by_title(title).id, (language,) if language else ())
+        assert refusal.value.error_type == "asr_unavailable"
+        assert why in refusal.value.detail
+        assert (refusal.value.retry_after_s is not None) is busy
+        (attempt,) = refusal.value.attempts
+        assert (attempt.outcome, attempt.error_type) == ("skipped", "asr_unavailable")
+    assert breaker.state == "closed"
+    assert telemetry.metric("circuit_breaker.calls", name="asr", kind="ignored") == 2
+    assert telemetry.metric("transcript.stage.skipped", stage="asr", reason="unavailable") == 2
+    (line, _) = telemetry.events("transcript.stage.skipped")
+    assert (line["stage"], line["reason"]) == ("asr", "unavailable")
 
 
 def test_recognition_ends_with_the_deadline(

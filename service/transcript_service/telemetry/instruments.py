@@ -382,8 +382,8 @@ TRANSCRIPT_STAGE_SKIPPED: Final = Counter(
     "{stage}",
     "Stages that were not tried, and why.",
     _STAGE,
-    Attribute("reason", ("disabled", "breaker_open", "deadline_exceeded", "unavailable")),
-    zeros=_each(stage=STAGES, reason=["breaker_open", "deadline_exceeded"]),
+    Attribute("reason", ("breaker_open", "deadline_exceeded", "unavailable")),
+    zeros=_each(stage=STAGES, reason=["breaker_open", "deadline_exceeded", "unavailable"]),
 )
 CIRCUIT_BREAKER_STATE: Final = Gauge(
     "circuit_breaker.state",

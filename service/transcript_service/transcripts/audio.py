@@ -48,6 +48,7 @@ class Source:
 
     duration_s: float
     url: str | None
+    is_live: bool
 
 
 def find(session: requests.Session, video_id: str) -> Source:
@@ -58,7 +59,8 @@ def find(session: requests.Session, video_id: str) -> Source:
     """
     player = check_playability(ask_player(session, video_id))
     details = player.get("videoDetails")
-    length = details.get("lengthSeconds") if isinstance(details, dict) else None
+    details = details if isinstance(details, dict) else {}
+    length = details.get("lengthSeconds")
     duration_s = float(length) if isinstance(length, str) and length.isdecimal() else 0.0
     streaming = player.get("streamingData")
     listed = streaming.get("adaptiveFormats") if isinstance(streaming, dict) else None
@@ -70,7 +72,7 @@ def find(session: requests.Session, video_id: str) -> Source:
         and isinstance(item.get("url"), str)
     ]
     smallest = min(tracks, key=lambda item: item.get("bitrate") or 0, default=None)
-    return Source(duration_s, smallest["url"] if smallest else None)
+    return Source(duration_s, smallest["url"] if smallest else None, details.get("isLive") is True)
 
 
 def download(session: requests.Session, url: str) -> bytes:

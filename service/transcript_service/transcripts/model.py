@@ -110,3 +110,14 @@ class TranscriptError(Exception):
     @property
     def outcome(self) -> Outcome:
         return outcome_of(self.error_type)
+
+
+class NotTried(TranscriptError):
+    """A stage is no way to this video at the moment, which is no failure of the stage.
+
+    It counts as skipped: not against its breaker, and not among its durations.
+    """
+
+    @property
+    def outcome(self) -> Outcome:
+        return "skipped"

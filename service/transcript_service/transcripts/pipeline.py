@@ -29,7 +29,7 @@ from ..telemetry.vocabulary import ANSWERS, ErrorType
 from ..telemetry.vocabulary import Stage as StageName
 from . import stored
 from .cache import CacheKey, TranscriptCache
-from .model import Attempt, Transcript, TranscriptError
+from .model import Attempt, NotTried, Transcript, TranscriptError
 from .stages.base import Job, Notes, Stage, rotation_reason_of
 
 log = get_logger(__name__)
@@ -44,6 +44,8 @@ _RETRYABLE: Final[frozenset[ErrorType]] = frozenset(
     {"timeout", "connection_error", "http_5xx", "empty_body", "parse_error"}
 )
 _PATIENCE_S: Final = 3.0
+# Why a stage was not called at all; "unavailable" is its own word (`NotTried`).
+_NO_TRY: Final[frozenset[ErrorType]] = frozenset({"breaker_open", "deadline_exceeded"})
 # Says something about us rather than about YouTube; reported only if nothing else is known.
 _OWN: Final[frozenset[ErrorType]] = frozenset(
     {"breaker_open", "deadline_exceeded", "browser_unavailable", "asr_unavailable", "internal"}
@@ -215,7 +217,7 @@ class Pipeline:
             )
             if attempt.outcome == "skipped" or (error_type == "deadline_exceeded" and not tries[0]):
                 # No duration: a refusal in microseconds would ruin the stage's quantiles.
-                reason = "breaker_open" if error_type == "breaker_open" else "deadline_exceeded"
+                reason = error_type if error_type in _NO_TRY else "unavailable"
                 instruments.TRANSCRIPT_STAGE_SKIPPED.add(1, stage=stage.name, reason=reason)
                 log.info("transcript.stage.skipped", stage=stage.name, reason=reason)
             else:
@@ -247,7 +249,7 @@ class Pipeline:
                 try:
                     transcript = self._within_deadline(stage, job, tries)
                 except TranscriptError as error:
-                    if error.error_type in ANSWERS:
+                    if error.error_type in ANSWERS or isinstance(error, NotTried):
                         permit.ignore()
                     else:
                         permit.failure(error)

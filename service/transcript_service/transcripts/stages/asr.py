@@ -17,7 +17,7 @@ from ...telemetry import get_logger, set_attributes, span
 from ...telemetry.vocabulary import Stage as StageName
 from .. import audio
 from ..http import YouTubeSession
-from ..model import Transcript, TranscriptError
+from ..model import NotTried, Transcript, TranscriptError
 from ..speech import SpeechEngine, Spoken, create_engine
 from .base import Job
 
@@ -43,9 +43,7 @@ class AsrStage:
         engine = self._speech_engine()
         language = _language(engine, job)
         if not self._running.acquire(blocking=False):
-            raise TranscriptError(
-                "asr_unavailable", "Speech recognition is busy.", retry_after_s=30.0
-            )
+            raise NotTried("asr_unavailable", "Speech recognition is busy.", retry_after_s=30.0)
         try:
             sound = self._sound(job)
             with span("asr.recognise", engine=engine.name, audio_bytes=len(sound)) as opened:
@@ -81,8 +79,10 @@ class AsrStage:
         ):
             source = audio.find(session, job.video_id)
             set_attributes(opened, audio_s=source.duration_s)
+            if source.is_live:
+                raise NotTried("asr_unavailable", "The video is live: its sound has no end yet.")
             if source.duration_s > self._settings.asr_max_video_minutes * 60:
-                raise TranscriptError(
+                raise NotTried(
                     "asr_unavailable",
                     "The video is longer than speech recognition takes "
                     f"({self._settings.asr_max_video_minutes} minutes).",
@@ -103,7 +103,7 @@ class AsrStage:
                     continue
                 set_attributes(opened, audio_source=way, audio_bytes=len(sound))
                 return sound
-        raise problem or TranscriptError("asr_unavailable", "The video lists no sound to fetch.")
+        raise problem or NotTried("asr_unavailable", "The video lists no sound to fetch.")
 
     def _recognise(
         self, engine: SpeechEngine, sound: bytes, language: str | None, job: Job
@@ -125,7 +125,7 @@ def _language(engine: SpeechEngine, job: Job) -> str | None:
     """The first wanted language that the engine knows.
 
     Raises:
-        TranscriptError: `asr_unavailable` where it knows none of them.
+        NotTried: it knows none of them.
     """
     if not job.languages:
         return None
@@ -134,6 +134,6 @@ def _language(engine: SpeechEngine, job: Job) -> str | None:
     for language in job.languages:
         if language.lower().split("-")[0] in engine.languages:
             return language
-    raise TranscriptError(
+    raise NotTried(
         "asr_unavailable", f"The speech engine knows only {', '.join(engine.languages)}."
     )
