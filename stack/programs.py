@@ -140,6 +140,8 @@ def _jaeger_env(layout: Layout, options: Options) -> dict[str, str]:
         "JAEGER_HEALTH_ENDPOINT": layout.address("jaeger-health"),
         "JAEGER_METRICS_HOST": HOST,
         "JAEGER_METRICS_PORT": str(layout.port("jaeger-metrics")),
+        # Else it traces itself to port 4317, whoever listens there, and waits for that at its end.
+        "OTEL_TRACES_SAMPLER": "always_off",
     }
 
 

@@ -61,7 +61,7 @@ def nearest_rank(values: list[float], share: float) -> float:
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LiveStack]:
-    running = LiveStack(layout("load", offset=23000), ENVIRON)
+    running = LiveStack(layout("load", offset=9000), ENVIRON)
     running.down()
     shutil.rmtree(running.layout.state_dir, ignore_errors=True)
     running.up()

@@ -504,6 +504,19 @@ def test_without_redis_it_is_said_once_that_state_is_per_process(
     assert [line["shared"] for line in telemetry.events("circuit_breaker.store_chosen")] == [False]
 
 
+def test_a_stage_that_is_switched_off_has_no_breaker_that_would_always_be_closed(
+    telemetry: InMemoryTelemetry,
+) -> None:
+    made = breakers(Settings(enable_youtubei=False, enable_asr=False, redis_url=None))
+    assert list(made) == ["youtube_api", "timedtext"]
+    names = {
+        dict(attributes)["name"]
+        for (name, attributes) in telemetry.metrics()
+        if name == "circuit_breaker.state"
+    }
+    assert names == {"youtube_api", "timedtext"}
+
+
 def test_a_state_can_be_forced_by_configuration(telemetry: InMemoryTelemetry) -> None:
     made = breakers(Settings(circuit_breaker_forced=("youtubei=forced_open",), redis_url=None))
     assert made["youtubei"].state == "forced_open"

@@ -26,7 +26,9 @@ _REFRESH_S: Final = 5.0
 
 @cache
 def breakers(settings: Settings) -> dict[Stage, CircuitBreaker]:
-    """One breaker per stage; the same objects for the same settings.
+    """One breaker per stage that is switched on; the same objects for the same settings.
+
+    One that is never called would always be closed, and then "all are open" never true.
 
     Call it after fork. State is shared through `redis_url` where that is set; otherwise
     every worker has its own, and that is logged once.
@@ -42,6 +44,7 @@ def breakers(settings: Settings) -> dict[Stage, CircuitBreaker]:
     made: dict[Stage, CircuitBreaker] = {
         stage: CircuitBreaker(stage, _config(settings, slow_call_s.get(stage)), store=store)
         for stage in STAGES
+        if getattr(settings, f"enable_{stage}")
     }
     for stage, breaker in made.items():
         if stage in forced:
