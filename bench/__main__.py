@@ -2,7 +2,7 @@
 
 Every row is a ratio within one run against a named peer, because machines differ and are
 noisy; `goal` says what the ratio or value should be, `met` whether it was. A benchmark is
-a module `bench_NAME` with `run() -> list[dict]`.
+a module `bench_NAME` with `run() -> list[Row]`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import time
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from bench.rows import Row
 
 HERE = Path(__file__).parent
 RESULT = HERE.parent / ".stack" / "bench.json"
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     if unknown := [name for name in arguments if name not in known]:
         print(f"bench: no {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
         return 2
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     failed = False
     for name in arguments or known:
         began = time.monotonic()
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
+def _print(rows: list[Row]) -> None:
     table = Table(*COLUMNS)
     for row in rows:
         table.add_row(*(_text(row.get(column)) for column in COLUMNS))

@@ -22,17 +22,19 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 from playwright.async_api import Browser, async_playwright
 
+from bench.rows import Row, row
 from transcript_service.browser import BrowserPool, LaunchOptions, PoolConfig, find_chromium
 from transcript_service.browser.memory import usage_bytes
 from transcript_service.settings import Settings
 from transcript_service.telemetry import configure_logging
 
+_row = partial(row, "browser")
 ROUNDS = 15
 LEASES = 1000
 LEASES_MOST_S = 900.0
@@ -80,7 +82,7 @@ def site() -> Iterator[str]:
         server.server_close()
 
 
-def run() -> list[dict[str, Any]]:
+def run() -> list[Row]:
     """The rows of this benchmark; times in milliseconds, memory in MiB."""
     configure_logging(Settings(_env_file=None, log_level="ERROR"))  # a line per lease otherwise
     with site() as url:
@@ -131,27 +133,6 @@ def run() -> list[dict[str, Any]]:
             )
         )
     return rows + memory
-
-
-def _row(
-    name: str,
-    value: float,
-    unit: str,
-    peer: str,
-    peer_value: float | None,
-    most: float | None,
-) -> dict[str, Any]:
-    ratio = value / peer_value if peer_value else None
-    return {
-        "name": f"browser: {name}",
-        "value": round(value, 2),
-        "unit": unit,
-        "peer": peer,
-        "peer_value": round(peer_value, 2) if peer_value is not None else None,
-        "ratio": round(ratio, 4) if ratio is not None else None,
-        "goal": f"ratio <= {most}" if most is not None else "no goal, to compare",
-        "met": ratio <= most if most is not None and ratio is not None else None,
-    }
 
 
 def _percentile(values: list[float], part: int) -> float:
@@ -225,7 +206,7 @@ def _back_to_back(pool: BrowserPool, url: str) -> list[float]:
     return times
 
 
-def _memory(pool: BrowserPool, url: str) -> list[dict[str, Any]]:
+def _memory(pool: BrowserPool, url: str) -> list[Row]:
     """What contexts take, and whether a thousand leases make them grow."""
     threads = pool.config.max_contexts
     done = [0]
@@ -271,7 +252,7 @@ def _memory(pool: BrowserPool, url: str) -> list[dict[str, Any]]:
     baseline = stats.memory_baseline_bytes or 0
     idle_each = (before - baseline) / max(1, stats.idle) / MIB
     return [
-        _row("memory of an idle context", idle_each, "MiB", "–", None, None),
+        _row("memory of an idle context", idle_each, "MiB"),
         _row(
             "memory of a context with a loaded page",
             (loaded - baseline) / threads / MIB,

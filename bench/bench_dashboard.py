@@ -19,8 +19,9 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import requests
 from flask import Flask
@@ -31,6 +32,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
 
+from bench.rows import Row, row
 from tests.prometheus_process import Server, free_port, running_prometheus
 from transcript_service.dashboard.upstream import Upstream
 from transcript_service.settings import Settings
@@ -38,6 +40,7 @@ from transcript_service.telemetry import instruments
 from transcript_service.telemetry.vocabulary import STAGES
 from transcript_service.web import dashboard_api, problems
 
+_row = partial(row, "dashboard")
 WEEK_S = 168 * 3600
 PATH = "/api/dashboard/metrics"
 REPEATS = 2000
@@ -45,42 +48,6 @@ MISSES = 60
 DIRECT = (
     "histogram_quantile(0.95, sum by (stage) (increase(transcript_stage_duration_seconds[1h])))"
 )
-
-
-class Result(TypedDict):
-    """One line of `bench.json`; `ratio` is `value / peer_value`."""
-
-    name: str
-    value: float
-    unit: str
-    peer: str
-    peer_value: float | None
-    ratio: float | None
-    goal: str
-    met: bool | None
-
-
-def result(
-    name: str,
-    value: float,
-    unit: str,
-    *,
-    peer: str = "",
-    peer_value: float | None = None,
-    goal: str = "",
-    met: bool | None = None,
-) -> Result:
-    ratio = value / peer_value if peer_value else None
-    return Result(
-        name=f"dashboard: {name}",
-        value=round(value, 4),
-        unit=unit,
-        peer=peer,
-        peer_value=peer_value and round(peer_value, 4),
-        ratio=ratio and round(ratio, 4),
-        goal=goal,
-        met=met,
-    )
 
 
 def p95(values: list[float]) -> float:
@@ -237,7 +204,7 @@ class Watch:
 # --- the measurements --------------------------------------------------------------------------
 
 
-def hits() -> Iterator[Result]:
+def hits() -> Iterator[Row]:
     client = app().test_client()
     client.get(PATH)
     times = []
@@ -245,7 +212,7 @@ def hits() -> Iterator[Result]:
         started = time.perf_counter()
         client.get(PATH)
         times.append((time.perf_counter() - started) * 1000)
-    yield result(
+    yield _row(
         "cache hit, whole handler, P95", p95(times), "ms", goal="≤ 2 ms", met=p95(times) <= 2
     )
 
@@ -263,7 +230,7 @@ def _miss(client: FlaskClient, watch: Watch, hours: float) -> tuple[float, float
     return (took * 1000, (took - watch.busy_s()) * 1000, cpu * 1000) if complete else None
 
 
-def misses() -> Iterator[Result]:
+def misses() -> Iterator[Row]:
     watch = Watch()
     client = app(dashboard_cache_ttl_s=0).test_client()
     found: dict[int, list[tuple[float, float, float]]] = {1: [], 168: []}
@@ -276,7 +243,7 @@ def misses() -> Iterator[Result]:
         raise RuntimeError("most queries ran into their time limit; the machine is too busy")
     hour, week = ([whole for whole, *_ in found[hours]] for hours in (1, 168))
     overhead = [alone for _, alone, _ in found[1]]
-    yield result(
+    yield _row(
         "time of a miss in which no query was running, P95",
         p95(overhead),
         "ms",
@@ -285,12 +252,12 @@ def misses() -> Iterator[Result]:
         goal="≤ 3 ms",
         met=p95(overhead) <= 3,
     )
-    yield result(
+    yield _row(
         "CPU time of a miss in the service, eleven queries, median",
         statistics.median(cpu for *_, cpu in found[1]),
         "ms",
     )
-    yield result(
+    yield _row(
         "hours=168, median of a miss",
         statistics.median(week),
         "ms",
@@ -299,10 +266,10 @@ def misses() -> Iterator[Result]:
     )
 
 
-def throughput(server: Server) -> Iterator[Result]:
+def throughput(server: Server) -> Iterator[Row]:
     direct = requests.Request("GET", f"{server.url}/api/v1/query", params={"query": DIRECT})
     with served() as url:
-        yield result(
+        yield _row(
             "overview from cache, answers a second",
             per_second(f"{url}{PATH}"),
             "1/s",
@@ -311,7 +278,7 @@ def throughput(server: Server) -> Iterator[Result]:
         )
 
 
-def run() -> list[Result]:
+def run() -> list[Row]:
     """All measurements."""
     with tempfile.TemporaryDirectory() as folder:
         window = "storage: {tsdb: {out_of_order_time_window: 30m}}"

@@ -16,52 +16,26 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import circuitbreaker  # type: ignore[import-untyped]  # it ships no types
 import pybreaker
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
+from bench.rows import Row, row
 from transcript_service.resilience import CallNotPermitted, CircuitBreaker, CircuitBreakerConfig
 from transcript_service.telemetry import instruments
 from transcript_service.transcripts.cache import CacheKey, TranscriptCache
 from transcript_service.transcripts.cache_file import CacheFile
 
+_row = functools.partial(row, "resilience")
 CALLS = 5000
 ROUNDS = 7
 THREADS = 8
 CALL_S = 0.05
 # The fastest thing a breaker protects here: one caption request over the Internet.
 CHEAPEST_CALL_US = 50_000.0
-
-
-class Result(TypedDict):
-    """One line of `bench.json`; `ratio` is `value / peer_value`."""
-
-    name: str
-    value: float
-    unit: str
-    peer: str
-    peer_value: float | None
-    ratio: float | None
-    goal: str
-    met: bool | None
-
-
-def result(
-    name: str, value: float, unit: str, peer: str, peer_value: float, goal: str, met: bool
-) -> Result:
-    return Result(
-        name=f"resilience: {name}",
-        value=round(value, 4),
-        unit=unit,
-        peer=peer,
-        peer_value=round(peer_value, 4),
-        ratio=round(value / peer_value, 4) if peer_value else None,
-        goal=goal,
-        met=met,
-    )
 
 
 def microseconds(call: Callable[[], object], calls: int = CALLS) -> float:
@@ -100,7 +74,7 @@ def through(breaker: CircuitBreaker, work: Callable[[], object]) -> None:
         permit.success()
 
 
-def cost_of_a_call() -> list[Result]:
+def cost_of_a_call() -> list[Row]:
     ours = CircuitBreaker("timedtext")
     value = microseconds(lambda: through(ours, nothing))
     peers: dict[str, Any] = {
@@ -108,20 +82,20 @@ def cost_of_a_call() -> list[Result]:
         "circuitbreaker": circuitbreaker.CircuitBreaker(),
     }
     return [
-        result(
+        _row(
             "one call through a closed breaker, metrics included",
             value,
             "µs",
             name,
             microseconds(functools.partial(peer.call, nothing)),
-            "under 0.2 % of a 50 ms call",
-            value < 0.002 * CHEAPEST_CALL_US,
+            goal="under 0.2 % of a 50 ms call",
+            met=value < 0.002 * CHEAPEST_CALL_US,
         )
         for name, peer in peers.items()
     ]
 
 
-def cost_of_a_refusal() -> Result:
+def cost_of_a_refusal() -> Row:
     ours = CircuitBreaker("timedtext", CircuitBreakerConfig(minimum_calls=1))
     with ours.permit() as permit:
         permit.failure()
@@ -138,32 +112,32 @@ def cost_of_a_refusal() -> Result:
     peer_value = microseconds(
         lambda: refused(lambda: peer.call(nothing), pybreaker.CircuitBreakerError)
     )
-    return result(
+    return _row(
         "one call refused by an open breaker",
         value,
         "µs",
         "pybreaker",
         peer_value,
-        "under 0.2 % of a 50 ms call",
-        value < 0.002 * CHEAPEST_CALL_US,
+        goal="under 0.2 % of a 50 ms call",
+        met=value < 0.002 * CHEAPEST_CALL_US,
     )
 
 
-def calls_side_by_side() -> Result:
+def calls_side_by_side() -> Row:
     ours, peer = CircuitBreaker("timedtext"), pybreaker.CircuitBreaker()
     value = min(wall(lambda: through(ours, slow)) for _ in range(3))
-    return result(
+    return _row(
         f"{THREADS} threads, one {CALL_S * 1000:.0f} ms call each",
         value,
         "s",
         "pybreaker",
         wall(lambda: peer.call(slow)),
-        "no longer than two calls",
-        value < 2 * CALL_S,
+        goal="no longer than two calls",
+        met=value < 2 * CALL_S,
     )
 
 
-def probes() -> Result:
+def probes() -> Row:
     """How many of eight simultaneous callers reach a source that is still down."""
     permitted = 2
     ours = CircuitBreaker(
@@ -194,18 +168,18 @@ def probes() -> Result:
         call()
         time.sleep(0.01)
         wall(call)
-    return result(
+    return _row(
         f"probes of {THREADS} callers that reach a source still down",
         reached["ours"] - 1,
         "{call}",
         "circuitbreaker",
         reached["peer"] - 1,
-        f"exactly {permitted}",
-        reached["ours"] - 1 == permitted,
+        goal=f"exactly {permitted}",
+        met=reached["ours"] - 1 == permitted,
     )
 
 
-def cost_of_a_hit() -> Result:
+def cost_of_a_hit() -> Row:
     """A transcript of 50 kB from the cache, beside the bare SELECT."""
     key, body = CacheKey("dQw4w9WgXcQ", "en", "any"), b"x" * 50_000
     with tempfile.TemporaryDirectory() as folder:
@@ -216,18 +190,18 @@ def cost_of_a_hit() -> Result:
             query = "SELECT value FROM entries WHERE video_id = ? AND language = ? AND kind = ?"
             peer_value = microseconds(lambda: bare.execute(query, key).fetchone(), 1000)
         value = microseconds(lambda: cache.get(key), 1000)
-    return result(
+    return _row(
         "one 50 kB transcript from the cache",
         value,
         "µs",
         "sqlite3 SELECT",
         peer_value,
-        "under 1 ms",
-        value < 1000,
+        goal="under 1 ms",
+        met=value < 1000,
     )
 
 
-def run() -> list[Result]:
+def run() -> list[Row]:
     """All measurements, with metrics switched on as in a worker."""
     provider = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False)
     instruments.start(provider.get_meter("bench"))

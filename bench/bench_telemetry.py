@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import count
 from operator import sub
 from pathlib import Path
@@ -29,6 +30,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from pythonjsonlogger.orjson import OrjsonFormatter
 
+from bench.rows import Row, row
 from simulator.catalogue import by_title
 from simulator.testing import running_simulator
 from tests.gunicorn_process import CHECKOUT, Gunicorn, free_port, gunicorn
@@ -38,6 +40,7 @@ from transcript_service.telemetry.export_queue import Delivery, ExportQueue
 from transcript_service.telemetry.redaction import redact_mapping, redact_text
 from transcript_service.telemetry.testing import InMemoryTelemetry
 
+_row = partial(row, "telemetry")
 ROUNDS = 40
 CALLS = 500
 FIELDS: dict[str, Any] = {
@@ -56,30 +59,9 @@ SIGNED_URL = "https://rr3---sn-4g5e6nez.googlevideo.com/videoplayback?" + "&".jo
 )
 
 
-def run() -> list[dict[str, Any]]:
+def run() -> list[Row]:
     """All rows."""
     return [*_log_lines(), *_registry(), *_redaction(), *_cpu(), *_http()]
-
-
-def _row(
-    name: str,
-    value: float,
-    unit: str,
-    peer: str,
-    peer_value: float,
-    goal: float | None = None,
-) -> dict[str, Any]:
-    ratio = value / peer_value if peer_value else None
-    return {
-        "name": f"telemetry: {name}",
-        "value": round(value, 3),
-        "unit": unit,
-        "peer": peer,
-        "peer_value": round(peer_value, 3),
-        "ratio": round(ratio, 3) if ratio is not None else None,
-        "goal": f"ratio <= {goal}" if goal is not None else "",
-        "met": ratio <= goal if goal is not None and ratio is not None else None,
-    }
 
 
 def _best_us(**candidates: Callable[[], object]) -> dict[str, float]:
@@ -101,7 +83,7 @@ class _OrjsonFormatter(logging.Formatter):
         ).decode()
 
 
-def _log_lines() -> list[dict[str, Any]]:
+def _log_lines() -> list[Row]:
     with Path(os.devnull).open("wb") as sink, Path(os.devnull).open("w") as text_sink:
         descriptor = sink.fileno()
         structlog.configure(
@@ -173,7 +155,7 @@ def _log_lines() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _registry() -> list[dict[str, Any]]:
+def _registry() -> list[Row]:
     reader = InMemoryMetricReader()
     meter = MeterProvider([reader], shutdown_on_exit=False).get_meter("raw")
     counter, histogram = meter.create_counter("raw.c"), meter.create_histogram("raw.h")
@@ -200,7 +182,7 @@ def _registry() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _redaction() -> list[dict[str, Any]]:
+def _redaction() -> list[Row]:
     times = _best_us(
         floor=lambda: orjson.dumps(FIELDS),
         clean=lambda: redact_mapping(FIELDS),
@@ -298,7 +280,7 @@ def _middle(values: Iterable[float]) -> float:
     return mean(ordered[len(ordered) // 4 : -(len(ordered) // 4)])
 
 
-def _cpu() -> list[dict[str, Any]]:
+def _cpu() -> list[Row]:
     """CPU (user and system) of a worker per request, encoding and sending included.
 
     Without the collection of metrics, which costs the same every 15 s however many requests
@@ -325,15 +307,15 @@ def _cpu() -> list[dict[str, Any]]:
                     time.sleep(1.5)  # what these requests left to send is sent within a second
                     used[key].append((servers[key].cpu_s() - began) / block * 1e6)
             added = _middle(map(sub, used["on"], used["off"]))
-            row = _row(f"CPU that telemetry adds to a request ({name})", added, "µs CPU",
-                       "the request without it", _middle(used["off"]))  # fmt: skip
-            if name == "uncached":
-                row |= {"goal": "value <= 500", "met": added <= 500}
-            rows.append(row)
+            goal, met = ("value <= 500", added <= 500) if name == "uncached" else ("", None)
+            rows.append(
+                _row(f"CPU that telemetry adds to a request ({name})", added, "µs CPU",
+                     "the request without it", _middle(used["off"]), goal=goal, met=met)
+            )  # fmt: skip
     return rows
 
 
-def _http() -> list[dict[str, Any]]:
+def _http() -> list[Row]:
     """A cached transcript over HTTP: telemetry on, off, Collector dead, Collector hanging."""
     dead = f"http://127.0.0.1:{free_port()}"
     with _sink() as alive, OtlpSink(status=0) as hanging:
