@@ -8,10 +8,12 @@ connections, so that a busy machine cannot have taken one.
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -154,6 +156,63 @@ class LiveStack:
         )
         answer.raise_for_status()
         return answer.json() if answer.content else None
+
+
+def healthy_videos(stack: LiveStack) -> list[str]:
+    """The simulator's videos that have captions and no fault of their own."""
+    videos = stack.simulator("GET", "videos")["videos"]
+    return [v["id"] for v in videos if v["tracks"] and not v["default_fault"]]
+
+
+class Load:
+    """Steady requests from some threads until the block ends, each answer kept.
+
+    Args:
+        stack: whom to ask.
+        videos: which transcripts to ask for, at random.
+        threads: how many clients.
+        pause_s: what each waits before its next request, in seconds.
+    """
+
+    def __init__(
+        self, stack: LiveStack, videos: Sequence[str], *, threads: int = 1, pause_s: float = 0.1
+    ) -> None:
+        self._stack = stack
+        self._videos = videos
+        self._pause_s = pause_s
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(random.Random(seed),), daemon=True)
+            for seed in range(threads)
+        ]
+        self.statuses: list[int] = []
+        """Of every request so far; 0 where no answer came."""
+        self.trace_ids: list[str] = []
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(90)
+
+    def _run(self, dice: random.Random) -> None:
+        while not self._stop.wait(self._pause_s):
+            try:
+                answer = self._stack.get(f"/api/transcripts/{dice.choice(self._videos)}")
+            except requests.RequestException:
+                self.statuses.append(0)
+            else:
+                self.statuses.append(answer.status_code)
+                self.trace_ids.append(answer.headers["X-Correlation-ID"])
+
+    def more(self, count: int, timeout_s: float = 240) -> None:
+        """Wait for `count` further answers."""
+        wanted = len(self.statuses) + count
+        wait_for(f"{count} more answers", lambda: len(self.statuses) >= wanted, timeout_s)
 
 
 def layout(name: str, offset: int) -> Layout:

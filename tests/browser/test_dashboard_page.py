@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -19,7 +18,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.pages import PATIENT_MS, picture, serious_violations
-from tests.live import FAST_TELEMETRY, LiveStack, layout, wait_for
+from tests.live import FAST_TELEMETRY, LiveStack, Load, healthy_videos, layout, wait_for
 from transcript_service.web.tokens import TokenStore
 
 # Two stages only: the two that need a browser or a speech engine would slow the load down.
@@ -31,32 +30,6 @@ ENVIRON = {
     "ENABLE_YOUTUBEI": "0",
     "ENABLE_ASR": "0",
 }
-
-
-class Load:
-    """Steady requests for several videos until the block ends."""
-
-    def __init__(self, stack: LiveStack) -> None:
-        self._stack = stack
-        self._stop = threading.Event()
-        videos = stack.simulator("GET", "videos")["videos"]
-        self._videos = [v["id"] for v in videos if v["tracks"] and not v["default_fault"]][:12]
-        self._threads = [threading.Thread(target=self._run, args=(i,)) for i in range(2)]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self, turn: int) -> None:
-        while not self._stop.wait(0.15):
-            turn += 1
-            self._stack.get(f"/api/transcripts/{self._videos[turn % len(self._videos)]}")
 
 
 # How often rules are evaluated and how long they wait: a minute becomes seconds.
@@ -83,7 +56,7 @@ def stack() -> Iterator[LiveStack]:
             text = text.replace(slow, fast)
         file.write_text(text)
     os.kill(running.pid("prometheus"), signal.SIGHUP)
-    with Load(running):
+    with Load(running, healthy_videos(running)[:12], threads=2, pause_s=0.15):
         wait_for(
             "requests in the dashboard",
             lambda: (_performance(running)["data"] or {}).get("slow_requests"),

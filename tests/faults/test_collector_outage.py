@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 
@@ -16,7 +15,7 @@ import pytest
 import requests
 
 from stack.supervise import Supervisor
-from tests.live import FAST_TELEMETRY, LiveStack, layout, wait_for
+from tests.live import FAST_TELEMETRY, LiveStack, Load, healthy_videos, layout, wait_for
 
 SERVICE = "tldw-transcript-service"
 OUTAGE_S = float(os.environ.get("OUTAGE_S", "15"))
@@ -44,38 +43,6 @@ def stack() -> Iterator[LiveStack]:
     running.up()
     yield running
     running.down()
-
-
-class Load:
-    """About 20 requests a second, until told to stop."""
-
-    def __init__(self, stack: LiveStack) -> None:
-        videos = stack.simulator("GET", "videos")["videos"]
-        video = next(v["id"] for v in videos if v["tracks"] and not v.get("faults"))
-        self._url = stack.layout.url("service", f"/api/transcripts/{video}")
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(4)]
-        self.statuses: list[int] = []
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self) -> None:
-        with requests.Session() as session:
-            while not self._stop.wait(0.2):
-                self.statuses.append(session.get(self._url, timeout=60).status_code)
-
-    def more(self, count: int) -> None:
-        """Wait for `count` further answers."""
-        wanted = len(self.statuses) + count
-        wait_for(f"{count} more answers", lambda: len(self.statuses) >= wanted, 240)
 
 
 def accounts(stack: LiveStack) -> dict[str, dict[str, float]]:
@@ -138,7 +105,7 @@ def test_created_is_exported_plus_dropped_and_what_was_exported_is_stored(
 ) -> None:
     began = time.time() - 60
     supervisor = Supervisor(stack.layout)
-    with Load(stack) as load:
+    with Load(stack, healthy_videos(stack)[:1], threads=4, pause_s=0.2) as load:
         load.more(20)
         # Through the supervisor, which would otherwise bring it back at once.
         supervisor.stop(["otel-collector"])

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import threading
 from collections.abc import Iterator
 
 import psutil
 import pytest
 
-from tests.live import FAST_TELEMETRY, LiveStack, layout, wait_for
+from tests.live import FAST_TELEMETRY, LiveStack, Load, healthy_videos, layout, wait_for
 
 SERVICE = "tldw-transcript-service"
 
@@ -28,45 +27,13 @@ def stack() -> Iterator[LiveStack]:
     running.down()
 
 
-class Load:
-    """Steady requests from one thread, each with its trace id and status kept."""
-
-    def __init__(self, stack: LiveStack) -> None:
-        self._stack = stack
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self.statuses: list[int] = []
-        self.trace_ids: list[str] = []
-        videos = stack.simulator("GET", "videos")["videos"]
-        self._video = next(v["id"] for v in videos if v["tracks"] and not v.get("faults"))
-
-    def __enter__(self) -> Load:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.1):
-            answer = self._stack.get(f"/api/transcripts/{self._video}")
-            self.statuses.append(answer.status_code)
-            self.trace_ids.append(answer.headers["X-Correlation-ID"])
-
-    def more(self, count: int) -> None:
-        """Wait for `count` further answers."""
-        wanted = len(self.statuses) + count
-        wait_for(f"{count} more answers", lambda: len(self.statuses) >= wanted)
-
-
 @pytest.mark.parametrize(
     "engine", ["otel-collector", "prometheus", "alertmanager", "loki", "jaeger"]
 )
 def test_a_killed_engine_is_back_by_itself_and_no_request_fails(
     stack: LiveStack, engine: str
 ) -> None:
-    with Load(stack) as load:
+    with Load(stack, healthy_videos(stack)[:1]) as load:
         load.more(5)
         before = stack.pid(engine)
         os.kill(before, signal.SIGKILL)
@@ -107,7 +74,7 @@ def test_a_killed_worker_is_replaced_and_the_others_answer_on(stack: LiveStack) 
     assert len(workers) == 2
     os.kill(min(workers), signal.SIGKILL)
     wait_for("two workers again", lambda: len({c.pid for c in master.children()} - workers) == 1)
-    with Load(stack) as load:
+    with Load(stack, healthy_videos(stack)[:1]) as load:
         load.more(20)
     assert set(load.statuses) == {200}
 
@@ -117,7 +84,7 @@ def test_what_the_collector_accepted_arrives_after_it_was_killed(stack: LiveStac
     jaeger = psutil.Process(stack.pid("jaeger"))
     jaeger.suspend()
     try:
-        with Load(stack) as load:
+        with Load(stack, healthy_videos(stack)[:1]) as load:
             load.more(20)
         accepted = len(load.trace_ids)
 

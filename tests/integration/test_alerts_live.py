@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -19,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -33,7 +32,7 @@ from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 
 from stack.supervise import Supervisor
-from tests.live import FAST_TELEMETRY, LiveStack, layout, wait_for
+from tests.live import FAST_TELEMETRY, LiveStack, Load, layout, wait_for
 from transcript_service.telemetry import instruments as i
 
 pytestmark = pytest.mark.timeout(1500)  # one test waits for `for: 5m`; a soak for its 15 minutes
@@ -73,35 +72,6 @@ ENVIRON = {
 # What YouTube refuses, and thereby the stages that it blocks.
 CAPTIONS_REFUSED = ("http_429@timedtext:0",)  # youtube_api, timedtext
 PANEL_REFUSED = ("http_429@get_panel:0", "http_429@get_transcript:0")  # youtubei
-
-
-@dataclass
-class Load:
-    """Steady requests for the simulator's videos, good and bad ones, in threads of this process."""
-
-    stack: LiveStack
-    videos: list[str]
-    rate: float = 2.0
-    threads: list[threading.Thread] = field(default_factory=list)
-    stopped: threading.Event = field(default_factory=threading.Event)
-
-    def start(self) -> None:
-        self.threads = [
-            threading.Thread(target=self._run, args=(seed,), daemon=True) for seed in range(4)
-        ]
-        for thread in self.threads:
-            thread.start()
-
-    def _run(self, seed: int) -> None:
-        dice = random.Random(seed)
-        while not self.stopped.wait(len(self.threads or [1]) / self.rate):
-            with suppress(requests.RequestException):
-                self.stack.get(f"/api/transcripts/{dice.choice(self.videos)}")
-
-    def stop(self) -> None:
-        self.stopped.set()
-        for thread in self.threads:
-            thread.join(90)
 
 
 class Emitter:
@@ -159,10 +129,9 @@ class Emitter:
 
 @dataclass
 class Scene:
-    """The stack, its load, and what the tests ask of both."""
+    """The stack and what the tests ask of it."""
 
     live: LiveStack
-    load: Load
     emitter: Emitter | None = None
 
     def prometheus_alerts(self) -> list[dict[str, Any]]:
@@ -221,7 +190,7 @@ def scene() -> Iterator[Scene]:
     live.down()
     shutil.rmtree(place.state_dir, ignore_errors=True)
     live.up()
-    scene = Scene(live, Load(live, []))
+    scene = Scene(live)
     try:
         for engine, changes in FASTER.items():
             file = place.config_dir / engine / f"{engine}.yml"
@@ -239,11 +208,10 @@ def scene() -> Iterator[Scene]:
         )
         videos = live.simulator("GET", "videos")["videos"]
         # No captions, private, removed and live ones included; not those with a fault of their own.
-        scene.load.videos = [video["id"] for video in videos if not video["default_fault"]]
-        scene.load.start()
-        yield scene
+        ordinary = [video["id"] for video in videos if not video["default_fault"]]
+        with Load(live, ordinary, threads=4, pause_s=2):
+            yield scene
     finally:
-        scene.load.stop()
         live.down()
 
 
