@@ -97,7 +97,8 @@ def _prometheus(layout: Layout, options: Options, folder: Path) -> list[str]:
         f"--web.listen-address={layout.address('prometheus')}",
         f"--web.external-url={layout.url('prometheus')}",  # links in alerts
         "--web.enable-otlp-receiver",  # off by default; metrics are pushed here
-        "--enable-feature=exemplar-storage",  # off by default; trace ids of slow requests
+        # Off by default: trace ids of slow requests, and series that begin at zero.
+        "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion",
     ]
 
 
