@@ -112,7 +112,8 @@ def in_dashboard(live: LiveStack, running: Gunicorn) -> str:
 
 
 def in_files(live: LiveStack, running: Gunicorn) -> str:
-    """Logs of all engines, the Collector's queue files, write-ahead logs: as they lie on disk."""
+    """The engines' logs (the Collector's at debug level), its queue, write-ahead logs."""
+    assert "\tdebug\t" in live.layout.log("otel-collector").read_text()
     paths = (path for path in Path(live.layout.state_dir).rglob("*") if path.is_file())
     return "\n".join(data_of(path).decode("latin-1") for path in paths)
 
