@@ -122,6 +122,7 @@ def test_what_speech_recognition_cannot_take_is_skipped_and_no_failure_of_it(
     assert breaker.state == "closed"
     assert telemetry.metric("circuit_breaker.calls", name="asr", kind="ignored") == 2
     assert telemetry.metric("transcript.stage.skipped", stage="asr", reason="unavailable") == 2
+    assert all(each.status.is_unset for each in telemetry.spans() if each.name == "asr.audio")
     (line, _) = telemetry.events("transcript.stage.skipped")
     assert (line["stage"], line["reason"]) == ("asr", "unavailable")
 

@@ -55,15 +55,6 @@ def test_a_timeout_of_zero_is_never_handed_out(clock: Clock) -> None:
         deadline.timeout(3)
 
 
-def test_a_part_ends_no_later_than_the_whole(clock: Clock) -> None:
-    deadline = Deadline(10, clock)
-    assert deadline.within(4).remaining() == 4
-    assert deadline.within(40).remaining() == 10
-    part = deadline.within(40)
-    clock.now += 10
-    assert part.expired
-
-
 def test_its_text_says_what_is_left(clock: Clock) -> None:
     assert repr(Deadline(1.5, clock)) == "Deadline(1.500 s left)"
 

@@ -219,7 +219,22 @@ def test_a_stage_that_cannot_translate_is_not_asked_for_a_translation(tmp_path: 
 
     with pytest.raises(TranscriptError) as failure:
         pipeline(panel).fetch(VIDEO, (), "de")
-    assert (failure.value.error_type, failure.value.attempts) == ("internal", ())
+    # Asked for by the caller, so no failure of the service.
+    assert (failure.value.error_type, failure.value.attempts) == ("language_unavailable", ())
+    with pytest.raises(TranscriptError) as failure:
+        pipeline().fetch(VIDEO)
+    assert failure.value.error_type == "internal"
+
+
+def test_a_timeout_that_nobody_named_is_the_stages_and_not_the_jobs() -> None:
+    def act(_: Job) -> None:
+        raise TimeoutError("a file on a network disk")
+
+    result = pipeline(Scripted("youtube_api", act), Scripted("timedtext", None)).fetch(VIDEO)
+    assert [(a.stage, a.error_type) for a in result.attempts] == [
+        ("youtube_api", "internal"),
+        ("timedtext", None),
+    ]
 
 
 def test_who_waits_for_another_request_in_vain_gets_the_old_transcript(

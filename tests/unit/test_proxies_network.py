@@ -13,6 +13,7 @@ import requests
 from pydantic import SecretStr
 
 from simulator.testing import RunningSimulator, running_simulator
+from tests.stalling import drip, stalling
 from transcript_service.proxies import (
     DirectConnectionRefused,
     JobProxy,
@@ -96,6 +97,15 @@ def test_a_probe_tells_a_site_that_refuses_this_exit(
 ) -> None:
     simulator.set_faults(fault)
     assert probe_youtube(identity(simulator), 5, simulator.ca_file) == outcome
+
+
+def test_a_proxy_that_answers_a_byte_now_and_then_is_left_in_time(
+    simulator: RunningSimulator,
+) -> None:
+    with stalling(drip(b"HTTP/1.1 200 ", b"O")) as proxy:
+        dripping = ProxyIdentity("p-8", f"http://127.0.0.1:{proxy.port}", "alice", PASSWORD)
+        assert probe_youtube(dripping, 0.5, simulator.ca_file) == "timeout"
+        assert proxy.wait_until_left(30)
 
 
 def test_a_proxy_that_is_not_there_is_an_error(simulator: RunningSimulator) -> None:

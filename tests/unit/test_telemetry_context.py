@@ -30,6 +30,19 @@ def test_an_inner_context_adds_to_and_overrides_the_outer_one() -> None:
     assert current_fields() == {}
 
 
+def test_a_span_ends_whatever_its_exception_does(telemetry: InMemoryTelemetry) -> None:
+    class Rude(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    with pytest.raises(Rude), span("outer"):
+        raise Rude
+    with span("next") as following:
+        assert getattr(following, "parent", None) is None
+    (outer,) = (each for each in telemetry.spans() if each.name == "outer")
+    assert (outer.attributes or {})["error.type"] == "Rude"
+
+
 def test_none_takes_a_field_away() -> None:
     with log_context(video_id="a", stage="asr"), log_context(stage=None):
         assert current_fields() == {"video_id": "a"}

@@ -478,3 +478,15 @@ def test_the_settings_say_where_and_how_long(tmp_path: Path) -> None:
     assert cache is transcript_cache(settings)
     cache.put(KEY, b"v")
     assert (tmp_path / "transcripts.sqlite3").exists()
+
+
+def test_a_hit_is_a_hit_while_another_process_writes(path: Path, clock: Clock) -> None:
+    cache = make(path, clock)
+    cache.put(KEY, b"text")
+    clock.now += 600  # its time of use is worth writing down again
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        found = cache.get(KEY)
+        other.execute("ROLLBACK")
+    assert found is not None
+    assert found.value == b"text"

@@ -17,7 +17,8 @@ from typing import Final, Literal
 
 import requests
 
-from ..resilience.deadline import Deadline
+from ..resilience.bounded import BoundedAdapter
+from ..resilience.deadline import Deadline, DeadlineExceeded
 from ..telemetry import get_logger, instruments
 from .identity import ProxyIdentity
 
@@ -27,6 +28,8 @@ PreflightOutcome = Literal["success", "auth_failed", "blocked", "timeout", "erro
 Probe = Callable[[ProxyIdentity, float], PreflightOutcome]
 
 PROBE_URL: Final = "https://www.youtube.com/generate_204"
+# A 204 has no body; what a proxy or YouTube writes instead is a page.
+_MOST_BYTES: Final = 1_000_000
 _BLOCKED_STATUS: Final = frozenset({401, 403, 429})
 
 
@@ -34,16 +37,29 @@ def probe_youtube(
     proxy: ProxyIdentity, timeout_s: float, ca_file: Path | None = None
 ) -> PreflightOutcome:
     """Ask YouTube for nothing, through `proxy`. Takes about `timeout_s` at most; never raises."""
+    deadline = Deadline(timeout_s)
+    # A proxy that sends a byte now and then would hold a request for ever.
+    end = threading.Timer(timeout_s, deadline.leave_behind)
+    end.daemon = True
     with requests.Session() as session:
         session.trust_env = False
         session.proxies = proxy.as_requests()
         session.verify = str(ca_file) if ca_file else True
+        session.mount(
+            "https://",
+            BoundedAdapter(
+                deadline, max_body_bytes=_MOST_BYTES, connect_s=timeout_s, read_s=timeout_s
+            ),
+        )
+        end.start()
         try:
-            response = session.get(PROBE_URL, timeout=timeout_s, allow_redirects=False, stream=True)
-        except requests.Timeout:
+            response = session.get(PROBE_URL, allow_redirects=False)
+        except (requests.Timeout, DeadlineExceeded):
             return "timeout"
         except requests.RequestException as error:
-            return _refusal(error)
+            return "timeout" if deadline.expired else _refusal(error)
+        finally:
+            end.cancel()
         if response.status_code == 204:
             return "success"
         # A redirect is the consent or "sorry" page: no use to anybody.

@@ -61,10 +61,6 @@ class Deadline:
         self.check()
         return min(limit_s, self.remaining())
 
-    def within(self, seconds: float) -> Deadline:
-        """A deadline for a part of the work: `seconds` from now, but never after this one."""
-        return Deadline(min(seconds, self.remaining()), self._clock)
-
     @contextmanager
     def ending(self, end: Callable[[], None]) -> Iterator[None]:
         """Have `end` called if the work is left behind while the block runs.

@@ -44,10 +44,11 @@ def record_error(target: Span, error: BaseException) -> None:
     libraries carry whole URLs. The message goes, masked, into the exception event. An error
     that knows its word of the vocabulary is named by it, as in metrics and log lines.
     """
-    target.record_exception(error)
     target.set_status(StatusCode.ERROR, type(error).__name__)
     known = getattr(error, "error_type", None)
     target.set_attribute("error.type", known if isinstance(known, str) else type(error).__name__)
+    with suppress(Exception):  # an exception whose own text raises another
+        target.record_exception(error)
 
 
 class span:  # noqa: N801 - used like a function

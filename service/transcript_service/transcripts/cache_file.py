@@ -104,11 +104,13 @@ class CacheFile:
                 self._delete(connection, key)
                 return None
             if now - used_at > _USE_GRAIN_S:
-                connection.execute(
-                    "UPDATE entries SET used_at = ?"
-                    " WHERE video_id = ? AND language = ? AND kind = ?",
-                    (now, *key),
-                )
+                connection.execute("PRAGMA busy_timeout = 0")
+                with suppress(sqlite3.OperationalError):  # somebody writes: it is not that urgent
+                    connection.execute(
+                        "UPDATE entries SET used_at = ?"
+                        " WHERE video_id = ? AND language = ? AND kind = ?",
+                        (now, *key),
+                    )
             return Kept(value, stored_at)
 
         return self._run("read", select, None, patience_s)

@@ -14,11 +14,11 @@ import requests
 from requests.utils import select_proxy
 
 from ..proxies import ProxyIdentity
+from ..resilience.bounded import BodyTooLarge, BoundedAdapter
 from ..resilience.deadline import Deadline
 from ..resilience.retries import parse_retry_after
 from ..settings import Settings
 from ..telemetry.vocabulary import ErrorType
-from .bounded import BoundedAdapter
 from .cookies import jar_for
 from .model import TranscriptError
 
@@ -98,6 +98,8 @@ def classify(error: requests.RequestException | OSError) -> TranscriptError:
         error_type, detail = "timeout", "YouTube did not answer in time."
     elif isinstance(error, requests.HTTPError) and error.response is not None:
         return classify_status(error.response) or TranscriptError(error_type, detail)
+    elif isinstance(error, BodyTooLarge):
+        error_type, detail = "parse_error", "YouTube's answer is too large."
     elif isinstance(error, requests.exceptions.JSONDecodeError):
         error_type, detail = "parse_error", "YouTube's answer is damaged JSON."
     return TranscriptError(error_type, detail, status=status)

@@ -182,8 +182,11 @@ class Pipeline:
                 if result.error.error_type in self._final:
                     break
         if not errors:
-            kind = "that can translate " if job.translate_to else ""
-            errors.append(TranscriptError("internal", f"No stage {kind}is switched on."))
+            errors.append(
+                TranscriptError("language_unavailable", "No stage that translates is switched on.")
+                if self._stages
+                else TranscriptError("internal", "No stage is switched on.")
+            )
         telling = next((error for error in errors if error.error_type not in _OWN), errors[0])
         telling.attempts = tuple(attempts)
         raise telling
@@ -295,6 +298,8 @@ class Pipeline:
         try:
             return future.result(timeout=deadline.remaining())
         except FutureTimeout:
+            if future.done():  # its own, or it ended in this moment
+                return future.result()
             future.cancel()
             deadline.leave_behind()
             raise DeadlineExceeded("the call did not end in time") from None

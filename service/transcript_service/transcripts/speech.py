@@ -11,9 +11,9 @@ import orjson
 import requests
 
 from ..resilience import Deadline
+from ..resilience.bounded import BoundedAdapter
 from ..settings import Settings
 from .audio import SAMPLE_RATE, compress
-from .bounded import BoundedAdapter
 from .http import MAX_BODY_BYTES
 from .model import Segment, TranscriptError
 
@@ -113,6 +113,7 @@ class EndpointEngine:
             deadline, max_body_bytes=MAX_BODY_BYTES, connect_s=10, read_s=_LISTENING_S
         )
         with requests.Session() as session:
+            session.trust_env = False  # the settings alone say where sound and key go
             session.mount("https://", adapter)
             session.mount("http://", adapter)
             return session.post(

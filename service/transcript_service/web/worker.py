@@ -84,12 +84,19 @@ class BoundedSocket(socket.socket):
         self._write_until = None
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """As ever; once the time is over nothing, as if the client had hung up."""
+        """As ever; once the time is over `ConnectionResetError`, as if the client were gone.
+
+        Not the end of the request: who takes it for read whole reads the rest as the next one.
+        """
         try:
             with self._until(self._read_until):
                 return super().recv(size, flags)
         except TimeoutError:
-            return b""
+            if time.monotonic() < self._read_until:
+                raise  # gunicorn's own, shorter wait
+            raise ConnectionResetError(
+                errno.ECONNRESET, "the client sends its request too slowly"
+            ) from None
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         """As ever; once the time is over `BrokenPipeError`, as if the client had hung up."""

@@ -79,31 +79,50 @@ class AsrStage:
         ):
             source = audio.find(session, job.video_id)
             set_attributes(opened, audio_s=source.duration_s)
-            if source.is_live:
-                raise NotTried("asr_unavailable", "The video is live: its sound has no end yet.")
-            if source.duration_s > self._settings.asr_max_video_minutes * 60:
-                raise NotTried(
-                    "asr_unavailable",
-                    "The video is longer than speech recognition takes "
-                    f"({self._settings.asr_max_video_minutes} minutes).",
-                )
-            problem: TranscriptError | None = None
-            for way in self._settings.asr_audio_sources:
-                try:
-                    if way == "yt_dlp":
-                        sound = audio.download_with_yt_dlp(
-                            self._settings, job.video_id, job.deadline, job.proxy.identity
-                        )
-                    elif source.url:
-                        sound = audio.download(session, source.url)
-                    else:
-                        continue
-                except TranscriptError as error:
-                    problem = problem or error
-                    continue
+            unfit = self._unfit(source)
+            if unfit is None:
+                sound, way = self._download(job, session, source)
                 set_attributes(opened, audio_source=way, audio_bytes=len(sound))
                 return sound
-        raise problem or NotTried("asr_unavailable", "The video lists no sound to fetch.")
+        raise NotTried("asr_unavailable", unfit)  # outside the span, which did not fail
+
+    def _unfit(self, source: audio.Source) -> str | None:
+        """Why the sound cannot be listened to, `None` where it can."""
+        if source.is_live:
+            return "The video is live: its sound has no end yet."
+        if source.duration_s > self._settings.asr_max_video_minutes * 60:
+            return (
+                "The video is longer than speech recognition takes "
+                f"({self._settings.asr_max_video_minutes} minutes)."
+            )
+        if source.url is None and "yt_dlp" not in self._settings.asr_audio_sources:
+            return "The video lists no sound to fetch."
+        return None
+
+    def _download(
+        self, job: Job, session: YouTubeSession, source: audio.Source
+    ) -> tuple[bytes, str]:
+        """The sound and the way it came.
+
+        Raises:
+            TranscriptError: of the first way, where none worked.
+        """
+        problem: TranscriptError | None = None
+        for way in self._settings.asr_audio_sources:
+            try:
+                if way == "yt_dlp":
+                    sound = audio.download_with_yt_dlp(
+                        self._settings, job.video_id, job.deadline, job.proxy.identity
+                    )
+                elif source.url:
+                    sound = audio.download(session, source.url)
+                else:
+                    continue
+            except TranscriptError as error:
+                problem = problem or error
+            else:
+                return sound, way
+        raise problem or TranscriptError("asr_unavailable", "No way to the sound is switched on.")
 
     def _recognise(
         self, engine: SpeechEngine, sound: bytes, language: str | None, job: Job

@@ -20,11 +20,14 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from ..resilience.deadline import Deadline
-from .model import TranscriptError
+from .deadline import Deadline
 
 # Who is told of connections that this thread opens.
 _told: ContextVar[Callable[[socket.socket], None]] = ContextVar("told")
+
+
+class BodyTooLarge(requests.RequestException):
+    """An answer is larger than was asked to read."""
 
 
 class _Connection(HTTPConnection):
@@ -86,7 +89,7 @@ class BoundedAdapter(HTTPAdapter):
 
         Raises:
             DeadlineExceeded: the job's time is over.
-            TranscriptError: `parse_error` for a body beyond the size limit.
+            BodyTooLarge: the answer is beyond the size limit.
             requests.RequestException: as usual.
         """
         kwargs["timeout"] = (
@@ -131,16 +134,19 @@ class BoundedAdapter(HTTPAdapter):
                 body += chunk
                 self._deadline.check()
                 if len(body) > self._max_body_bytes:
-                    raise TranscriptError("parse_error", "The answer is too large.")
+                    break
         except urllib3.exceptions.TimeoutError as error:
             raise requests.ReadTimeout(error) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise requests.ConnectionError(error) from error
         finally:
             raw.close()
+        if len(body) > self._max_body_bytes:
+            raise BodyTooLarge("the answer is too large")
         headers = urllib3.HTTPHeaderDict(raw.headers)
         headers.discard("Content-Encoding")
         headers.discard("Transfer-Encoding")
+        headers["Content-Length"] = str(len(body))  # it was that of the packed body
         return urllib3.HTTPResponse(
             body=io.BytesIO(bytes(body)),
             headers=headers,
