@@ -97,8 +97,7 @@ def _prometheus(layout: Layout, options: Options, folder: Path) -> list[str]:
         f"--web.listen-address={layout.address('prometheus')}",
         f"--web.external-url={layout.url('prometheus')}",  # links in alerts
         "--web.enable-otlp-receiver",  # off by default; metrics are pushed here
-        # Off by default: trace ids of slow requests, and series that begin at zero.
-        "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion",
+        "--enable-feature=exemplar-storage",  # off by default; trace ids of slow requests
     ]
 
 

@@ -84,7 +84,7 @@ def running_prometheus(folder: Path, config: str = "") -> Iterator[Server]:
                 f"--storage.tsdb.path={folder / 'data'}",
                 f"--web.listen-address={address}",
                 "--web.enable-otlp-receiver",
-                "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion",
+                "--enable-feature=exemplar-storage",
             ],
             stdout=log,
             stderr=subprocess.STDOUT,
