@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from simulator.testing import RunningSimulator, running_simulator
+from tests.chromium import require_chromium
 from transcript_service.browser import BrowserPool, PoolConfig
 from transcript_service.proxies import JobProxy, ProxyPool
 from transcript_service.resilience import Deadline
@@ -29,8 +29,7 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimul
 
 @pytest.fixture(scope="module")
 def settings(simulator: RunningSimulator) -> Settings:
-    if not (shutil.which("chromium") or shutil.which("google-chrome")):
-        pytest.skip("no Chromium on this machine")
+    require_chromium(None)
     return Settings(youtube_resolve_to=simulator.resolve_to, youtube_ca_file=simulator.ca_file)
 
 

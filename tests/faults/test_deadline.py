@@ -21,9 +21,10 @@ from pydantic import HttpUrl, SecretStr
 
 from simulator.catalogue import by_title
 from simulator.testing import RunningSimulator, running_simulator
+from tests.chromium import require_chromium
 from tests.live import wait_for
 from tests.stalling import drip, inside_tls, say_nothing, stalling, unreachable
-from transcript_service.browser import BrowserPool, BrowserUnavailable, PoolConfig, find_chromium
+from transcript_service.browser import BrowserPool, PoolConfig
 from transcript_service.proxies import ProxyPool, proxy_pool, refuse_direct_connections
 from transcript_service.resilience import CircuitBreaker
 from transcript_service.settings import Settings
@@ -299,12 +300,7 @@ def test_a_locked_cache_file_costs_a_job_less_than_its_time(
 
 def _browser(settings: Settings, request: pytest.FixtureRequest) -> BrowserPool:
     """A pool whose Chromium runs already: starting it is no part of the job."""
-    try:
-        find_chromium(settings.browser_executable)
-    except BrowserUnavailable as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+    require_chromium(settings.browser_executable)
     pool = BrowserPool(PoolConfig.from_settings(settings))
     request.addfinalizer(lambda: pool.close(grace_s=0))
     with pool.lease(timeout_s=120):

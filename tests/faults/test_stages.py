@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,9 +11,10 @@ from pydantic import HttpUrl, SecretStr
 
 from simulator.catalogue import by_title
 from simulator.testing import RunningSimulator, running_simulator
+from tests.chromium import require_chromium
 from tests.faults.fault_table import FAULTS, REFUSALS, SURVIVED, USUAL, Row
 from tests.speech_server import SpeechServer, speech_server
-from transcript_service.browser import BrowserPool, BrowserUnavailable, PoolConfig, find_chromium
+from transcript_service.browser import BrowserPool, PoolConfig
 from transcript_service.proxies import ProxyPool, proxy_pool, refuse_direct_connections
 from transcript_service.resilience import CircuitBreaker, CircuitBreakerConfig
 from transcript_service.settings import Settings
@@ -83,12 +83,7 @@ def settings(
 @pytest.fixture(scope="module")
 def pool(settings: Settings) -> Iterator[BrowserPool]:
     """One Chromium for all rows that need one."""
-    try:
-        find_chromium(settings.browser_executable)
-    except BrowserUnavailable as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+    require_chromium(settings.browser_executable)
     made = BrowserPool(PoolConfig.from_settings(settings))
     yield made
     made.close(grace_s=0)
