@@ -147,6 +147,40 @@ def test_what_is_no_finite_number_is_null(
     assert data is None or data["requests"]["p50_s"] is None
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [
+        {},
+        {0: "1.5"},
+        {60: "1.5"},
+        {n: str(n / 2) for n in range(61)},
+        {n: str(n) for n in range(20, 40)},
+        {0: "1", 1: "NaN", 3: "-2e3", 4: "+Inf"},
+        {-1: "1", 0: "2", 60: "3", 61: "4"},  # two of them were not asked for
+    ],
+)
+def test_a_chart_has_each_value_at_its_step_and_null_where_there_is_none(
+    client: FlaskClient, engine: FakeEngine, texts: dict[int, str]
+) -> None:
+    def behave(handler: Handler, parameters: dict[str, str]) -> None:
+        if not parameters["path"].endswith("query_range"):
+            return fakes.valued("1")(handler, parameters)
+        start, step = int(parameters["start"]), int(parameters["step"])
+        assert int(parameters["end"]) == start + 60 * step
+        pairs = [[start + n * step, text] for n, text in texts.items()]
+        result = [{"metric": {"outcome": "success"}, "values": pairs}]
+        return handler.answer(fakes.success({"resultType": "matrix", "result": result}))
+
+    engine.behave = behave
+    (chart,) = (
+        chart
+        for chart in json_of(client.get(f"{PERFORMANCE}?hours=0.25"))["data"]["series"]
+        if chart["name"] == "request_rate"
+    )
+    finite = {n: float(text) for n, text in texts.items() if text not in ("NaN", "+Inf")}
+    assert chart["values"] == [finite.get(n) for n in range(61)]
+
+
 def test_a_dead_engine_leaves_the_last_answer_marked_stale(
     tmp_path: Path, engine: FakeEngine
 ) -> None:

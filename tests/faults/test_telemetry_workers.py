@@ -237,3 +237,9 @@ def test_with_the_sdk_disabled_only_lines_on_stderr_remain(tmp_path: Path) -> No
         events = [line["event"] for line in lines(running.log())]
         assert "transcript.request.finished" in events
         assert sink.requests == 0
+
+
+def test_a_full_collection_in_a_worker_has_little_to_look_at(tmp_path: Path) -> None:
+    with gunicorn(tmp_path, environ("", OTEL_SDK_DISABLED="true"), workers=1) as running:
+        found = json.loads(running.get("/garbage"))
+    assert found["frozen"] > 10 * found["looked_at"]

@@ -123,7 +123,8 @@ def test_a_chart_never_has_too_many_points_and_lies_within_its_window(
 ) -> None:
     now = 1_800_000_000 + offset
     window = parse_window([("hours", f"{minutes / 60:.6f}")], now=now)
-    assert window.points <= MAX_POINTS
-    assert now - window.step_s - 15 < window.chart_end <= now
-    assert window.chart_start >= window.now - window.seconds - window.step_s
+    steps = window.chart_steps
+    assert len(steps) <= MAX_POINTS
+    assert now - window.step_s - 15 < steps[-1] <= now
+    assert steps[0] >= window.now - window.seconds - window.step_s
     assert window.rate_s > window.step_s

@@ -55,47 +55,25 @@ class Answers:
         sums: dict[str, float] = {}
         for sample in self.samples.get(query, ()):
             word = sample.labels.get(label)
-            if word and sample.value and all(sample.labels.get(k) == v for k, v in where.items()):
+            if word and sample.value and where.items() <= sample.labels.items():
                 sums[word] = sums.get(word, 0.0) + sample.value
         return dict(sorted(sums.items(), key=lambda item: -item[1]))
 
     def chart(self, name: str, unit: str, *, as_: str | None = None) -> list[dict[str, Any]]:
         """The series of a query on the window's raster, `null` where there is no value."""
-        window = self.window
-        first, step_s, count = window.chart_start, window.step_s, window.points
-        charts = []
-        for series in self.series.get(name, ()):
-            values = _on_raster(series.points, first, step_s, count)
-            charts.append(
-                {
-                    "name": as_ or name,
-                    "labels": dict(series.labels),
-                    "unit": unit,
-                    "start": rfc3339(first),
-                    "step_s": step_s,
-                    "values": values,
-                }
-            )
+        steps = self.window.chart_steps
+        charts = [
+            {
+                "name": as_ or name,
+                "labels": dict(series.labels),
+                "unit": unit,
+                "start": rfc3339(steps.start),
+                "step_s": steps.step,
+                "values": series.values,
+            }
+            for series in self.series.get(name, ())
+        ]
         return sorted(charts, key=lambda chart: sorted(chart["labels"].items()))
-
-
-def _on_raster(
-    points: Sequence[tuple[float, float]], first: float, step_s: int, count: int
-) -> list[float | None]:
-    """A value for each step, from points in order, at most one of them a step."""
-    values: list[float | None] = [None] * count
-    if not points:
-        return values
-    begin, end = (round((points[i][0] - first) / step_s) for i in (0, -1))
-    if end - begin + 1 == len(points) and begin >= 0 and end < count:
-        # No gap, which is usual: a fifth of the time, and there are thousands of points.
-        values[begin : end + 1] = [value for _, value in points]
-        return values
-    for at, value in points:
-        index = round((at - first) / step_s)
-        if 0 <= index < count:
-            values[index] = value
-    return values
 
 
 class Asker:
@@ -128,9 +106,7 @@ class Asker:
         async def one(query: Query) -> None:
             for promql in query.renderings(window, service=self._service):
                 if query.over_time:
-                    series[query.name] = await self._prometheus.range(
-                        promql, start=window.chart_start, end=window.chart_end, step_s=window.step_s
-                    )
+                    series[query.name] = await self._prometheus.range(promql, window.chart_steps)
                 else:
                     samples[query.name] = await self._prometheus.instant(promql, at=window.now)
                 if series.get(query.name) or samples.get(query.name):

@@ -113,5 +113,5 @@ def _annotate(response: Response, tag: str, fresh_for_s: float, cache: str, star
     response.headers["Server-Timing"] = (
         f'cache;desc="{cache}", total;dur={(time.perf_counter() - started) * 1000:.1f}'
     )
-    response.vary.update(["Authorization", "Origin", "Accept-Encoding"])
+    response.vary.add("Authorization")
     response.make_conditional(request)

@@ -64,17 +64,10 @@ class Window:
         return max(4 * EXPORT_INTERVAL_S, self.step_s)
 
     @property
-    def chart_end(self) -> int:
-        return self.now - self.now % self.step_s
-
-    @property
-    def chart_start(self) -> int:
-        return self.chart_end - self.seconds // self.step_s * self.step_s
-
-    @property
-    def points(self) -> int:
-        """Number of chart points."""
-        return (self.chart_end - self.chart_start) // self.step_s + 1
+    def chart_steps(self) -> range:
+        """The Unix times of a chart's points."""
+        last = self.now - self.now % self.step_s
+        return range(last - self.seconds // self.step_s * self.step_s, last + 1, self.step_s)
 
     def as_json(self) -> dict[str, Any]:
         return {

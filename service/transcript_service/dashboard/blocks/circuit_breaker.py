@@ -72,9 +72,9 @@ def _segments(answers: Answers, name: str) -> list[dict[str, Any]]:
     seen: dict[int, list[str]] = {}
     for series in answers.series.get("breaker_state_over_time", ()):
         if series.labels.get("name") == name:
-            for at, _ in series.points:
-                index = round((at - window.chart_start) / window.step_s)
-                seen.setdefault(index, []).append(series.labels.get("state", ""))
+            for index, value in enumerate(series.values):
+                if value is not None:
+                    seen.setdefault(index, []).append(series.labels.get("state", ""))
     segments: list[dict[str, Any]] = []
     last = -2
     for index in sorted(seen):
@@ -90,7 +90,7 @@ def _segments(answers: Answers, name: str) -> list[dict[str, Any]]:
 
 
 def _at(window: Window, index: int) -> str:
-    return rfc3339(window.chart_start + max(index, 0) * window.step_s)
+    return rfc3339(window.chart_steps[max(index, 0)])
 
 
 CIRCUIT_BREAKER: Final = Block(
