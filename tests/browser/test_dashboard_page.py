@@ -97,6 +97,8 @@ def test_it_answers_the_four_questions_at_a_glance(page: Page, stack: LiveStack)
     expect(page.locator("#breakers .strip").first).to_be_visible()
     expect(page.locator("#slow tbody tr").first).to_be_visible()
     expect(page.locator("#age")).to_have_text(re.compile(r"updated \d+ s ago"))
+    # the other two stages are switched off here
+    expect(page.locator(".tile", has_text="Breakers open")).to_contain_text(re.compile(r"0\s*of 2"))
     picture(page, "dashboard")
 
 
@@ -130,6 +132,13 @@ def test_a_slow_request_leads_to_its_spans_and_its_log_line(page: Page, stack: L
     picture(page, "trace")
 
 
+def fits(page: Page) -> None:
+    """Nobody is kept out, and nothing is wider than the screen."""
+    assert serious_violations(page) == []
+    overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(overflow) <= 0
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
 def test_axe_finds_nothing_serious_and_nothing_is_wider_than_the_screen(
@@ -142,10 +151,16 @@ def test_axe_finds_nothing_serious_and_nothing_is_wider_than_the_screen(
     try:
         page = opened(context.new_page(), stack)
         expect(page.locator("#latency .js-plotly-plot")).to_be_visible()
-        assert serious_violations(page) == []
-        overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        assert page.evaluate(overflow) <= 0
+        fits(page)
+        # without scrolling sideways
+        right = "(of) => Math.round(of.getBoundingClientRect().right)"
+        column = page.locator("#stages th", has_text="P95").evaluate(right)
+        assert column <= page.locator("#stages .scroll").evaluate(right)
         picture(page, f"dashboard-{scheme}-{width}")
+        page.locator("#failed a, #slow tbody a").first.click()
+        expect(page.locator(".waterfall li").first).to_be_visible()
+        fits(page)
+        picture(page, f"trace-{scheme}-{width}")
     finally:
         context.close()
 

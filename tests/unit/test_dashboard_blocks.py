@@ -148,6 +148,20 @@ def test_workers_that_disagree_show_the_worst_state(
     assert worst_state(states) == shown
 
 
+def test_a_breaker_of_a_stage_that_is_switched_off_is_not_listed() -> None:
+    states = [
+        sample(1.0, name="timedtext", state="closed"),
+        sample(0.0, name="timedtext", state="open"),
+        sample(0.0, name="asr", state="closed"),
+    ]
+    calls = [sample(0.0, name="asr", kind="successful")]
+    data = BLOCKS["circuit_breaker"].build(
+        answers({"breaker_state": states, "breaker_calls": calls})
+    )
+    assert data is not None
+    assert [b["name"] for b in data["breakers"]] == ["timedtext"]
+
+
 def test_a_breaker_timeline_joins_equal_steps_and_leaves_gaps() -> None:
     def line(state: str, *indexes: int) -> Series:
         values = [1.0 if i in indexes else None for i in range(len(WINDOW.chart_steps))]

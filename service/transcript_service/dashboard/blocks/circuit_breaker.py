@@ -26,10 +26,11 @@ def _build(answers: Answers) -> dict[str, Any] | None:
         "breaker_state_over_time"
     ):
         return None
-    names = {
+    names = {  # a stage that is switched off has series as well, all zero
         sample.labels.get("name")
         for query in ("breaker_state", "breaker_calls")
         for sample in answers.samples.get(query, ())
+        if sample.value
     }
     return {
         "breakers": [_breaker(answers, name) for name in STAGES if name in names],

@@ -36,7 +36,7 @@ export function drawVerdict(answer) {
 export function drawTiles(answer) {
   const { performance, alerts, circuit_breaker: breakers } = answer.blocks;
   const requests = performance.data?.requests;
-  const open = breakers.data?.breakers.filter((b) => b.state !== "closed").length;
+  const open = breakers.data?.breakers.filter((b) => ["open", "half_open", "forced_open"].includes(b.state)).length;
   const firing = alerts.data?.firing;
   const level = (ratio) => (ratio === null || ratio === undefined ? "" : ratio >= 0.95 ? "good" : ratio >= 0.8 ? "warn" : "bad");
   const rate = requests?.rate_per_s;

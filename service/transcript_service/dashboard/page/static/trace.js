@@ -58,7 +58,7 @@ function row(span, total, lines) {
   const width = total > 0 ? span.duration_s / total : 1;
   const own = lines.filter((line) => line.span_id === span.span_id).length;
   const facts = ["transcript.stage", "stage", "outcome", "error.type", "http.response.status_code"]
-    .map((key) => span.attributes[key]).filter((value) => value !== undefined);
+    .map((key) => span.attributes[key]).filter((value) => value !== undefined).map(String);
   return h("li", {}, h("details", { id: `span-${span.span_id}` },
     h("summary", {},
       h("span", { class: "name", style: { paddingLeft: `${span.depth * 14}px` } },
