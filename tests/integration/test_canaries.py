@@ -73,15 +73,16 @@ def leaky(live: LiveStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def in_jaeger(live: LiveStack, running: Gunicorn) -> str:
+    operations = requests.get(  # null while there is none
+        live.layout.url("jaeger", f"/api/services/{SERVICE}/operations"), timeout=20
+    ).json()["data"]
     found = [
         requests.get(
             live.layout.url("jaeger", "/api/traces"),
             {"service": SERVICE, "limit": 1500, "lookback": "1h", "operation": operation},
             timeout=30,
         ).text
-        for operation in requests.get(
-            live.layout.url("jaeger", f"/api/services/{SERVICE}/operations"), timeout=20
-        ).json()["data"]
+        for operation in operations or []
     ]
     return "\n".join(found)
 
