@@ -15,7 +15,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.browser.pages import PATIENT_MS
 from tests.browser.site import Site, serve
-from transcript_service.browser import BrowserPool, BrowserUnavailable, PoolConfig, find_chromium
+from tests.chromium import require_chromium
+from transcript_service.browser import BrowserPool, PoolConfig, find_chromium
 from transcript_service.browser.memory import alive, process_tree
 
 
@@ -25,12 +26,7 @@ class MakePool(Protocol):
 
 @pytest.fixture(scope="session", autouse=True)
 def _chromium() -> None:
-    try:
-        find_chromium(os.environ.get("BROWSER_EXECUTABLE"))
-    except BrowserUnavailable as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+    require_chromium(os.environ.get("BROWSER_EXECUTABLE"))
 
 
 @pytest.fixture(scope="session")

@@ -181,6 +181,20 @@ def test_a_chart_has_each_value_at_its_step_and_null_where_there_is_none(
     assert chart["values"] == [finite.get(n) for n in range(61)]
 
 
+@pytest.mark.parametrize("text", ["true", "[1]", '"1"', "1,2", "one", ""])
+def test_a_chart_of_what_is_no_number_is_missing(
+    client: FlaskClient, engine: FakeEngine, text: str
+) -> None:
+    def behave(handler: Handler, parameters: dict[str, str]) -> None:
+        if not parameters["path"].endswith("query_range"):
+            return fakes.valued("1")(handler, parameters)
+        result = [{"metric": {}, "values": [[int(parameters["start"]), text]]}]
+        return handler.answer(fakes.success({"resultType": "matrix", "result": result}))
+
+    engine.behave = behave
+    assert json_of(client.get(PERFORMANCE))["missing"]["request_rate"] == "upstream_invalid"
+
+
 def test_a_dead_engine_leaves_the_last_answer_marked_stale(
     tmp_path: Path, engine: FakeEngine
 ) -> None:

@@ -21,6 +21,7 @@ from .upstream import Upstream
 T = TypeVar("T")
 # Far above what any of our queries returns; a runaway label set must not fill our memory.
 MAX_SERIES: Final = 2000
+_NUMBERS: Final = {int, float, type(None)}
 
 
 @dataclass(frozen=True)
@@ -164,8 +165,8 @@ def _series(item: Any, steps: range) -> Series:
         values = orjson.loads(f"[{','.join([texts.get(at, 'null') for at in steps])}]")
     except orjson.JSONDecodeError:  # NaN and Inf are no JSON
         values = [number(texts[at]) if at in texts else None for at in steps]
-    if len(values) != len(steps):
-        raise ValueError("a value that is several")
+    if len(values) != len(steps) or not {*map(type, values)} <= _NUMBERS:
+        raise ValueError("a value that is no number")
     return Series(_labels(item["metric"]), values)
 
 
