@@ -33,7 +33,7 @@ FAST_TELEMETRY = {
 }
 
 
-def wait_for(what: str, check: Callable[[], T | None], timeout_s: float = 60.0) -> T:
+def wait_for(what: str, check: Callable[[], T | None], timeout_s: float = 180.0) -> T:
     """The first true value of `check`, asked four times a second.
 
     Raises:

@@ -123,7 +123,7 @@ class OtlpSink:
                 self._changed.notify_all()
         return status
 
-    def wait_until(self, condition: Any, timeout_s: float = 20.0) -> None:
+    def wait_until(self, condition: Any, timeout_s: float = 60.0) -> None:
         """Wait until `condition()` holds; fails the test when it does not in time."""
         with self._changed:
             assert self._changed.wait_for(condition, timeout_s), (

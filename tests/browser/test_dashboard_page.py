@@ -60,7 +60,6 @@ def stack() -> Iterator[LiveStack]:
         wait_for(
             "requests in the dashboard",
             lambda: (_performance(running)["data"] or {}).get("slow_requests"),
-            timeout_s=120,
         )
         yield running
     running.down()

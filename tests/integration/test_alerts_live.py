@@ -219,14 +219,13 @@ def test_no_alert_under_healthy_load_with_youtubes_ordinary_answers(scene: Scene
     wait_for(
         "answered requests",
         lambda: (scene.live.number("sum(transcript_requests_total)") or 0) > 20,
-        timeout_s=120,
     )
 
     def active() -> set[str]:
         return {alert["labels"]["alertname"] for alert in scene.prometheus_alerts()}
 
     # In its first seconds a stack lacks what is on its way: pending, and not for long.
-    wait_for("the start to be over", lambda: active() == {"Watchdog"}, timeout_s=120)
+    wait_for("the start to be over", lambda: active() == {"Watchdog"})
     began = time.monotonic()
     wait_for("the time to pass", lambda: time.monotonic() > began + SOAK_S, timeout_s=SOAK_S + 30)
     # Pending counts as well: most `for` times are longer than a short soak.
@@ -284,18 +283,23 @@ def test_an_alert_that_fires_while_alertmanager_is_dead_is_told_after_its_restar
     faults: Scene,
 ) -> None:
     supervisor = Supervisor(faults.live.layout)
+
+    def fires() -> bool:
+        # Over several exports: the first sample of a new series counts for nothing.
+        faults.refuse(20)
+        return faults.state("DashboardAuthFailures") == "firing"
+
     supervisor.stop(["alertmanager"])
-    for _ in range(3):
-        faults.refuse(60)  # more than 50 in 10 minutes, over several exports
-    wait_for("the alert to fire", lambda: faults.state("DashboardAuthFailures") == "firing")
-    wait_for(
-        "an attempt that failed",
-        lambda: faults.live.number("sum(prometheus_notifications_errors_total) > 0"),
-        timeout_s=90,
-    )
-    assert faults.lines("DashboardAuthFailures") == []
-    supervisor.launch("alertmanager")
-    (line,) = wait_for("its line", lambda: faults.lines("DashboardAuthFailures"), timeout_s=150)
+    try:
+        wait_for("the alert to fire", fires)
+        wait_for(
+            "an attempt that failed",
+            lambda: faults.live.number("sum(prometheus_notifications_errors_total) > 0"),
+        )
+        assert faults.lines("DashboardAuthFailures") == []
+    finally:
+        supervisor.launch("alertmanager")
+    (line,) = wait_for("its line", lambda: faults.lines("DashboardAuthFailures"))
     assert (line["notification"], line["alert_labels"]) == ("new", f"job={JOB}")
 
 
@@ -308,11 +312,11 @@ def test_a_webhook_that_fails_for_a_while_gets_the_alert_later_and_once(faults: 
     try:
         # An alert that nobody has heard of: what Alertmanager makes of Prometheus' posts.
         _post_alert(faults, "RehearsedAlert")
-        wait_for("a refused attempt", lambda: faults.live.number(refused), timeout_s=90)
+        wait_for("a refused attempt", lambda: faults.live.number(refused))
         assert faults.lines("RehearsedAlert") == []
     finally:
         token.write_text(secret)
-    wait_for("the line", lambda: faults.lines("RehearsedAlert"), timeout_s=60)
+    wait_for("the line", lambda: faults.lines("RehearsedAlert"))
     entry = wait_for("it in the API", lambda: faults.in_api("history", "RehearsedAlert"))
     assert entry["state"] == "firing"
     news = [e for e in faults.lines("RehearsedAlert") if e["notification"] == "new"]
@@ -330,10 +334,8 @@ def _post_alert(scene: Scene, name: str) -> None:
 
 
 def test_two_notifications_of_one_alert_are_never_closer_than_the_cooldown(faults: Scene) -> None:
-    wait_for(
-        "four notifications", lambda: len(faults.lines("Watchdog")) >= 4, timeout_s=5 * COOLDOWN_S
-    )
-    wait_for("three of another", lambda: len(faults.lines("RedactionFailing")) >= 3, timeout_s=120)
+    wait_for("four notifications", lambda: len(faults.lines("Watchdog")) >= 4)
+    wait_for("three of another", lambda: len(faults.lines("RedactionFailing")) >= 3)
     for name in ("Watchdog", "RedactionFailing"):
         at = [datetime.fromisoformat(line["timestamp"]).timestamp() for line in faults.lines(name)]
         gaps = [later - earlier for earlier, later in pairwise(at)]
@@ -371,7 +373,7 @@ TABLE = {
     "TranscriptStageFailureRatioHigh": (REAL, "YouTube refuses the captions"),
     "UpstreamBlocked": (REAL, "YouTube refuses the captions"),
     "CircuitBreakerOpenTooLong": (REAL, "YouTube refuses the captions"),
-    "DashboardAuthFailures": (REAL, "180 requests from outside without a token"),
+    "DashboardAuthFailures": (REAL, "requests from outside without a token"),
     "PrometheusNotificationsFailing": (REAL, "Alertmanager stopped"),
     "AlertmanagerFailingToNotify": (REAL, "the webhook answers 503"),
     "TargetDown": (REAL, "Loki stopped"),
@@ -428,7 +430,7 @@ def test_a_blocked_stage_is_pending_firing_notified_logged_and_shown(
     assert faults.live.query(
         f'count_over_time(ALERTS{{alertname="{alert}", name="{stage}", alertstate="pending"}}[20m])'
     )
-    (line, *_) = wait_for("its line", lambda: faults.lines(alert, alert_stage=stage), 120)
+    (line, *_) = wait_for("its line", lambda: faults.lines(alert, alert_stage=stage))
     assert (line["severity"], line["level"]) == ("critical", "error")
     assert line["alert_labels"] == f"job={JOB}, name={stage}"
     assert re.fullmatch("[0-9a-f]{32}", line["trace_id"])

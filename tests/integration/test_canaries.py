@@ -139,7 +139,7 @@ def test_no_secret_arrives_anywhere_but_what_is_none_does(
         text = search(live, leaky)
         return text if CONTROL in text else None
 
-    text = wait_for(f"the control in {place}", arrived, timeout_s=90)
+    text = wait_for(f"the control in {place}", arrived)
     assert leaks(text) == []
 
 
@@ -160,7 +160,7 @@ def all_traces(live: LiveStack, operation: str, count: int) -> list[str]:
         found = trace_ids(live, operation)
         return found if len(found) >= count else None
 
-    return wait_for(f"{count} traces of {operation}", enough, 90)
+    return wait_for(f"{count} traces of {operation}", enough)
 
 
 def test_the_trace_pages_as_a_browser_shows_them_hold_none(
@@ -269,7 +269,7 @@ def test_what_alertmanager_posts_about_series_of_the_service_holds_none(
             },
             "annotations": {"summary": f"So many notifications of {labels['alertname']}."},
         }
-        for labels in wait_for("the control among the labels", series, 90)
+        for labels in wait_for("the control among the labels", series)
     ]
     with Receiver() as receiver, alertmanager(live, tmp_path, receiver.url) as address:
         wait_for("Alertmanager", lambda: requests.get(f"{address}/-/ready", timeout=5).ok)
@@ -303,7 +303,7 @@ def test_nothing_that_waits_in_the_collectors_queue_on_disk_is_one(
         push(leaky.port)
         # Not pushed before, so it waits here and nowhere else; by the ways of all three signals.
         assert leaky.get(f"/mark/{MARK}") == b"marked"
-        files = wait_for("the mark in all three queues", written, 90)
+        files = wait_for("the mark in all three queues", written)
     finally:
         for store in stores:
             store.resume()
@@ -319,7 +319,7 @@ def test_what_loki_and_jaeger_have_packed_and_put_away_holds_none(
         text = "\n".join(texts(live.layout.data("loki") / "chunks"))
         return text if CONTROL in text else None
 
-    assert leaks(wait_for("the control in Loki's chunks", chunks, 90)) == []
+    assert leaks(wait_for("the control in Loki's chunks", chunks)) == []
 
     # Jaeger writes its tables when it stops or, if that took too long, when it starts again.
     supervisor = Supervisor(live.layout)
@@ -334,9 +334,9 @@ def test_what_loki_and_jaeger_have_packed_and_put_away_holds_none(
             for block in badger_blocks(data_of(path))
         )
 
-    wait_for("the control in Jaeger's tables", tables, 120)
+    wait_for("the control in Jaeger's tables", tables)
     assert leaks("\n".join(texts(folder))) == []
-    wait_for("Jaeger again", lambda: trace_ids(live, "GET /control"), 120)
+    wait_for("Jaeger again", lambda: trace_ids(live, "GET /control"))
 
 
 def test_what_was_pushed_is_enough_to_mean_something(live: LiveStack, leaky: Gunicorn) -> None:
@@ -347,6 +347,5 @@ def test_what_was_pushed_is_enough_to_mean_something(live: LiveStack, leaky: Gun
     spans = wait_for(
         "the spans in Jaeger",
         lambda: (text := in_jaeger(live, leaky)) and text.count('"spanID"') > 300 and text,
-        timeout_s=60,
     )
     assert PREFIX not in str(spans)

@@ -70,7 +70,7 @@ def test_status_tells_the_summary(live: LiveStack, engines: dict[str, str], trac
         done = command(engines, "status", "--hours", "0.25")
         return done if all(part in done.stdout for part in parts) else None
 
-    done = wait_for(f"all of {parts}", told, timeout_s=120)
+    done = wait_for(f"all of {parts}", told)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -94,7 +94,7 @@ def trace_id(compose: Compose) -> str:
         answer = requests.get(_url("SERVICE_PORT", f"/api/transcripts/{video}?lang=en"), timeout=90)
         return answer if answer.ok else None
 
-    answer = wait_for("a transcript", ask, timeout_s=120)
+    answer = wait_for("a transcript", ask)
     assert answer.json()["segments"]
     return answer.headers["X-Correlation-ID"]
 
@@ -133,13 +133,12 @@ def test_no_container_can_do_more_than_it_must(compose: Compose) -> None:
 
 
 def test_a_transcript_is_answered_and_its_trace_and_lines_are_found(trace_id: str) -> None:
-    spans = wait_for("the trace", lambda: _trace(trace_id), timeout_s=60)
+    spans = wait_for("the trace", lambda: _trace(trace_id))
     assert "transcript.stage" in {span["operationName"] for span in spans}
-    wait_for("its log lines", lambda: _lines(trace_id), timeout_s=60)
+    wait_for("its log lines", lambda: _lines(trace_id))
     wait_for(
         "the request in Prometheus",
         lambda: _prometheus('transcript_requests_total{outcome="success"} > 0'),
-        timeout_s=90,
     )
 
 
@@ -147,7 +146,6 @@ def test_prometheus_reaches_every_engine(compose: Compose) -> None:
     wait_for(
         "five targets that are up",
         lambda: len(_prometheus("up == 1")) == 5,
-        timeout_s=90,
     )
 
 
@@ -160,7 +158,6 @@ def test_the_webhook_takes_alertmanagers_word_and_nobody_elses(compose: Compose)
     wait_for(
         "the alert in the service's own count",
         lambda: _prometheus('alerts_received_total{alertname="ComposeTest"}'),
-        timeout_s=120,
     )
 
 
@@ -170,10 +167,9 @@ def test_the_data_is_still_there_after_down_and_up(compose: Compose, trace_id: s
     compose.up()
     spans = wait_for("the old trace", lambda: _trace(trace_id), timeout_s=240)
     assert spans
-    assert wait_for("its old log lines", lambda: _lines(trace_id), timeout_s=120)
+    assert wait_for("its old log lines", lambda: _lines(trace_id))
     old = wait_for(
         "the old request count",
         lambda: _prometheus('transcript_requests_total{outcome="success"} > 0', time=before),
-        timeout_s=120,
     )
     assert old

@@ -112,7 +112,7 @@ def test_the_dashboard_gives_the_quantiles_that_promql_gives(live: LiveStack, vi
             direct[name] = float(answer[0]["value"][1])
         return {name: stage[name] for name in direct}, direct
 
-    shown, direct = wait_for("quantiles in both places", both, timeout_s=120)
+    shown, direct = wait_for("quantiles in both places", both)
     for name, value in direct.items():
         assert shown[name] == pytest.approx(value, rel=0.01)
 

@@ -233,7 +233,7 @@ def test_a_killed_engine_is_back_by_itself_with_what_it_had(stack: LiveStack, en
     # Between the two it has no process, which stack.pid would not accept.
     known = Supervisor(stack.layout).processes
     wait_for(f"another {engine}", lambda: known()[engine].pid not in (0, victim))
-    wait_for("every engine ready", lambda: all_ready(stack), 90)
+    wait_for("every engine ready", lambda: all_ready(stack))
     arrived(stack, sent)
     arrived(stack, send(stack))
 
@@ -312,7 +312,7 @@ def test_an_alert_reaches_the_services_webhook_with_the_token(stack: LiveStack) 
             url = stack.layout.url("alertmanager", "/api/v2/alerts")
             assert requests.post(url, json=[alert], timeout=10).status_code == 200
             # group_wait is 10 s
-            wait_for("the webhook", lambda: any(name in json.dumps(r[2]) for r in received), 40)
+            wait_for("the webhook", lambda: any(name in json.dumps(r[2]) for r in received))
         finally:
             server.shutdown()
             thread.join()

@@ -149,7 +149,6 @@ def test_a_translation_can_be_asked_for_and_fetched_later(shared: Service) -> No
     done = wait_for(
         "the job's end",
         lambda: d if (d := shared.get(location).json())["finished_at"] else None,
-        120,
     )
     assert done["state"] == "succeeded", done
     assert (done["result"]["language"], done["result"]["translated_from"]) == ("pt-BR", "en")

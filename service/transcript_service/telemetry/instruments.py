@@ -508,24 +508,22 @@ DASHBOARD_CACHE_LOOKUPS: Final = Counter(
     Attribute("result", ("hit", "miss", "stale")),
     zeros=_each(result=["hit", "miss", "stale"]),
 )
+_REFUSALS: Final = (
+    "missing",
+    "malformed",
+    "unknown",
+    "expired",
+    "revoked",
+    "scope",
+    "throttled",
+    "not_loopback",
+)
 DASHBOARD_AUTH_FAILURES: Final = Counter(
     "dashboard.auth.failures",
     "{failure}",
     "Dashboard API requests refused, and why.",
-    Attribute(
-        "reason",
-        (
-            "missing",
-            "malformed",
-            "unknown",
-            "expired",
-            "revoked",
-            "scope",
-            "throttled",
-            "not_loopback",
-        ),
-    ),
-    zeros=_each(reason=["missing", "unknown", "expired", "revoked", "scope", "throttled"]),
+    Attribute("reason", _REFUSALS),
+    zeros=_each(reason=_REFUSALS),
 )
 JOB_QUEUE_SIZE: Final = Gauge(
     "job.queue.size", "{job}", "Requests to be answered later that wait for a thread.", zeros=[{}]
