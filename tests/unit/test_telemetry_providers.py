@@ -90,6 +90,22 @@ def test_a_variable_that_the_user_set_wins_over_our_default() -> None:
     assert values["OTEL_BSP_MAX_QUEUE_SIZE"] == "10000"
 
 
+def test_the_environments_proxy_carries_every_batch() -> None:
+    with OtlpSink() as proxy:
+        run(
+            """
+for number in (1, 2):
+    with telemetry.span(f"batch.{number}"):
+        pass
+    assert running.flush()
+running.shutdown()
+""",
+            "http://collector.invalid:4318",
+            HTTP_PROXY=proxy.url,
+        )
+    assert {"batch.1", "batch.2"} <= {span.name for span in proxy.spans}
+
+
 def test_starting_and_stopping_without_a_collector_is_quick_and_quiet() -> None:
     stdout, lines = run(
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
@@ -138,6 +138,7 @@ def test_a_span_that_nobody_can_encode_raises() -> None:
 
 RESOURCE = Resource({"service.name": "a"})
 SCOPE = InstrumentationScope("scope", "1")
+NO_SPAN = trace.INVALID_SPAN_CONTEXT
 
 
 def logs_of(request: ExportLogsServiceRequest) -> list[tuple[str, str, str]]:
@@ -175,6 +176,7 @@ FIELDS = st.dictionaries(
         max_size=4,
     )
 )
+@example(lines=[LogLine(0, 10, "edge", {"least": -(1 << 63), "less": -(1 << 63) - 1}, NO_SPAN)])
 @settings(max_examples=150, deadline=None)
 def test_log_lines_are_encoded_as_the_sdk_encodes_them(lines: list[LogLine]) -> None:
     delivery = LogDelivery(RESOURCE, SCOPE)

@@ -68,7 +68,7 @@ def encodable(value: Any) -> Any:
     if value is None or isinstance(value, (bool, float)):
         return value
     if isinstance(value, int):
-        return value if abs(value) < 1 << 63 else str(value)
+        return value if -(1 << 63) <= value < 1 << 63 else str(value)
     if isinstance(value, Mapping):
         return {str(key): encodable(item) for key, item in value.items() if item is not None}
     if isinstance(value, (list, tuple, set, frozenset)):

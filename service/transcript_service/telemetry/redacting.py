@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from operator import is_
 from typing import Any
 
 from opentelemetry.sdk._logs import ReadableLogRecord
@@ -18,6 +19,7 @@ from opentelemetry.trace import Link, SpanContext, Status, TraceState
 
 from . import instruments
 from .redaction import FAILED, count_masks, redact_mapping, redact_text, redact_value
+from .spans import attributes_of
 
 
 def redact_spans(spans: Sequence[ReadableSpan]) -> list[ReadableSpan]:
@@ -35,17 +37,18 @@ def _guarded_span(span: ReadableSpan) -> ReadableSpan:
 
 def _redact_span(span: ReadableSpan) -> ReadableSpan:
     name = redact_text(span.name)
-    given = span.attributes or {}  # a new view at each access: read once
+    given = attributes_of(span)
     attributes = redact_mapping(given)
-    events = [_redact_event(event) for event in span.events]
-    links = [_redact_link(link) for link in span.links]
+    given_events, given_links = span.events, span.links  # copies, too
+    events = [_redact_event(event) for event in given_events]
+    links = [_redact_link(link) for link in given_links]
     description = span.status.description
     clean_description = redact_text(description) if description else description
     if (
         name == span.name
         and attributes is given
-        and all(new is old for new, old in zip(events, span.events, strict=True))
-        and all(new is old for new, old in zip(links, span.links, strict=True))
+        and all(map(is_, events, given_events))
+        and all(map(is_, links, given_links))
         and clean_description == description
         and not (span.context and span.context.trace_state)
     ):

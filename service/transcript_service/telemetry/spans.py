@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Span, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
 
@@ -30,11 +32,23 @@ def tracer() -> Tracer:
     return _tracer
 
 
+def _known(attributes: Mapping[str, AttributeValue | None]) -> dict[str, AttributeValue]:
+    return {
+        _CONVENTIONAL.get(name, name): value
+        for name, value in attributes.items()
+        if value is not None
+    }
+
+
 def set_attributes(target: Span, **attributes: AttributeValue | None) -> None:
     """Set attributes on a span, `None` left out and `error_type` spelt `error.type`."""
-    for name, value in attributes.items():
-        if value is not None:
-            target.set_attribute(_CONVENTIONAL.get(name, name), value)
+    target.set_attributes(_known(attributes))
+
+
+def attributes_of(ended: ReadableSpan) -> dict[str, Any]:
+    """A plain copy of a span's attributes: each look into the SDK's mapping is several calls."""
+    given: Any = ended.attributes
+    return given.copy() if given else {}
 
 
 def record_error(target: Span, error: BaseException) -> None:
@@ -72,11 +86,7 @@ class span:  # noqa: N801 - used like a function
             attributes: `None` is left out, `error_type` becomes `error.type`.
         """
         self._name = name
-        self._attributes = {
-            _CONVENTIONAL.get(key, key): value
-            for key, value in attributes.items()
-            if value is not None
-        }
+        self._attributes = _known(attributes)
 
     def __enter__(self) -> Span:
         self._opened = _tracer.start_span(self._name, attributes=self._attributes)

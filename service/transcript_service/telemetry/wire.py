@@ -20,6 +20,8 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.trace import ReadableSpan
 
+from .spans import attributes_of
+
 _fixed64: Final = Struct("<Q").pack
 _double: Final = Struct("<d").pack
 # Text attributes remembered as bytes; longer ones are rarely seen twice.
@@ -156,7 +158,7 @@ def _span(span: ReadableSpan) -> bytes:
         b"\x30", varint(span.kind.value + 1),
         b"\x39", _fixed64(span.start_time),
         b"\x41", _fixed64(span.end_time),
-        attributes(b"\x4a", span.attributes or {}),
+        attributes(b"\x4a", attributes_of(span)),
     ]  # fmt: skip
     state = varint(status.status_code.value)
     described = chunk(b"\x12", status.description.encode()) if status.description else b""
