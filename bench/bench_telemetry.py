@@ -1,6 +1,6 @@
 """What telemetry costs: a log line, a registry call, masking, a request with everything on.
 
-Run alone with `python -m bench telemetry`; takes three minutes or so. Measured in CPU time of the
+Run alone with `python -m bench telemetry`; takes six minutes or so. Measured in CPU time of the
 thread or process where that is the cost, so that other work on the machine disturbs little;
 each value is the best of many short rounds, peers measured in turn.
 """
