@@ -85,7 +85,7 @@ def _collector_env(layout: Layout, options: Options) -> dict[str, str]:
         "GOMEMLIMIT": "205MiB",  # four fifths of it: collect garbage before refusing data
         "PROMETHEUS_OTLP_ENDPOINT": layout.url("prometheus", "/api/v1/otlp"),
         "LOKI_OTLP_ENDPOINT": layout.url("loki", "/otlp"),
-        "JAEGER_OTLP_ENDPOINT": layout.address("jaeger-otlp"),
+        "JAEGER_OTLP_ENDPOINT": layout.url("jaeger-otlp"),
     }
 
 

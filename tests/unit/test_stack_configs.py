@@ -28,7 +28,6 @@ MODULES = {
     "memory_limiter": "processor/memorylimiterprocessor",
     "redaction": "processor/redactionprocessor",
     "span_metrics": "connector/spanmetricsconnector",
-    "otlp_grpc": "exporter/otlpexporter",
     "otlp_http": "exporter/otlphttpexporter",
     "health_check": "extension/healthcheckextension",
     "file_storage": "extension/storage/filestorage",
