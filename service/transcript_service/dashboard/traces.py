@@ -57,7 +57,7 @@ async def fetch_trace(engines: Engines, trace_id: str) -> dict[str, Any]:
     lines: list[dict[str, Any]] | None = None
     start, end = _extent(spans or [])
     try:
-        lines = await _lines(engines, trace_id, start, end)
+        lines = await _lines(engines, trace_id, start, end, found=bool(spans))
     except UpstreamError as error:
         failures.append(error)
     if len(failures) == 2:
@@ -162,7 +162,9 @@ def _value(value: Mapping[str, Any]) -> Any:
     return None
 
 
-async def _lines(engines: Engines, trace_id: str, start: float, end: float) -> list[dict[str, Any]]:
+async def _lines(
+    engines: Engines, trace_id: str, start: float, end: float, *, found: bool
+) -> list[dict[str, Any]]:
     answer = await engines.loki.json(
         "/loki/api/v1/query_range",
         {
@@ -182,6 +184,8 @@ async def _lines(engines: Engines, trace_id: str, start: float, end: float) -> l
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise UpstreamInvalid("/loki/api/v1/query_range: unexpected form") from error
     lines.sort(key=lambda line: line["at_ns"])
+    if lines and not found:  # no trace to count from
+        start = lines[0]["at_ns"] / 1e9
     for line in lines:
         # Nanoseconds do not fit into a JavaScript number.
         line["offset_s"] = line.pop("at_ns") / 1e9 - start

@@ -18,7 +18,6 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import Span, SpanContext, SpanKind, StatusCode, TraceFlags
 
@@ -144,7 +143,8 @@ def _finish(span: Span, method: str, route: str | None, status: int, duration_s:
     if route is not None:
         span.update_name(f"{method} {route}")
         known["http.route"] = route
-    if error_type and isinstance(span, ReadableSpan) and span.status.is_unset:
+    recorded: Any = span  # the API's type does not show the status
+    if error_type and recorded.is_recording() and recorded.status.is_unset:
         span.set_status(StatusCode.ERROR)
         known["error.type"] = error_type
     span.set_attributes(known)

@@ -23,12 +23,13 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from ..settings import Settings
 from . import http_server, instruments, self_metrics
 from .export_queue import ExportQueue, Outage
+from .light_tracer import LightTracer
 from .lines import version
 from .logs import configure_logging, get_logger, pipeline
 from .otlp import (
@@ -259,12 +260,18 @@ def start(settings: Settings) -> Telemetry:
     )
     # The SDK would count every span three times over as it starts and ends (8 µs each);
     # `self_metrics` reads the same numbers from the queue.
+    limits = SpanLimits()
     tracer_provider = TracerProvider(
-        resource=resource, shutdown_on_exit=False, meter_provider=NoOpMeterProvider()
+        resource=resource,
+        shutdown_on_exit=False,
+        span_limits=limits,
+        meter_provider=NoOpMeterProvider(),
     )
-    tracer_provider.add_span_processor(QueueSpanProcessor(span_queue))
+    to_queue = QueueSpanProcessor(span_queue)
+    tracer_provider.add_span_processor(to_queue)
 
-    logs = LogDelivery(resource, InstrumentationScope(TRACER_NAME, version()))
+    scope = InstrumentationScope(TRACER_NAME, version())
+    logs = LogDelivery(resource, scope)
     log_queue: ExportQueue[LogLine | ReadableLogRecord] = ExportQueue(
         "logs",
         logs,
@@ -282,7 +289,7 @@ def start(settings: Settings) -> Telemetry:
     _logs.set_logger_provider(logger_provider)
     propagate.set_global_textmap(IncomingTraceparent())
     _instrument_process(meter_provider)
-    use_tracer(tracer_provider.get_tracer(TRACER_NAME, version()))
+    use_tracer(LightTracer(tracer_provider, scope, limits=limits, on_end=to_queue.on_end))
 
     def to_otlp(
         time_ns: int, level: int, event: str, fields: Mapping[str, Any], span: trace.SpanContext

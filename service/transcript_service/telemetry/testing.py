@@ -20,12 +20,14 @@ from opentelemetry.context import Context
 from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from ..settings import Settings
 from . import instruments
+from .light_tracer import LightTracer
 from .lines import write_stderr
 from .logs import pipeline
 from .ratelimit import RateLimit
@@ -39,8 +41,15 @@ class InMemoryTelemetry:
 
     def __init__(self) -> None:
         self.span_exporter = InMemorySpanExporter()
-        self.tracer_provider = TracerProvider(shutdown_on_exit=False)
-        self.tracer_provider.add_span_processor(SimpleSpanProcessor(self.span_exporter))
+        limits, processor = SpanLimits(), SimpleSpanProcessor(self.span_exporter)
+        self.tracer_provider = TracerProvider(shutdown_on_exit=False, span_limits=limits)
+        self.tracer_provider.add_span_processor(processor)
+        self._tracer = LightTracer(
+            self.tracer_provider,
+            InstrumentationScope(TRACER_NAME),
+            limits=limits,
+            on_end=processor.on_end,
+        )
         self.reader = InMemoryMetricReader()
         self.meter_provider = MeterProvider([self.reader], shutdown_on_exit=False)
         self._lines: list[bytes] = []
@@ -51,7 +60,7 @@ class InMemoryTelemetry:
         self._threads = ThreadingInstrumentor()
         if not self._threads.is_instrumented_by_opentelemetry:
             self._threads.instrument()
-        use_tracer(self.tracer_provider.get_tracer(TRACER_NAME))
+        use_tracer(self._tracer)
         instruments.stop()
         instruments.start(self.meter_provider.get_meter(TRACER_NAME))
         pipeline.configure(Settings(_env_file=None))

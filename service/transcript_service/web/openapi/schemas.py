@@ -247,7 +247,10 @@ _SPAN: Final = shape(
 _LINE: Final = shape(
     {
         "at": TIME,
-        "offset_s": {"type": "number", "description": "After the trace's start."},
+        "offset_s": {
+            "type": "number",
+            "description": "After the trace's start, or the first line's while there is no trace.",
+        },
         "level": TEXT,
         "span_id": MAYBE_TEXT,
         "text": TEXT,

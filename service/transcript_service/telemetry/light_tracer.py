@@ -1,0 +1,223 @@
+"""A tracer for the spans that every request has, at less than half the SDK's price.
+
+Sampler, ids, resource and limits are the SDK provider's, and what comes out is the SDK's
+`ReadableSpan`. Left out is what the SDK does for uses that our spans do not have: attributes
+of plain types wait in a dict, events and links have a container once there are some. The
+rest (a list as a value, more attributes than the limit, links at the start) goes into the
+SDK's containers or to the SDK's tracer; a property test holds both to the same spans.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, MutableMapping
+from time import time_ns
+from typing import Any, Final
+
+from opentelemetry import trace
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace import Span as SdkSpan
+from opentelemetry.sdk.util import BoundedList
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.util.types import Attributes, AttributeValue
+
+_logger = logging.getLogger(__name__)
+
+_PLAIN: Final = frozenset({str, int, float, bool})
+_UNSET: Final = Status()
+
+
+class LightTracer(trace.Tracer):
+    """Starts light spans, and the SDK's where a caller wants more than those can do."""
+
+    def __init__(
+        self,
+        provider: TracerProvider,
+        scope: InstrumentationScope,
+        *,
+        limits: SpanLimits,
+        on_end: Callable[[ReadableSpan], None],
+    ) -> None:
+        """A tracer beside the SDK's own for the same scope.
+
+        Args:
+            provider: whose sampler, ids and resource it uses.
+            scope: name and version of the instrumentation.
+            limits: those of `provider`.
+            on_end: gets each span that has ended, in the thread that ended it.
+        """
+        self.provider = provider
+        self.scope = scope
+        self.limits = limits
+        self.on_end = on_end
+        self._sdk = provider.get_tracer(scope.name, scope.version)
+
+    def start_span(
+        self,
+        name: str,
+        context: Context | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Attributes = None,
+        links: Any = None,
+        start_time: int | None = None,
+        record_exception: bool = True,
+        set_status_on_exception: bool = True,
+    ) -> trace.Span:
+        """As the SDK's, but for the last two: recording what is raised is up to `spans.span`."""
+        if links or start_time is not None or self.limits.max_span_attribute_length is not None:
+            return self._sdk.start_span(name, context, kind, attributes, links, start_time)
+        parent: SpanContext | None = trace.get_current_span(context).get_span_context()
+        ids = self.provider.id_generator
+        if parent is not None and parent.is_valid:
+            trace_id, random = parent.trace_id, parent.trace_flags.random_trace_id
+        else:
+            parent = None
+            trace_id, random = ids.generate_trace_id(), ids.is_trace_id_random()
+        sampled = self.provider.sampler.should_sample(context, trace_id, name, kind, attributes, ())
+        decision: Any = sampled.decision  # its methods have no types
+        flags = (TraceFlags.SAMPLED if decision.is_sampled() else TraceFlags.DEFAULT) | (
+            TraceFlags.RANDOM_TRACE_ID if random else 0
+        )
+        own = SpanContext(
+            trace_id, ids.generate_span_id(), False, TraceFlags(flags), sampled.trace_state
+        )
+        if not decision.is_recording():
+            return trace.NonRecordingSpan(own)
+        return LightSpan(self, name, own, parent, kind, sampled.attributes)
+
+    def start_as_current_span(self, *arguments: Any, **named: Any) -> Any:
+        """The SDK's."""
+        return self._sdk.start_as_current_span(*arguments, **named)
+
+
+class LightSpan(trace.Span):
+    """A span that is being recorded. Any thread may use it."""
+
+    def __init__(
+        self,
+        tracer: LightTracer,
+        name: str,
+        context: SpanContext,
+        parent: SpanContext | None,
+        kind: SpanKind,
+        attributes: Attributes,
+    ) -> None:
+        self._tracer = tracer
+        self._name = name
+        self._context = context
+        self._parent = parent
+        self._kind = kind
+        self._status = _UNSET
+        self._attributes: MutableMapping[str, Any] = {}
+        self._events: Any = ()
+        self._links: Any = ()
+        self._lock = threading.Lock()
+        self._ended = False
+        if attributes:
+            self._put(attributes)
+        self._start_time = time_ns()
+
+    @property
+    def status(self) -> Status:
+        """What was set, or unset."""
+        return self._status
+
+    def get_span_context(self) -> SpanContext:
+        return self._context
+
+    def is_recording(self) -> bool:
+        return not self._ended
+
+    def set_attribute(self, key: str, value: AttributeValue) -> None:
+        self.set_attributes({key: value})
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        with self._lock:
+            if self._open():
+                self._put(attributes)
+
+    def add_event(
+        self, name: str, attributes: Attributes = None, timestamp: int | None = None
+    ) -> None:
+        limits = self._tracer.limits
+        event = Event(name, self._bounded(limits.max_event_attributes, attributes), timestamp)
+        with self._lock:
+            if self._open():
+                self._events = self._events or BoundedList(limits.max_events)
+                self._events.append(event)
+
+    def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
+        if not (context.is_valid or attributes or context.trace_state):
+            return
+        limits = self._tracer.limits
+        link = Link(context, self._bounded(limits.max_link_attributes, attributes))
+        with self._lock:
+            if self._open():
+                self._links = self._links or BoundedList(limits.max_links)
+                self._links.append(link)
+
+    def update_name(self, name: str) -> None:
+        with self._lock:
+            if self._open():
+                self._name = name
+
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        if isinstance(status, StatusCode):
+            status = Status(status, description)
+        # "Ok" is final, and "unset" changes nothing: the API's rules.
+        if status.is_unset or self._status.status_code is StatusCode.OK:
+            return
+        with self._lock:
+            if self._open():
+                self._status = status
+
+    # Calls nothing but `add_event`.
+    record_exception = SdkSpan.record_exception
+
+    def end(self, end_time: int | None = None) -> None:
+        with self._lock:
+            if not self._open():
+                return
+            self._ended = True
+        tracer = self._tracer
+        tracer.on_end(
+            ReadableSpan(
+                self._name,
+                self._context,
+                self._parent,
+                tracer.provider.resource,
+                self._attributes,
+                self._events,
+                self._links,
+                self._kind,
+                status=self._status,
+                start_time=self._start_time,
+                end_time=time_ns() if end_time is None else end_time,
+                instrumentation_scope=tracer.scope,
+            )
+        )
+
+    def _open(self) -> bool:
+        if self._ended:
+            _logger.warning("The span %s has ended; what was to be added is lost.", self._name)
+        return not self._ended
+
+    def _bounded(self, limit: int | None, attributes: Attributes) -> BoundedAttributes:
+        longest = self._tracer.limits.max_attribute_length
+        return BoundedAttributes(limit, attributes, max_value_len=longest)
+
+    def _put(self, attributes: Mapping[str, Any]) -> None:
+        limit = self._tracer.limits.max_span_attributes
+        held = self._attributes
+        for key, value in attributes.items():
+            if type(held) is dict:
+                if type(value) in _PLAIN and key and (limit is None or len(held) < limit):
+                    held.pop(key, None)  # what was set last is dropped last
+                    held[key] = value
+                    continue
+                held = self._attributes = BoundedAttributes(limit, held, immutable=False)
+            held[key] = value
