@@ -25,7 +25,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.util.types import Attributes, AttributeValue
 
-_logger = logging.getLogger(__name__)
+# The SDK's own, whose warnings are told once a minute.
+_logger = logging.getLogger("opentelemetry.sdk.trace")
 
 _PLAIN: Final = frozenset({str, int, float, bool})
 _UNSET: Final = Status()
@@ -48,7 +49,8 @@ class LightTracer(trace.Tracer):
             provider: whose sampler, ids and resource it uses.
             scope: name and version of the instrumentation.
             limits: those of `provider`.
-            on_end: gets each span that has ended, in the thread that ended it.
+            on_end: gets each light span that has ended, in the thread that ended it. Those of
+                the SDK go to the processors of `provider`; give it the same one.
         """
         self.provider = provider
         self.scope = scope
@@ -137,8 +139,10 @@ class LightSpan(trace.Span):
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         with self._lock:
-            if self._open():
+            if not self._ended:
                 self._put(attributes)
+                return
+        self._warn()
 
     def add_event(
         self, name: str, attributes: Attributes = None, timestamp: int | None = None
@@ -146,9 +150,12 @@ class LightSpan(trace.Span):
         limits = self._tracer.limits
         event = Event(name, self._bounded(limits.max_event_attributes, attributes), timestamp)
         with self._lock:
-            if self._open():
-                self._events = self._events or BoundedList(limits.max_events)
+            if not self._ended:
+                if self._events == ():
+                    self._events = BoundedList(limits.max_events)
                 self._events.append(event)
+                return
+        self._warn()
 
     def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
         if not (context.is_valid or attributes or context.trace_state):
@@ -156,33 +163,40 @@ class LightSpan(trace.Span):
         limits = self._tracer.limits
         link = Link(context, self._bounded(limits.max_link_attributes, attributes))
         with self._lock:
-            if self._open():
-                self._links = self._links or BoundedList(limits.max_links)
+            if not self._ended:
+                if self._links == ():
+                    self._links = BoundedList(limits.max_links)
                 self._links.append(link)
+                return
+        self._warn()
 
     def update_name(self, name: str) -> None:
         with self._lock:
-            if self._open():
+            if not self._ended:
                 self._name = name
+                return
+        self._warn()
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         if isinstance(status, StatusCode):
             status = Status(status, description)
-        # "Ok" is final, and "unset" changes nothing: the API's rules.
-        if status.is_unset or self._status.status_code is StatusCode.OK:
-            return
         with self._lock:
-            if self._open():
-                self._status = status
+            if not self._ended:
+                # "Ok" is final, and "unset" changes nothing: the API's rules.
+                if not status.is_unset and self._status.status_code is not StatusCode.OK:
+                    self._status = status
+                return
+        self._warn()
 
     # Calls nothing but `add_event`.
     record_exception = SdkSpan.record_exception
 
     def end(self, end_time: int | None = None) -> None:
         with self._lock:
-            if not self._open():
-                return
-            self._ended = True
+            late, self._ended = self._ended, True
+        if late:
+            self._warn()
+            return
         tracer = self._tracer
         tracer.on_end(
             ReadableSpan(
@@ -201,10 +215,9 @@ class LightSpan(trace.Span):
             )
         )
 
-    def _open(self) -> bool:
-        if self._ended:
-            _logger.warning("The span %s has ended; what was to be added is lost.", self._name)
-        return not self._ended
+    def _warn(self) -> None:
+        # Not under the lock: a log line may wait for stderr.
+        _logger.warning("The span %s has ended and takes nothing more.", self._name)
 
     def _bounded(self, limit: int | None, attributes: Attributes) -> BoundedAttributes:
         longest = self._tracer.limits.max_attribute_length
