@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from tests import dashboard_fakes as fakes
 from tests.dashboard_fakes import FakeEngine, Handler, json_of, service, timed_get
 from transcript_service.dashboard.blocks import BLOCKS
+from transcript_service.dashboard.queries import QUERIES
 from transcript_service.telemetry.testing import InMemoryTelemetry
 
 PERFORMANCE = "/api/dashboard/metrics/performance"
@@ -233,6 +234,25 @@ def test_one_failing_query_is_named_and_the_rest_is_shown(
     )
     assert answer["data"]["requests"]["p50_s"] == 4
     assert answer["data"]["requests"]["p95_s"] is None
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_charts_that_hang_do_not_take_the_numbers_with_them(
+    tmp_path: Path, engine: FakeEngine, block: str
+) -> None:
+    healthy = fakes.valued("4")
+
+    def behave(handler: Handler, parameters: dict[str, str]) -> None:
+        one_value = parameters["path"] == "/api/v1/query"
+        return (healthy if one_value else fakes.hanging)(handler, parameters)
+
+    engine.behave = behave
+    # Of four workers each has one query in flight: nothing overtakes.
+    client = service(tmp_path, engine.url, **IMPATIENT, web_concurrency=4).test_client()
+    answer: Any = json_of(client.get(f"/api/dashboard/metrics/{block.replace('_', '-')}"))
+    numbers = {name for name in BLOCKS[block].queries if not QUERIES[name].over_time}
+    slow = {*BLOCKS[block].queries, *BLOCKS[block].exemplars_of} - numbers
+    assert set(answer["missing"]) == slow
 
 
 def test_a_hundred_distinct_questions_keep_four_queries_in_flight(
