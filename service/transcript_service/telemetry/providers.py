@@ -258,9 +258,9 @@ def start(settings: Settings) -> Telemetry:
         delay_s=float(os.environ["OTEL_BSP_SCHEDULE_DELAY"]) / 1000,
         on_outage=outages,
     )
+    limits = SpanLimits()
     # The SDK would count every span three times over as it starts and ends (8 µs each);
     # `self_metrics` reads the same numbers from the queue.
-    limits = SpanLimits()
     tracer_provider = TracerProvider(
         resource=resource,
         shutdown_on_exit=False,
