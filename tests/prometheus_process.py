@@ -40,8 +40,9 @@ def free_port() -> int:
 class Server:
     """One running Prometheus."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, pid: int) -> None:
         self.url = url
+        self.pid = pid
 
     def query(self, promql: str, *, at: float | None = None) -> list[dict[str, Any]]:
         """An instant query's result.
@@ -92,7 +93,7 @@ def running_prometheus(folder: Path, config: str = "") -> Iterator[Server]:
         try:
             url = f"http://{address}"
             wait_for("Prometheus", lambda: requests.get(f"{url}/-/ready", timeout=5).ok)
-            yield Server(url)
+            yield Server(url, process.pid)
         finally:
             process.terminate()
             process.wait(30)

@@ -50,7 +50,7 @@ def answers(
     ],
 )
 def test_the_success_ratio_counts_what_could_have_succeeded(
-    counts: dict[tuple[str, str], float], ratio: float | None
+    counts: dict[tuple[str, ...], float], ratio: float | None
 ) -> None:
     assert success_ratio(counts) == ratio
 

@@ -22,6 +22,26 @@ from .window import EXPORT_INTERVAL_S, Window, rfc3339
 log = get_logger(__name__)
 
 
+def summed(samples: Iterable[Sample], *labels: str) -> dict[tuple[str, ...], float]:
+    """The finite values by some labels, summed over the others."""
+    sums: dict[tuple[str, ...], float] = {}
+    for sample in samples:
+        if sample.value is not None:
+            key = tuple([sample.labels.get(label, "") for label in labels])
+            sums[key] = sums.get(key, 0.0) + sample.value
+    return sums
+
+
+def tally(samples: Iterable[Sample], label: str) -> dict[str, float]:
+    """Values above 0 by one label, the largest first."""
+    sums: dict[str, float] = {}
+    for sample in samples:
+        word = sample.labels.get(label)
+        if word and sample.value:
+            sums[word] = sums.get(word, 0.0) + sample.value
+    return dict(sorted(sums.items(), key=lambda item: -item[1]))
+
+
 @dataclass(frozen=True)
 class Answers:
     """What the queries of one round answered, by query name."""
@@ -38,12 +58,14 @@ class Answers:
 
     def by(self, name: str, *labels: str) -> dict[tuple[str, ...], float]:
         """The finite values of a query by some of its labels, summed over the others."""
-        sums: dict[tuple[str, ...], float] = {}
+        return summed(self.samples.get(name, ()), *labels)
+
+    def grouped(self, name: str, label: str) -> dict[str, list[Sample]]:
+        """The samples of a query by one of their labels."""
+        groups: dict[str, list[Sample]] = {}
         for sample in self.samples.get(name, ()):
-            if sample.value is not None:
-                key = tuple(sample.labels.get(label, "") for label in labels)
-                sums[key] = sums.get(key, 0.0) + sample.value
-        return sums
+            groups.setdefault(sample.labels.get(label, ""), []).append(sample)
+        return groups
 
     def tally(self, query: str, label: str, /, **where: str) -> dict[str, float] | None:
         """Values above 0 by one label, of the samples whose other labels are as in `where`.
@@ -52,18 +74,16 @@ class Answers:
         """
         if query in self.failures:
             return None
-        sums: dict[str, float] = {}
-        for sample in self.samples.get(query, ()):
-            word = sample.labels.get(label)
-            if word and sample.value and where.items() <= sample.labels.items():
-                sums[word] = sums.get(word, 0.0) + sample.value
-        return dict(sorted(sums.items(), key=lambda item: -item[1]))
+        samples = self.samples.get(query, ())
+        if where:
+            samples = [sample for sample in samples if where.items() <= sample.labels.items()]
+        return tally(samples, label)
 
     def chart(self, name: str, unit: str, *, as_: str | None = None) -> list[dict[str, Any]]:
         """The series of a query on the window's raster, `null` where there is no value."""
         steps = self.window.chart_steps
         start = rfc3339(steps.start)
-        charts = [
+        return [
             {
                 "name": as_ or name,
                 "labels": dict(series.labels),
@@ -72,9 +92,8 @@ class Answers:
                 "step_s": steps.step,
                 "values": series.values,
             }
-            for series in self.series.get(name, ())
+            for series in sorted(self.series.get(name, ()), key=lambda s: sorted(s.labels.items()))
         ]
-        return sorted(charts, key=lambda chart: sorted(chart["labels"].items()))
 
 
 class Asker:

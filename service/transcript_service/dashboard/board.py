@@ -238,7 +238,7 @@ def _fetched(
 
 
 def _tag(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:24]
+    return hashlib.blake2b(content, digest_size=12).hexdigest()
 
 
 def _shown(cached: Cached[Fetched]) -> dict[str, Any]:

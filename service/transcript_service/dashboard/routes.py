@@ -107,11 +107,13 @@ def _respond(make: Callable[[], Reply]) -> Response:
 
 
 def _annotate(response: Response, tag: str, fresh_for_s: float, cache: str, started: float) -> None:
+    headers = response.headers
     # Weak: the same numbers, though `age_s` has moved on.
-    response.set_etag(tag, weak=True)
-    response.headers["Cache-Control"] = f"private, max-age={int(fresh_for_s)}"
-    response.headers["Server-Timing"] = (
+    headers["ETag"] = f'W/"{tag}"'
+    headers["Vary"] = "Authorization"
+    headers["Cache-Control"] = f"private, max-age={int(fresh_for_s)}"
+    headers["Server-Timing"] = (
         f'cache;desc="{cache}", total;dur={(time.perf_counter() - started) * 1000:.1f}'
     )
-    response.vary.add("Authorization")
-    response.make_conditional(request)
+    if "If-None-Match" in request.headers:
+        response.make_conditional(request)

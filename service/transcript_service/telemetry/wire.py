@@ -29,6 +29,10 @@ _SHORT: Final = 64
 _MOST_PAIRS: Final = 4096
 _pairs: dict[tuple[str, str], bytes] = {}
 _heads: dict[str, bytes] = {}
+# By kind, id of the resource and scope (a process has one resource and few scopes): the
+# resource, which keeps its id from being used again, and resource and scope as bytes.
+_MOST_FRAMES: Final = 64
+_frames: dict[Any, tuple[Any, bytes, bytes]] = {}
 # Span.flags (field 16, fixed32): is the parent remote? 0x100 says that this is known.
 _LOCAL_PARENT: Final = b"\x85\x01\x00\x01\x00\x00"
 _REMOTE_PARENT: Final = b"\x85\x01\x00\x03\x00\x00"
@@ -118,22 +122,42 @@ def trace_request(spans: Sequence[ReadableSpan]) -> bytes:
             continue
         key = (id(span.resource), span.instrumentation_scope)
         groups.setdefault(key, (span, []))[1].append(encoded)
-    parts = []
-    for first, encoded_spans in groups.values():
-        request = encode_spans([first])
-        del request.resource_spans[0].scope_spans[0].spans[:]
-        parts.append(_around(request.resource_spans[0], "scope_spans", encoded_spans))
+    parts = [_around(_frame(first), encoded_spans) for first, encoded_spans in groups.values()]
     if others:
         parts.append(encode_spans(others).SerializeToString())
     return b"".join(parts)
 
 
-def _around(resource_records: Any, scopes: str, records: Iterable[bytes]) -> bytes:
-    """Records inside the scope and resource of a message that has one of each."""
-    scope = getattr(resource_records, scopes)[0].SerializeToString()
-    resource_records.ClearField(scopes)
+def _frame(record: ReadableSpan | ReadableLogRecord) -> tuple[bytes, bytes]:
+    """The resource and the scope of a record as the SDK encodes them, remembered."""
+    key = (type(record), id(record.resource), record.instrumentation_scope)
+    found = _frames.get(key)
+    if found is None:
+        around: Any
+        if isinstance(record, ReadableSpan):
+            around, scopes, records = (
+                encode_spans([record]).resource_spans[0],
+                "scope_spans",
+                "spans",
+            )
+        else:
+            around = encode_logs([record]).resource_logs[0]
+            scopes, records = "scope_logs", "log_records"
+        within = getattr(around, scopes)[0]
+        within.ClearField(records)
+        scope = within.SerializeToString()
+        around.ClearField(scopes)
+        if len(_frames) >= _MOST_FRAMES:
+            _frames.clear()
+        found = _frames[key] = (record.resource, around.SerializeToString(), scope)
+    return found[1:]
+
+
+def _around(frame: tuple[bytes, bytes], records: Iterable[bytes]) -> bytes:
+    """Records inside their resource and scope."""
+    resource, scope = frame
     inner = chunk(b"\x12", scope + b"".join([chunk(b"\x12", record) for record in records]))
-    return chunk(b"\x0a", resource_records.SerializeToString() + inner)
+    return chunk(b"\x0a", resource + inner)
 
 
 def _span(span: ReadableSpan) -> bytes:
@@ -199,9 +223,7 @@ def log_record(
 
 
 def log_request(
-    others: Sequence[ReadableLogRecord],
-    encoded: Sequence[bytes] = (),
-    like: ReadableLogRecord | None = None,
+    others: Sequence[ReadableLogRecord], encoded: Sequence[bytes], like: ReadableLogRecord
 ) -> bytes:
     """An `ExportLogsServiceRequest`.
 
@@ -210,11 +232,7 @@ def log_request(
         encoded: results of `log_record`.
         like: any record with the resource and scope of the encoded ones.
     """
-    parts = []
-    if like is not None:
-        request = encode_logs([like])
-        del request.resource_logs[0].scope_logs[0].log_records[:]
-        parts.append(_around(request.resource_logs[0], "scope_logs", encoded))
+    parts = [_around(_frame(like), encoded)] if encoded else []
     if others:
         parts.append(encode_logs(others).SerializeToString())
     return b"".join(parts)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ...telemetry.vocabulary import CALLER_ERRORS, STAGES
-from ..answers import Answers
+from ..answers import Answers, summed, tally
 from ..prometheus import Exemplar
 from ..window import rfc3339
 from .model import Block, ratio
@@ -14,7 +14,7 @@ from .model import Block, ratio
 _LISTED: Final = 20  # slowest and failed requests shown
 
 
-def success_ratio(counts: Mapping[tuple[str, str], float]) -> float | None:
+def success_ratio(counts: Mapping[tuple[str, ...], float]) -> float | None:
     """The share that succeeded of what could have succeeded.
 
     Args:
@@ -56,12 +56,12 @@ def _build(answers: Answers) -> dict[str, Any] | None:
 
 
 def _requests(answers: Answers) -> dict[str, Any]:
-    counts = answers.by("requests", "outcome", "error_type")
-    total = None if "requests" in answers.failures else sum(counts.values())
+    ends = answers.by("requests", "outcome", "error_type")
+    total = None if "requests" in answers.failures else sum(ends.values())
     return {
         "total": total,
         "rate_per_s": None if total is None else total / answers.window.seconds,
-        "success_ratio": success_ratio({(o, e): n for (o, e), n in counts.items()}),
+        "success_ratio": success_ratio(ends),
         "p50_s": answers.number("request_p50"),
         "p95_s": answers.number("request_p95"),
         "outcomes": answers.tally("requests", "outcome"),
@@ -71,32 +71,31 @@ def _requests(answers: Answers) -> dict[str, Any]:
 
 
 def _stages(answers: Answers) -> list[dict[str, Any]]:
-    attempts = answers.by("stage_attempts", "stage", "outcome", "error_type")
+    attempts = answers.grouped("stage_attempts", "stage")
+    skipped = answers.grouped("stage_skipped", "stage")
     p50 = answers.by("stage_p50", "stage")
     p95 = answers.by("stage_p95", "stage")
-    skipped = answers.by("stage_skipped", "stage")
-    missing = "stage_attempts" in answers.failures
-    return [
-        {
-            "stage": stage,
-            "attempts": None
-            if missing
-            else sum(n for (s, _, _), n in attempts.items() if s == stage),
-            "success_ratio": success_ratio(
-                {(o, e): n for (s, o, e), n in attempts.items() if s == stage}
-            ),
-            "p50_s": p50.get((stage,)),
-            "p95_s": p95.get((stage,)),
-            "outcomes": answers.tally("stage_attempts", "outcome", stage=stage),
-            "errors": answers.tally("stage_attempts", "error_type", stage=stage),
-            "skipped": answers.tally("stage_skipped", "reason", stage=stage),
-        }
-        for stage in STAGES
-        if any(s == stage for s, _, _ in attempts)
-        or skipped.get((stage,))
-        or (stage,) in p50
-        or (stage,) in p95
-    ]
+    attempts_known = "stage_attempts" not in answers.failures
+    skipped_known = "stage_skipped" not in answers.failures
+    stages = []
+    for stage in STAGES:
+        tried = attempts.get(stage, ())
+        ends = summed(tried, "outcome", "error_type")
+        reasons = tally(skipped.get(stage, ()), "reason")
+        if ends or reasons or (stage,) in p50 or (stage,) in p95:
+            stages.append(
+                {
+                    "stage": stage,
+                    "attempts": sum(ends.values()) if attempts_known else None,
+                    "success_ratio": success_ratio(ends),
+                    "p50_s": p50.get((stage,)),
+                    "p95_s": p95.get((stage,)),
+                    "outcomes": tally(tried, "outcome") if attempts_known else None,
+                    "errors": tally(tried, "error_type") if attempts_known else None,
+                    "skipped": reasons if skipped_known else None,
+                }
+            )
+    return stages
 
 
 def _listed(exemplars: list[Exemplar]) -> list[dict[str, Any]]:

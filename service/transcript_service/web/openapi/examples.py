@@ -12,7 +12,7 @@ _WINDOW: Final = {
     "hours": 1.0,
     "start": "2026-11-24T17:00:00Z",
     "end": "2026-11-24T18:00:00Z",
-    "step_s": 15,
+    "step_s": 30,
     "stage": None,
 }
 _FRESH: Final = {
@@ -27,7 +27,7 @@ _FRESH: Final = {
 
 def _line(name: str, unit: str, labels: dict[str, str], values: list[float | None]) -> Any:
     """The start of a chart line; a real one has a value for each step of the window."""
-    start = {"start": _WINDOW["start"], "step_s": 15}
+    start = {"start": _WINDOW["start"], "step_s": 30}
     return {"name": name, "labels": labels, "unit": unit, **start, "values": values}
 
 
