@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -220,9 +220,9 @@ def a_core_each(server: Server) -> Iterator[None]:
     """
     cores = os.sched_getaffinity(0)
     own = {min(cores)}
-    _move(os.getpid(), own)
-    _move(server.pid, cores - own or own)
     try:
+        _move(os.getpid(), own)
+        _move(server.pid, cores - own or own)
         yield
     finally:
         _move(os.getpid(), cores)
@@ -230,7 +230,8 @@ def a_core_each(server: Server) -> Iterator[None]:
 
 def _move(pid: int, cores: set[int]) -> None:
     for thread in Path(f"/proc/{pid}/task").iterdir():
-        os.sched_setaffinity(int(thread.name), cores)
+        with suppress(ProcessLookupError):  # it has ended
+            os.sched_setaffinity(int(thread.name), cores)
 
 
 # --- the measurements --------------------------------------------------------------------------

@@ -115,5 +115,5 @@ def _annotate(response: Response, tag: str, fresh_for_s: float, cache: str, star
     headers["Server-Timing"] = (
         f'cache;desc="{cache}", total;dur={(time.perf_counter() - started) * 1000:.1f}'
     )
-    if "If-None-Match" in request.headers:
+    if "If-None-Match" in request.headers or "If-Match" in request.headers:
         response.make_conditional(request)

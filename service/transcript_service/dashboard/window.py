@@ -17,8 +17,9 @@ EXPORT_INTERVAL_S: Final = 15  # the service's metric export; finer steps would 
 MAX_HOURS: Final = 168
 MAX_POINTS: Final = 720
 _MIN_SECONDS: Final = 60  # below four exports a rate has nothing to stand on
-# Longest window with a point for every export. A point of a rate looks back two minutes, so
-# that a long curve has the same shape with half of them, at half the cost to everybody.
+# Longest window with a point for every export. A point of a rate looks back two minutes and one
+# of a breaker one minute, so longer curves miss nothing with half as many; those of gauges
+# (contexts, memory, proxies) show every second value.
 _EVERY_EXPORT_S: Final = 1800
 _STEPS_S: Final = (15, 30, 60, 300, 900, 3600)
 # Decimals in ASCII digits, with a negative exponent as programs write very small numbers.

@@ -42,8 +42,8 @@ _SEVERITIES: Final = {
 class WatchedSession(requests.Session):
     """Posts to one address; remembers the last answer, as exporters only say whether it worked.
 
-    Request and environment (proxies, certificates) are made ready once: each time anew they
-    were half of a post's CPU.
+    The request and what the environment says (proxies, certificates, netrc) are made ready
+    once. No cookie is sent back.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class WatchedSession(requests.Session):
         self.tried, self.status = True, None
         if self._ready is None:
             request = self.prepare_request(requests.Request(method, url, headers))
-            environment = self.merge_environment_settings(url, {}, None, self.verify, self.cert)
+            environment = self.merge_environment_settings(url, {}, None, None, None)
             self._ready = request, environment
         request, environment = self._ready
         request.prepare_body(data, None)

@@ -66,9 +66,7 @@ def _telemetry(answers: Answers) -> dict[str, Any]:
 
 
 def _success(answers: Answers) -> dict[str, Any]:
-    value = success_ratio(
-        {(o, e): n for (o, e), n in answers.by("recent_requests", "outcome", "error_type").items()}
-    )
+    value = success_ratio(answers.by("recent_requests", "outcome", "error_type"))
     if value is None:
         return _check("success", "unknown", "No request that could succeed in the last 5 minutes.")
     level: Level = "ok" if value >= _GOOD_RATIO else "warn" if value >= _BAD_RATIO else "fail"

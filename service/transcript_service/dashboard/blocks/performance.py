@@ -81,8 +81,9 @@ def _stages(answers: Answers) -> list[dict[str, Any]]:
     for stage in STAGES:
         tried = attempts.get(stage, ())
         ends = summed(tried, "outcome", "error_type")
-        reasons = tally(skipped.get(stage, ()), "reason")
-        if ends or reasons or (stage,) in p50 or (stage,) in p95:
+        passed_over = skipped.get(stage, ())
+        seen = ends or any(sample.value for sample in passed_over)
+        if seen or (stage,) in p50 or (stage,) in p95:
             stages.append(
                 {
                     "stage": stage,
@@ -92,7 +93,7 @@ def _stages(answers: Answers) -> list[dict[str, Any]]:
                     "p95_s": p95.get((stage,)),
                     "outcomes": tally(tried, "outcome") if attempts_known else None,
                     "errors": tally(tried, "error_type") if attempts_known else None,
-                    "skipped": reasons if skipped_known else None,
+                    "skipped": tally(passed_over, "reason") if skipped_known else None,
                 }
             )
     return stages
