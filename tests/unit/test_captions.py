@@ -129,6 +129,8 @@ def test_panel_answers_give_the_same_kind_of_segments() -> None:
         (b'<transcript><text start="1"> \n </text></transcript>', "empty_body"),
         (b"<!DOCTYPE html><html><body>hello</body></html>", "html_body"),
         (b"\n<HTML lang=en>", "html_body"),
+        (b"\n<!-- served by x -->\n<!DOCTYPE html>", "html_body"),
+        (b"<?XML version='1.0'?> <!--- a - b --> <!----><html>", "html_body"),
         (b'<html><form action="https://consent.youtube.com/save">', "consent_required"),
         (b'<html><div class="g-recaptcha">', "ip_blocked"),
         (SRV1[:90], "parse_error"),

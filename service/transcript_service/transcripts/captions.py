@@ -25,10 +25,10 @@ Format = Literal["srv1", "srv3", "json3"]
 
 # An opening or closing tag inside a caption's text; "1 < 2" and "I <3 it" are not tags.
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+_PROLOGUE = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?", re.IGNORECASE)
+_SPACE = re.compile(rb"\s*")
 _HTML = re.compile(
-    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*+-->\s*+)*+"
-    rb"<(?:!doctype\s+html|html|head|body|title|meta|script|style|div|form)\b",
-    re.IGNORECASE | re.DOTALL,
+    rb"<(?:!doctype\s+html|html|head|body|title|meta|script|style|div|form)\b", re.IGNORECASE
 )
 # A page that has it is a watch page, whatever words its video's description holds.
 _KEY = re.compile(rb'"INNERTUBE_API_KEY":\s*"[a-zA-Z0-9_-]+"')
@@ -61,9 +61,28 @@ def check_body(body: bytes) -> None:
     """
     if not body.strip():
         raise TranscriptError("empty_body", "YouTube answered with an empty body.")
-    if _HTML.match(body.removeprefix(b"\xef\xbb\xbf")):
+    if _is_html(body.removeprefix(b"\xef\xbb\xbf")):
         check_page(body)
         raise TranscriptError("html_body", "YouTube answered with a page instead of data.")
+
+
+def _is_html(body: bytes) -> bool:
+    """Whether it begins like a page; an XML declaration and comments may come first."""
+    # Comments are passed over here and not by the pattern: possessive quantifiers, which would
+    # keep that linear and small, match wrongly around a group before Python 3.11.5.
+    start = _end(_PROLOGUE, body, 0)
+    while body.startswith(b"<!--", start):
+        end = body.find(b"-->", start + 4)
+        if end < 0:
+            return False
+        start = _end(_SPACE, body, end + 3)
+    return _HTML.match(body, start) is not None
+
+
+def _end(always: re.Pattern[bytes], body: bytes, start: int) -> int:
+    """Where the match of a pattern that always matches ends."""
+    found = always.match(body, start)
+    return found.end() if found else start
 
 
 def check_page(body: bytes) -> None:
