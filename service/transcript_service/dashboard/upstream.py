@@ -52,13 +52,9 @@ class LoopThread:
             last.close()
             return
 
-        async def end() -> None:
-            try:
-                await last
-            finally:
-                loop.stop()
-
-        done = asyncio.run_coroutine_threadsafe(end(), loop)
+        done = asyncio.run_coroutine_threadsafe(last, loop)
+        # Not by `last` itself: a loop stopped in the middle of a task never tells of its end.
+        done.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))
         if threading.current_thread().name != _THREAD:  # the loop cannot wait for itself
             wait([done], timeout=_STOP_S)
 
@@ -66,8 +62,16 @@ class LoopThread:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name=_THREAD, daemon=True).start()
+                threading.Thread(
+                    target=_serve, args=(self._loop,), name=_THREAD, daemon=True
+                ).start()
             return self._loop
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    # The runner cancels what is left when the loop stops, so that nobody waits for it any more.
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.get_loop().run_forever()
 
 
 class Upstream:
