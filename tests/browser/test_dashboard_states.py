@@ -37,11 +37,13 @@ class Place:
     engine: FakeEngine
     tokens: TokenStore
     server: BaseWSGIServer
+    serving: threading.Thread
 
     def close(self) -> None:
         """Stop answering; connections are refused from then on."""
         self.server.shutdown()
-        self.server.server_close()
+        # The listening socket is closed by the thread that serves, after `shutdown` returned.
+        self.serving.join()
 
 
 @pytest.fixture
@@ -49,9 +51,10 @@ def place(tmp_path: Path) -> Iterator[Place]:
     engine = FakeEngine()
     app = service(tmp_path, engine.url, dashboard_cache_ttl_s=0.001, dashboard_stale_s=0)
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    serving = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    serving.start()
     url = f"http://127.0.0.1:{server.server_port}/dashboard"
-    running = Place(url, engine, TokenStore(tmp_path / "tokens.json"), server)
+    running = Place(url, engine, TokenStore(tmp_path / "tokens.json"), server, serving)
     yield running
     running.close()
     engine.close()
