@@ -81,7 +81,7 @@ def test_all_budgets_together_stay_within_what_the_sdk_and_prometheus_take_well(
 def test_what_is_remembered_per_instrument_is_bounded(telemetry: InMemoryTelemetry) -> None:
     for number in range(10_000):
         instruments.DASHBOARD_QUERY_DURATION.record(0.1, query=f"q{number}", outcome="success")
-    assert len(instruments.DASHBOARD_QUERY_DURATION._remembered) <= 4096
+    assert len(instruments.DASHBOARD_QUERY_DURATION._known) <= 4096
 
 
 def test_counts_are_exact_between_threads(telemetry: InMemoryTelemetry) -> None:
@@ -98,8 +98,8 @@ def test_counts_are_exact_between_threads(telemetry: InMemoryTelemetry) -> None:
     assert telemetry.metric("proxy.rotations", reason="http_429") == 8000
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_histogram_refuses_what_would_poison_its_sum(
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), -1.0])
+def test_a_histogram_refuses_what_would_spoil_its_sum(
     telemetry: InMemoryTelemetry, value: float
 ) -> None:
     instruments.TRANSCRIPT_REQUEST_DURATION.record(value, outcome="success")
@@ -116,8 +116,6 @@ def test_an_attribute_named_like_a_keyword_of_python_gets_an_underscore() -> Non
 def test_an_exemplar_is_of_the_span_in_which_it_was_measured(telemetry: InMemoryTelemetry) -> None:
     with span("measured"):
         instruments.OPERATION_DURATION.record(0.25, operation="x", outcome="success")
-    with span("later"):
-        instruments.settle()
     key = ("operation.duration", (("operation", "x"), ("outcome", "success")))
     (exemplar,) = telemetry._points()[key].exemplars
     context = telemetry.span("measured").context
@@ -127,6 +125,21 @@ def test_an_exemplar_is_of_the_span_in_which_it_was_measured(telemetry: InMemory
         context.span_id,
         context.trace_id,
     )
+
+
+@pytest.mark.parametrize(("wanted", "count"), [("trace_based", 1), ("always_off", 0)])
+def test_the_environment_turns_exemplars_off(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, count: int
+) -> None:
+    monkeypatch.setenv("OTEL_METRICS_EXEMPLAR_FILTER", wanted)
+    with InMemoryTelemetry() as telemetry:
+        with span("measured"):
+            instruments.JOB_DURATION.record(1.0, outcome="success")
+        instruments.JOB_DURATION.record(1.0, outcome="success")  # outside a trace
+        (point,) = [
+            point for (name, _), point in telemetry._points().items() if name == "job.duration"
+        ]
+    assert len(point.exemplars) == count
 
 
 def test_every_addition_and_measurement_of_many_threads_is_in_the_collection(

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 from tests.gunicorn_process import CHECKOUT
 from tests.otlp_sink import OtlpSink
 
@@ -88,6 +90,23 @@ def test_a_variable_that_the_user_set_wins_over_our_default() -> None:
     assert values.pop("OTEL_EXPORTER_OTLP_TIMEOUT") == "3"
     assert values["OTEL_METRIC_EXPORT_INTERVAL"] == "15000"
     assert values["OTEL_BSP_MAX_QUEUE_SIZE"] == "10000"
+
+
+@pytest.mark.parametrize(("temporality", "count"), [("cumulative", 3), ("delta", 1)])
+def test_histograms_count_from_where_the_user_wants(temporality: str, count: int) -> None:
+    with OtlpSink() as sink:
+        run(
+            """
+telemetry.instruments.OPERATION_DURATION.record(0.1, operation="x")
+telemetry.instruments.OPERATION_DURATION.record(0.1, operation="x")
+assert running.flush()
+telemetry.instruments.OPERATION_DURATION.record(0.1, operation="x")
+assert running.shutdown()
+""",
+            sink.url,
+            OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE=temporality,
+        )
+    assert sink.counter("operation.duration", operation="x") == count
 
 
 def test_the_environments_proxy_carries_every_batch() -> None:

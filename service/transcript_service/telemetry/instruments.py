@@ -13,17 +13,27 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from keyword import iskeyword
+from math import inf
+from time import time_ns
 from typing import Any, ClassVar, Final
 
-from opentelemetry import context as otel_context
-from opentelemetry.context import Context
+from opentelemetry import trace
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    Metric,
+    MetricsData,
+)
+from opentelemetry.sdk.metrics.export import ExponentialHistogram as Points
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import TraceFlags
 
+from .exponential_histogram import ExponentialHistogram
 from .vocabulary import BREAKER_STATES, ERROR_TYPES, OUTCOMES, PROFILES, SOURCES, STAGES, outcome_of
 
 OTHER: Final = "other"
@@ -56,8 +66,12 @@ class Attribute:
         return (len(self.values) or self.limit) + 2
 
 
-class Instrument:
-    """Common part: the attribute rules and the life cycle. Use a subclass."""
+class Instrument(ABC):
+    """Common part: the attribute rules, the series and the life cycle. Use a subclass.
+
+    Values are kept here and read at collection. The SDK's synchronous instruments take 10 µs
+    for each call, most of it to find the series; a call here takes one or two.
+    """
 
     kind: ClassVar[str]
 
@@ -91,43 +105,60 @@ class Instrument:
         for attribute in attributes:
             budget *= attribute.budget
         self.series_limit = min(budget, series_limit or budget)
+        self._started = False
+        self._lock = threading.Lock()
         self._open_values: dict[str, set[str]] = {p: set() for p in self.attributes}
-        self._remembered: dict[tuple[Any, ...], dict[str, str]] = {}
-        self._series: set[tuple[tuple[str, str], ...]] = set()
-        self._sdk: Any = None
+        self._series: dict[tuple[tuple[str, str], ...], Any] = {}
+        self._known: dict[tuple[Any, ...], Any] = {}
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()  # another thread may have held it
 
     def start(self, meter: Meter) -> None:
-        """Create the SDK's instrument and its zero series."""
-        self._sdk = self._create(meter)
+        """Count from now on, zero series included, and let the SDK read it."""
+        self.stop()
+        self._read_by(meter)
+        for zero in self.zeros:
+            self._of(zero)
+        self._started = True
 
     def stop(self) -> None:
-        """Forget the SDK's instrument; calls do nothing until the next `start`."""
-        self._sdk = None
-        self._remembered.clear()
-        self._series.clear()
-        for values in self._open_values.values():
-            values.clear()
+        """Forget all series; calls do nothing until the next `start`."""
+        with self._lock:
+            self._started = False
+            self._series = {}
+            self._known.clear()
+            for values in self._open_values.values():
+                values.clear()
 
-    def _create(self, meter: Meter) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def _read_by(self, meter: Meter) -> None: ...
+
+    @abstractmethod
+    def _new(self, attributes: dict[str, str]) -> Any: ...
+
+    def _of(self, given: Mapping[str, str | None]) -> Any:
+        """The series that a call with these parameters belongs to."""
+        key = tuple(given.items())
+        found = self._known.get(key)
+        if found is None:
+            with self._lock:
+                attributes = self._resolve(given)
+                found = self._series.setdefault(_key(attributes), self._new(attributes))
+                if len(self._known) < _REMEMBERED:
+                    self._known[key] = found
+        return found
 
     def _resolve(self, given: Mapping[str, str | None]) -> dict[str, str]:
-        key = tuple(given.items())
-        known = self._remembered.get(key)
-        if known is not None:
-            return known
         resolved: dict[str, str] = {}
         for parameter, value in given.items():
             attribute = self.attributes.get(parameter)
             if attribute is None or value is None:
                 continue
             resolved[attribute.key] = self._bounded(attribute, str(value))
-        series = tuple(sorted(resolved.items()))
-        if series not in self._series and len(self._series) >= self.series_limit:
-            resolved = dict.fromkeys(resolved, OTHER)
-        self._series.add(tuple(sorted(resolved.items())))
-        if len(self._remembered) < _REMEMBERED:
-            self._remembered[key] = resolved
+        if len(self._series) >= self.series_limit and _key(resolved) not in self._series:
+            return dict.fromkeys(resolved, OTHER)
         return resolved
 
     def _bounded(self, attribute: Attribute, value: str) -> str:
@@ -141,8 +172,12 @@ class Instrument:
         return value
 
 
-class _Cell:
-    """One series."""
+def _key(attributes: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(attributes.items()))
+
+
+class _Number:
+    """One series of a number."""
 
     __slots__ = ("attributes", "value")
 
@@ -151,160 +186,113 @@ class _Cell:
         self.value: float = 0
 
 
-class _Kept(Instrument):
-    """Values kept here and read by the SDK at collection.
+class _Numbers(Instrument):
+    """Read by the SDK through a callback."""
 
-    The SDK's synchronous instruments take 10 µs for each call, most of it to find the series and
-    to look for an exemplar; a call here takes one. Exemplars are on histograms.
-    """
+    def _new(self, attributes: dict[str, str]) -> _Number:
+        return _Number(attributes)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._lock = threading.Lock()
-        self._cells: dict[tuple[tuple[str, str], ...], _Cell] = {}
-        self._known: dict[tuple[Any, ...], _Cell] = {}
-        os.register_at_fork(after_in_child=self._after_fork)
-
-    def _after_fork(self) -> None:
-        self._lock = threading.Lock()  # another thread may have held it
-
-    def _create(self, meter: Meter) -> Any:
-        cells = self._cells = {}
-        self._known.clear()
+    def _read_by(self, meter: Meter) -> None:
+        series = self._series  # of this start: a provider that was left behind reads on
 
         def read(_: CallbackOptions) -> list[Observation]:
-            settle()  # callbacks come before histograms are collected
             with self._lock:
-                return [Observation(cell.value, cell.attributes) for cell in cells.values()]
+                return [Observation(one.value, one.attributes) for one in series.values()]
 
-        instrument = self._observed_by(meter, read)
-        for zero in self.zeros:
-            self._cell(zero)
-        return instrument
+        self._observed_by(meter)(self.name, [read], self.unit, self.description)
 
-    def _observed_by(
-        self, meter: Meter, read: Callable[[CallbackOptions], list[Observation]]
-    ) -> Any:
-        raise NotImplementedError
-
-    def stop(self) -> None:
-        super().stop()
-        with self._lock:
-            self._cells = {}
-            self._known.clear()
-
-    def _cell(self, given: Mapping[str, str | None]) -> _Cell:
-        key = tuple(given.items())
-        cell = self._known.get(key)
-        if cell is None:
-            with self._lock:
-                resolved = self._resolve(given)
-                series = tuple(sorted(resolved.items()))
-                cell = self._cells.setdefault(series, _Cell(resolved))
-                if len(self._known) < _REMEMBERED:
-                    self._known[key] = cell
-        return cell
+    @abstractmethod
+    def _observed_by(self, meter: Meter) -> Callable[..., object]: ...
 
     def _add(self, amount: float, given: Mapping[str, str | None]) -> None:
-        cell = self._cell(given)
+        one = self._of(given)
         with self._lock:
-            cell.value += amount
+            one.value += amount
 
 
-class Counter(_Kept):
+class Counter(_Numbers):
     """Only ever grows."""
 
     kind = "counter"
 
-    def _observed_by(
-        self, meter: Meter, read: Callable[[CallbackOptions], list[Observation]]
-    ) -> Any:
-        return meter.create_observable_counter(self.name, [read], self.unit, self.description)
+    def _observed_by(self, meter: Meter) -> Callable[..., object]:
+        return meter.create_observable_counter
 
     def add(self, amount: float = 1, /, **attributes: str | None) -> None:
         """Count `amount`; below 0 it is ignored. `None` leaves an attribute out."""
-        if self._sdk is not None and amount >= 0:
+        if self._started and amount >= 0:
             self._add(amount, attributes)
 
 
-class UpDownCounter(_Kept):
+class UpDownCounter(_Numbers):
     """A sum that rises and falls; summed over workers it is the whole service's."""
 
     kind = "up-down counter"
 
-    def _observed_by(
-        self, meter: Meter, read: Callable[[CallbackOptions], list[Observation]]
-    ) -> Any:
-        return meter.create_observable_up_down_counter(
-            self.name, [read], self.unit, self.description
-        )
+    def _observed_by(self, meter: Meter) -> Callable[..., object]:
+        return meter.create_observable_up_down_counter
 
     def add(self, amount: float, /, **attributes: str | None) -> None:
         """Add `amount`, negative to take away."""
-        if self._sdk is not None:
+        if self._started:
             self._add(amount, attributes)
 
 
-class Gauge(_Kept):
+class Gauge(_Numbers):
     """The last value that was set."""
 
     kind = "gauge"
 
-    def _observed_by(
-        self, meter: Meter, read: Callable[[CallbackOptions], list[Observation]]
-    ) -> Any:
-        return meter.create_observable_gauge(self.name, [read], self.unit, self.description)
+    def _observed_by(self, meter: Meter) -> Callable[..., object]:
+        return meter.create_observable_gauge
 
     def set(self, value: float, /, **attributes: str | None) -> None:
         """Replace the value of one series."""
-        if self._sdk is not None:
-            cell = self._cell(attributes)
+        if self._started:
+            one = self._of(attributes)
             with self._lock:
-                cell.value = value
+                one.value = value
 
 
 class Histogram(Instrument):
-    """A distribution, kept as a base-2 exponential histogram."""
+    """A distribution, kept as a base-2 exponential histogram with exemplars.
+
+    The SDK has no way to read one at collection; `with_histograms` adds it to what was
+    collected.
+    """
 
     kind = "histogram"
 
-    def _create(self, meter: Meter) -> Any:
-        return meter.create_histogram(self.name, self.unit, self.description)
+    def _new(self, attributes: dict[str, str]) -> ExponentialHistogram:
+        return ExponentialHistogram(attributes)
+
+    def _read_by(self, meter: Meter) -> None:
+        # The variable is the SDK's; `always_on` adds only examples that lead to no trace.
+        self._exemplars = os.environ.get("OTEL_METRICS_EXEMPLAR_FILTER") != "always_off"
 
     def record(self, value: float, /, **attributes: str | None) -> None:
-        """Record one measurement in the instrument's unit."""
-        if self._sdk is not None:
-            _pending.append(
-                (self._sdk, float(value), self._resolve(attributes), otel_context.get_current())
-            )
-            if len(_pending) >= _MOST_PENDING:
-                settle()
+        """Record one measurement in the instrument's unit.
 
+        What is negative, infinite or no number is ignored: it would spoil the sum for good.
+        """
+        if not self._started or not 0 <= value < inf:
+            return
+        one = self._of(attributes)
+        span = trace.get_current_span().get_span_context()
+        with self._lock:
+            one.record(value)
+            if self._exemplars and span.trace_flags & TraceFlags.SAMPLED:
+                one.offer(value, span)
 
-# Measurements of histograms that the SDK has not seen yet. It takes several times as long for
-# one alone, amid other code, as for each of many in a row.
-_pending: Final[deque[tuple[Any, float, dict[str, str], Context]]] = deque()
-_MOST_PENDING: Final = 5000
-_settling = threading.Lock()
-
-
-def settle() -> None:
-    """Give the SDK the histograms' measurements; before each collection and from time to time.
-
-    Each goes with the context it was made in, which its exemplar comes from.
-    """
-    with _settling:  # whoever collects waits for what another thread is giving at this moment
-        for _ in range(len(_pending)):
-            sdk, value, attributes, context = _pending.popleft()
-            sdk.record(value, attributes, context)
-
-
-def _after_fork() -> None:
-    global _settling  # noqa: PLW0603 - another thread of the parent may have held it
-    _settling = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_after_fork)
+    def collect(self, now_ns: int, *, delta: bool) -> Metric | None:
+        """All series, if there are any."""
+        with self._lock:
+            points = [one.collect(now_ns, delta=delta) for one in self._series.values()]
+        found = [point for point in points if point is not None]
+        if not found:
+            return None
+        temporality = AggregationTemporality.DELTA if delta else AggregationTemporality.CUMULATIVE
+        return Metric(self.name, self.description, self.unit, Points(found, temporality))
 
 
 _STAGE = Attribute("stage", STAGES)
@@ -582,15 +570,37 @@ LOGS_SUPPRESSED: Final = Counter(
 REGISTRY: Final[dict[str, Instrument]] = {
     value.name: value for value in list(globals().values()) if isinstance(value, Instrument)
 }
+_HISTOGRAMS: Final = [value for value in REGISTRY.values() if isinstance(value, Histogram)]
+_scope: InstrumentationScope | None = None
 
 
 def start(meter: Meter) -> None:
-    """Create every instrument on this process's meter, zero series included."""
+    """Start every instrument on this process's meter, zero series included."""
+    global _scope  # noqa: PLW0603 - one meter a process
+    _scope = InstrumentationScope(meter.name, meter.version, meter.schema_url)
     for instrument in REGISTRY.values():
         instrument.start(meter)
 
 
 def stop() -> None:
-    """Detach every instrument from the SDK; calls do nothing until the next `start`."""
+    """Stop every instrument; calls do nothing until the next `start`."""
     for instrument in REGISTRY.values():
         instrument.stop()
+
+
+def with_histograms(data: MetricsData, *, delta: bool = False) -> MetricsData:
+    """What the SDK has collected, and the registry's histograms.
+
+    Args:
+        data: a collection of the provider that the instruments were started on.
+        delta: whether each collection counts from the one before instead of from the start.
+    """
+    now_ns = time_ns()
+    found = [one for each in _HISTOGRAMS if (one := each.collect(now_ns, delta=delta)) is not None]
+    (resource,) = data.resource_metrics  # a provider has one
+    # The other instruments have zeros and with them always a scope in which these belong.
+    scopes = [
+        replace(scope, metrics=[*scope.metrics, *found]) if scope.scope == _scope else scope
+        for scope in resource.scope_metrics
+    ]
+    return replace(data, resource_metrics=[replace(resource, scope_metrics=scopes)])

@@ -16,7 +16,13 @@ from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExp
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
-from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
+from opentelemetry.sdk.metrics import Histogram
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    MetricExporter,
+    MetricExportResult,
+    MetricsData,
+)
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -114,7 +120,6 @@ class SpanDelivery:
 
     def __call__(self, batch: Sequence[ReadableSpan]) -> Delivery:
         """Send one batch; blocks up to the exporter's timeout."""
-        instruments.settle()  # here, because requests make spans and measurements alike
         self._session.forget()
         return self._session.verdict(succeeded=self._send(wire.trace_request(redact_spans(batch))))
 
@@ -252,7 +257,7 @@ class QueueLogProcessor(LogRecordProcessor):
 
 
 class GuardedMetricExporter(MetricExporter):
-    """Mask points, notice outages, and stay silent in a forked child.
+    """Add the registry's histograms, mask points, notice outages; be silent in a forked child.
 
     After a fork the SDK restarts its reader in the child, which would send the parent's sums
     a second time under a new instance id.
@@ -262,6 +267,8 @@ class GuardedMetricExporter(MetricExporter):
         super().__init__(inner._preferred_temporality, inner._preferred_aggregation)
         self._inner = inner
         self._on_result = on_result
+        preferred = inner._preferred_temporality or {}
+        self._delta = preferred.get(Histogram) is AggregationTemporality.DELTA
         self._pid = os.getpid()
 
     def export(
@@ -270,7 +277,8 @@ class GuardedMetricExporter(MetricExporter):
         """Send one collection."""
         if os.getpid() != self._pid:
             return MetricExportResult.SUCCESS
-        result = self._inner.export(redact_metrics(metrics_data), timeout_millis, **kwargs)
+        complete = instruments.with_histograms(metrics_data, delta=self._delta)
+        result = self._inner.export(redact_metrics(complete), timeout_millis, **kwargs)
         self._on_result(result is MetricExportResult.SUCCESS)
         return result
 

@@ -141,7 +141,7 @@ class InMemoryTelemetry:
         data = self.reader.get_metrics_data()
         return {
             (metric.name, tuple(sorted((point.attributes or {}).items()))): point
-            for resource in (data.resource_metrics if data else ())
+            for resource in (instruments.with_histograms(data).resource_metrics if data else ())
             for scope in resource.scope_metrics
             for metric in scope.metrics
             for point in metric.data.data_points
