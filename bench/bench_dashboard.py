@@ -27,9 +27,8 @@ from typing import Any
 import requests
 from flask import Flask
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
-from opentelemetry.sdk.metrics import Histogram, MeterProvider
+from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
 from werkzeug.test import create_environ, run_wsgi_app
 
@@ -66,9 +65,6 @@ def push_a_week(server: Server) -> None:
         resource=Resource.create(
             {"service.name": "tldw-transcript-service", "service.instance.id": "worker-1"}
         ),
-        views=[
-            View(instrument_type=Histogram, aggregation=ExponentialBucketHistogramAggregation())
-        ],
     )
     instruments.start(provider.get_meter("bench"))
     now = int(time.time())
@@ -77,7 +73,9 @@ def push_a_week(server: Server) -> None:
     with requests.Session() as session:
         for moment in moments:
             _measure(dice)
-            body = encode_metrics(reader.get_metrics_data())  # type: ignore[arg-type]
+            collected = reader.get_metrics_data()
+            assert collected is not None
+            body = encode_metrics(instruments.with_histograms(collected))
             for point in _points(body):
                 point.time_unix_nano = moment * 1_000_000_000
                 point.start_time_unix_nano = moments[0] * 1_000_000_000

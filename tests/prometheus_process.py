@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 import requests
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-from opentelemetry.sdk.metrics import Histogram, MeterProvider
+from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
 
 from stack.layout import Layout
 from tests.live import wait_for
 from transcript_service.telemetry import instruments
+from transcript_service.telemetry.otlp import GuardedMetricExporter
 
 
 def binary(name: str) -> Path:
@@ -102,25 +102,19 @@ def running_prometheus(folder: Path, config: str = "") -> Iterator[Server]:
 @contextmanager
 def pushing(server: Server, **resource: str) -> Iterator[MeterProvider]:
     """The registry's instruments, exported to `server` at every `force_flush`."""
+    exporter = OTLPMetricExporter(f"{server.url}/api/v1/otlp/v1/metrics")
     reader = PeriodicExportingMetricReader(
-        OTLPMetricExporter(f"{server.url}/api/v1/otlp/v1/metrics"),
-        export_interval_millis=3_600_000,
+        GuardedMetricExporter(exporter, lambda _: None), export_interval_millis=3_600_000
     )
     attributes: Mapping[str, str] = {
         "service.name": "tldw-transcript-service",
         "service.instance.id": "worker-1",
         **resource,
     }
-    provider = MeterProvider(
-        [reader],
-        resource=Resource.create(dict(attributes)),
-        views=[
-            View(instrument_type=Histogram, aggregation=ExponentialBucketHistogramAggregation())
-        ],
-    )
+    provider = MeterProvider([reader], resource=Resource.create(dict(attributes)))
     instruments.start(provider.get_meter("test"))
     try:
         yield provider
     finally:
-        instruments.stop()
         provider.shutdown()
+        instruments.stop()

@@ -26,14 +26,14 @@ from typing import Any
 import pytest
 import requests
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-from opentelemetry.sdk.metrics import Histogram, MeterProvider
+from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 
 from stack.supervise import Supervisor
 from tests.live import FAST_TELEMETRY, LiveStack, Load, layout, wait_for
 from transcript_service.telemetry import instruments as i
+from transcript_service.telemetry.otlp import GuardedMetricExporter
 
 pytestmark = pytest.mark.timeout(1500)  # one test waits for `for: 5m`; a soak for its 15 minutes
 
@@ -78,9 +78,8 @@ class Emitter:
     """Metrics of the service's own instruments, as a worker that is in trouble sends them."""
 
     def __init__(self, endpoint: str) -> None:
-        exporter = OTLPMetricExporter(
-            f"{endpoint}/v1/metrics",
-            preferred_aggregation={Histogram: ExponentialBucketHistogramAggregation()},
+        exporter = GuardedMetricExporter(
+            OTLPMetricExporter(f"{endpoint}/v1/metrics"), lambda _: None
         )
         reader = PeriodicExportingMetricReader(exporter, export_interval_millis=1000)
         # With the SDK's own attributes: Prometheus writes no target_info without any.
