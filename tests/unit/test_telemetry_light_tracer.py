@@ -97,7 +97,7 @@ class Both:
             provider,
             InstrumentationScope("scope", "1.2"),
             limits=limits,
-            on_end=processor.on_end,
+            on_end=lambda span: processor.on_end(span.readable()),
         )
 
     def ended(self) -> list[ReadableSpan]:

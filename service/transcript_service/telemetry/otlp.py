@@ -29,6 +29,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from . import instruments, wire
 from .export_queue import Delivery, ExportQueue
+from .light_tracer import LightSpan
 from .lines import encodable
 from .redacting import redact_log, redact_metrics, redact_spans
 
@@ -118,10 +119,11 @@ class SpanDelivery:
         self._exporter = OTLPSpanExporter(session=self._session, meter_provider=NoOpMeterProvider())
         self._send = _sender(self._exporter)
 
-    def __call__(self, batch: Sequence[ReadableSpan]) -> Delivery:
+    def __call__(self, batch: Sequence[LightSpan | ReadableSpan]) -> Delivery:
         """Send one batch; blocks up to the exporter's timeout."""
         self._session.forget()
-        return self._session.verdict(succeeded=self._send(wire.trace_request(redact_spans(batch))))
+        spans = [span.readable() if isinstance(span, LightSpan) else span for span in batch]
+        return self._session.verdict(succeeded=self._send(wire.trace_request(redact_spans(spans))))
 
     def close(self) -> None:
         """End a retry under way."""
@@ -220,9 +222,9 @@ class LogDelivery:
 
 
 class QueueSpanProcessor(SpanProcessor):
-    """Hand ended spans to a queue."""
+    """Hand ended spans of the SDK to a queue."""
 
-    def __init__(self, queue: ExportQueue[ReadableSpan]) -> None:
+    def __init__(self, queue: ExportQueue[LightSpan | ReadableSpan]) -> None:
         self._queue = queue
 
     def on_end(self, span: ReadableSpan) -> None:

@@ -29,7 +29,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from ..settings import Settings
 from . import http_server, instruments, self_metrics
 from .export_queue import ExportQueue, Outage
-from .light_tracer import LightTracer
+from .light_tracer import LightSpan, LightTracer
 from .lines import version
 from .logs import configure_logging, get_logger, pipeline
 from .otlp import (
@@ -159,7 +159,7 @@ class Telemetry:
     tracer_provider: TracerProvider | None = None
     meter_provider: MeterProvider | None = None
     logger_provider: LoggerProvider | None = None
-    span_queue: ExportQueue[ReadableSpan] | None = None
+    span_queue: ExportQueue[LightSpan | ReadableSpan] | None = None
     log_queue: ExportQueue[LogLine | ReadableLogRecord] | None = None
     _abort: list[Callable[[], None]] = field(default_factory=list, repr=False)
     _stopped: bool = field(default=False, repr=False)
@@ -251,7 +251,7 @@ def start(settings: Settings) -> Telemetry:
     http_server.observe(meter)
 
     spans = SpanDelivery()
-    span_queue = ExportQueue(
+    span_queue: ExportQueue[LightSpan | ReadableSpan] = ExportQueue(
         "traces",
         spans,
         capacity=int(os.environ["OTEL_BSP_MAX_QUEUE_SIZE"]),
@@ -267,8 +267,7 @@ def start(settings: Settings) -> Telemetry:
         span_limits=limits,
         meter_provider=NoOpMeterProvider(),
     )
-    to_queue = QueueSpanProcessor(span_queue)
-    tracer_provider.add_span_processor(to_queue)
+    tracer_provider.add_span_processor(QueueSpanProcessor(span_queue))
 
     scope = InstrumentationScope(TRACER_NAME, version())
     logs = LogDelivery(resource, scope)
@@ -289,7 +288,7 @@ def start(settings: Settings) -> Telemetry:
     _logs.set_logger_provider(logger_provider)
     propagate.set_global_textmap(IncomingTraceparent())
     _instrument_process(meter_provider)
-    use_tracer(LightTracer(tracer_provider, scope, limits=limits, on_end=to_queue.on_end))
+    use_tracer(LightTracer(tracer_provider, scope, limits=limits, on_end=span_queue.put))
 
     def to_otlp(
         time_ns: int, level: int, event: str, fields: Mapping[str, Any], span: trace.SpanContext

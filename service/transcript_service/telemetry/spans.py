@@ -89,8 +89,9 @@ class span:  # noqa: N801 - used like a function
         self._attributes = _known(attributes)
 
     def __enter__(self) -> Span:
-        self._opened = _tracer.start_span(self._name, attributes=self._attributes)
-        self._token = otel_context.attach(trace.set_span_in_context(self._opened))
+        around = otel_context.get_current()
+        self._opened = _tracer.start_span(self._name, around, attributes=self._attributes)
+        self._token = otel_context.attach(trace.set_span_in_context(self._opened, around))
         return self._opened
 
     def __exit__(

@@ -48,7 +48,7 @@ class InMemoryTelemetry:
             self.tracer_provider,
             InstrumentationScope(TRACER_NAME),
             limits=limits,
-            on_end=processor.on_end,
+            on_end=lambda span: processor.on_end(span.readable()),
         )
         self.reader = InMemoryMetricReader()
         self.meter_provider = MeterProvider([self.reader], shutdown_on_exit=False)
