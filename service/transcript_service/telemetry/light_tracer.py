@@ -122,13 +122,12 @@ class LightSpan(trace.Span):
         self._parent = parent
         self._kind = kind
         self._status = _UNSET
-        self._attributes: MutableMapping[str, Any] = {}
+        # As they were given; what becomes of them is worked out where the span is sent.
+        self._given = [dict(attributes)] if attributes else []
         self._events: Any = ()
         self._links: Any = ()
         self._lock = threading.Lock()
         self._ended = False
-        if attributes:
-            self._put(attributes)
         self._start_time = time_ns()
 
     @property
@@ -146,9 +145,10 @@ class LightSpan(trace.Span):
         self.set_attributes({key: value})
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """As the SDK's, but a list among the values is read when the span is sent."""
         with self._lock:
             if not self._ended:
-                self._put(attributes)
+                self._given.append(dict(attributes))
                 return
         self._warn()
 
@@ -217,7 +217,7 @@ class LightSpan(trace.Span):
             self._context,
             self._parent,
             tracer.provider.resource,
-            self._attributes,
+            self._attributes(),
             self._events,
             self._links,
             self._kind,
@@ -235,14 +235,16 @@ class LightSpan(trace.Span):
         longest = self._tracer.limits.max_attribute_length
         return BoundedAttributes(limit, attributes, max_value_len=longest)
 
-    def _put(self, attributes: Mapping[str, Any]) -> None:
+    def _attributes(self) -> MutableMapping[str, Any]:
         limit = self._tracer.limits.max_span_attributes
-        held = self._attributes
-        for key, value in attributes.items():
-            if type(held) is dict:
-                if type(value) in _PLAIN and key and (limit is None or len(held) < limit):
-                    held.pop(key, None)  # what was set last is dropped last
-                    held[key] = value
-                    continue
-                held = self._attributes = BoundedAttributes(limit, held, immutable=False)
-            held[key] = value
+        held: MutableMapping[str, Any] = {}
+        for given in self._given:
+            for key, value in given.items():
+                if type(held) is dict:
+                    if type(value) in _PLAIN and key and (limit is None or len(held) < limit):
+                        held.pop(key, None)  # what was set last is dropped last
+                        held[key] = value
+                        continue
+                    held = BoundedAttributes(limit, held, immutable=False)
+                held[key] = value
+        return held

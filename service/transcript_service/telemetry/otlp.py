@@ -121,6 +121,7 @@ class SpanDelivery:
 
     def __call__(self, batch: Sequence[LightSpan | ReadableSpan]) -> Delivery:
         """Send one batch; blocks up to the exporter's timeout."""
+        instruments.settle()  # here, because requests make spans and measurements alike
         self._session.forget()
         spans = [span.readable() if isinstance(span, LightSpan) else span for span in batch]
         return self._session.verdict(succeeded=self._send(wire.trace_request(redact_spans(spans))))
