@@ -13,6 +13,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import suppress
+from copy import deepcopy
 from time import time_ns
 from typing import Any, Final
 
@@ -123,7 +125,7 @@ class LightSpan(trace.Span):
         self._kind = kind
         self._status = _UNSET
         # As they were given; what becomes of them is worked out where the span is sent.
-        self._given = [dict(attributes)] if attributes else []
+        self._given = [_copied(attributes)] if attributes else []
         self._events: Any = ()
         self._links: Any = ()
         self._lock = threading.Lock()
@@ -145,10 +147,9 @@ class LightSpan(trace.Span):
         self.set_attributes({key: value})
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
-        """As the SDK's, but a list among the values is read when the span is sent."""
         with self._lock:
             if not self._ended:
-                self._given.append(dict(attributes))
+                self._given.append(_copied(attributes))
                 return
         self._warn()
 
@@ -248,3 +249,12 @@ class LightSpan(trace.Span):
                     held = BoundedAttributes(limit, held, immutable=False)
                 held[key] = value
         return held
+
+
+def _copied(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    if _PLAIN.issuperset(map(type, attributes.values())):
+        return dict(attributes)
+    with suppress(Exception):  # what cannot be copied is no value for an attribute either
+        # Lists as they are now, not as they are when the span is sent.
+        return deepcopy(dict(attributes))
+    return dict(attributes)
