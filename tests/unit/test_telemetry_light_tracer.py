@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.metrics import NoOpMeterProvider
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider, sampling
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -29,7 +29,6 @@ from opentelemetry.trace import (
     TraceState,
 )
 
-from transcript_service.telemetry import wire
 from transcript_service.telemetry.light_tracer import LightSpan, LightTracer
 from transcript_service.telemetry.redacting import redact_spans
 
@@ -107,9 +106,8 @@ class Both:
 
 
 def meaning(spans: list[ReadableSpan]) -> str:
-    """What would be sent, without what no two spans share."""
-    request = ExportTraceServiceRequest()
-    request.ParseFromString(wire.trace_request(redact_spans(spans)))
+    """What the SDK would send, without what no two spans share."""
+    request = encode_spans(redact_spans(spans))
     for resource in request.resource_spans:
         for scope in resource.scope_spans:
             for span in scope.spans:

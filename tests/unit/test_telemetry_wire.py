@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
+from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 
 from transcript_service.telemetry import wire
-from transcript_service.telemetry.otlp import LogDelivery, LogLine
+from transcript_service.telemetry.light_tracer import LightSpan, LightTracer
+from transcript_service.telemetry.otlp import LogDelivery, LogLine, encode_masked
+from transcript_service.telemetry.redacting import redact_spans
+from transcript_service.telemetry.redaction import redact_mapping, redact_text, register_secrets
+from transcript_service.telemetry.testing import InMemoryTelemetry
 
 SCALARS = (
     st.text(max_size=200)
@@ -34,7 +38,14 @@ IDS = st.integers(1, (1 << 64) - 1)
 
 
 def spans_of(request: ExportTraceServiceRequest) -> list[tuple[str, str, str]]:
-    """Each span with its resource and scope, in an order that does not depend on grouping."""
+    """Each span with its resource and scope, in an order that does not depend on grouping.
+
+    Attributes have no order either.
+    """
+    for resource in request.resource_spans:
+        for scope in resource.scope_spans:
+            for span in scope.spans:
+                span.attributes.sort(key=lambda pair: pair.key)
     return sorted(
         (str(resource.resource) + resource.schema_url, str(scope.scope), str(span))
         for resource in request.resource_spans
@@ -43,29 +54,36 @@ def spans_of(request: ExportTraceServiceRequest) -> list[tuple[str, str, str]]:
     )
 
 
-def by_hand(spans: list[ReadableSpan]) -> ExportTraceServiceRequest:
-    request = ExportTraceServiceRequest()
-    request.ParseFromString(wire.trace_request(spans))
-    return request
-
-
 class Recorder:
-    """Finished spans of a provider."""
+    """A tracer, and the spans of it that have ended."""
 
-    def __init__(self, **resource: str) -> None:
-        self._memory = InMemorySpanExporter()
-        self.provider = TracerProvider(
+    def __init__(self, *, limits: SpanLimits | None = None, **resource: str) -> None:
+        limits = limits or SpanLimits()
+        provider = TracerProvider(
             resource=Resource(dict(resource)),
             shutdown_on_exit=False,
+            span_limits=limits,
             meter_provider=NoOpMeterProvider(),
         )
-        self.provider.add_span_processor(SimpleSpanProcessor(self._memory))
+        self.spans: list[LightSpan] = []
+        self.tracer = LightTracer(
+            provider,
+            InstrumentationScope("scope", "1.2", "https://example.org/schema"),
+            limits=limits,
+            on_end=self.spans.append,
+        )
 
-    def tracer(self, name: str = "scope") -> trace.Tracer:
-        return self.provider.get_tracer(name, "1.2", schema_url="https://example.org/schema")
 
-    def spans(self) -> list[ReadableSpan]:
-        return list(self._memory.get_finished_spans())
+def sent(spans: Sequence[LightSpan | ReadableSpan]) -> list[tuple[str, str, str]]:
+    return spans_of(ExportTraceServiceRequest.FromString(encode_masked(spans)))
+
+
+def by_the_sdk(spans: Sequence[LightSpan]) -> list[tuple[str, str, str]]:
+    return spans_of(encode_spans(redact_spans([span.readable() for span in spans])))
+
+
+def around(parent: SpanContext) -> Context:
+    return trace.set_span_in_context(trace.NonRecordingSpan(parent), Context())
 
 
 def remote(trace_id: int, span_id: int, state: TraceState | None = None) -> SpanContext:
@@ -75,65 +93,87 @@ def remote(trace_id: int, span_id: int, state: TraceState | None = None) -> Span
 @given(
     name=st.text(max_size=100),
     kind=st.sampled_from(SpanKind),
-    attributes=ATTRIBUTES,
+    attributes=st.lists(ATTRIBUTES, max_size=3),
     status=st.sampled_from(StatusCode),
-    description=st.none() | st.text(max_size=30),
     parent=st.none() | st.tuples(IDS, IDS),
-    start=st.integers(0, (1 << 63) - 1),
 )
+@example("one", SpanKind.SERVER, [{"a": 1}, {"a": True}, {"b": 1.0}], StatusCode.OK, None)
 @settings(max_examples=200, deadline=None)
 def test_a_plain_span_is_encoded_as_the_sdk_encodes_it(
     name: str,
     kind: SpanKind,
-    attributes: dict[str, Any],
+    attributes: list[dict[str, Any]],
     status: StatusCode,
-    description: str | None,
     parent: tuple[int, int] | None,
-    start: int,
 ) -> None:
+    assume(redact_text(name) == name)
+    assume(all(redact_mapping(some) is some for some in attributes))
     recorder = Recorder(service="a")
-    context = trace.set_span_in_context(trace.NonRecordingSpan(remote(*parent))) if parent else None
-    span = recorder.tracer().start_span(
-        name, context, kind=kind, attributes=attributes, start_time=start
-    )
-    span.set_status(status, description if status is StatusCode.ERROR else None)
-    span.end(start + 5)
-    spans = recorder.spans()
+    context = around(remote(*parent)) if parent else Context()
+    span = recorder.tracer.start_span(name, context, kind=kind)
+    for some in attributes:
+        span.set_attributes(some)
+    span.set_status(status)
+    span.end()
     # By hand, not by falling back: the SDK's encoder is called for the frame alone.
-    assert wire._span(spans[0])
-    assert spans_of(by_hand(spans)) == spans_of(encode_spans(spans))
+    assert wire.span(recorder.spans[0])
+    assert sent(recorder.spans) == by_the_sdk(recorder.spans)
 
 
 def test_what_is_not_plain_and_what_stands_beside_it_arrives_all_the_same() -> None:
-    first, second = Recorder(service="a", n="1"), Recorder(service="b")
-    for recorder in (first, second):
-        for scope in ("one", "two"):
-            tracer = recorder.tracer(scope)
-            with tracer.start_as_current_span("parent", attributes={"a": "b"}):
-                with tracer.start_as_current_span("child") as child:
-                    child.add_event("event", {"key": "value"})
-                with tracer.start_as_current_span("list", attributes={"items": ("a", 1, True)}):
-                    pass
-                linked = Link(remote(1, 2), {"why": "because"})
-                with tracer.start_as_current_span("linked", links=[linked]):
-                    pass
-            state = trace.set_span_in_context(
-                trace.NonRecordingSpan(remote(7, 8, TraceState([("vendor", "x")])))
-            )
-            tracer.start_span("state", state).end()
-            tracer.start_span("surrogate", attributes={"bad": "\ud800", "good": "x"}).end()
-            with pytest.raises(RuntimeError), tracer.start_as_current_span("failed"):
-                raise RuntimeError("it failed")
-    spans = first.spans() + second.spans()
-    assert len(spans) == 2 * 2 * 7
-    assert spans_of(by_hand(spans)) == spans_of(encode_spans(spans))
+    recorder = Recorder(service="a", limits=SpanLimits(max_span_attributes=3))
+    tracer = recorder.tracer
+    unusual: dict[str, dict[str, Any]] = {
+        "plain": {"a": "b"},
+        "list": {"items": ["a", 1, True]},
+        "surrogate": {"bad": "\ud800", "good": "x"},
+        "huge": {"number": 1 << 70},
+        "many": dict.fromkeys("abcd", 1),
+        "secret": {"url.full": "https://u:p@host/?token=abcdefghijkl", "api_key": 12345678},
+        "Bearer abcdefghijklmnopqrstuvwxyz": {},
+    }
+    for name, attributes in unusual.items():
+        tracer.start_span(name, Context(), attributes=attributes).end()
+    eventful = tracer.start_span("event", Context())
+    eventful.add_event("event", {"key": "value"})
+    eventful.add_link(remote(1, 2), {"why": "because"})
+    eventful.end()
+    tracer.start_span("state", around(remote(7, 8, TraceState([("vendor", "x")])))).end()
+    failed = tracer.start_span("failed", Context())
+    failed.set_status(StatusCode.ERROR, "it failed")
+    failed.end()
+    assert len(recorder.spans) == 10
+    assert sent(recorder.spans) == by_the_sdk(recorder.spans)
+
+
+def test_spans_of_the_sdk_go_along(telemetry: InMemoryTelemetry) -> None:
+    recorder = Recorder(service="a")
+    recorder.tracer.start_span("ours", Context()).end()
+    with telemetry.tracer_provider.get_tracer("library").start_as_current_span("theirs"):
+        pass
+    spans: list[LightSpan | ReadableSpan] = [*recorder.spans, *telemetry.spans("theirs")]
+    assert sent(spans) == sorted(
+        by_the_sdk(recorder.spans) + spans_of(encode_spans(telemetry.spans("theirs")))
+    )
 
 
 def test_a_span_that_nobody_can_encode_raises() -> None:
     recorder = Recorder()
-    recorder.tracer().start_span("\ud800").end()
+    recorder.tracer.start_span("\ud800", Context()).end()
     with pytest.raises(ValueError, match="surrogates"):
-        wire.trace_request(recorder.spans())
+        encode_masked(recorder.spans)
+
+
+def test_what_was_harmless_before_its_secret_was_known_is_masked(
+    telemetry: InMemoryTelemetry,
+) -> None:
+    recorder = Recorder()
+    for name in ("a", "b"):
+        recorder.tracer.start_span(name, Context(), attributes={"said": "open sesame"}).end()
+    assert b"open sesame" in encode_masked(recorder.spans[:1])
+    register_secrets("open sesame")
+    assert b"open sesame" not in encode_masked(recorder.spans[1:])
+    assert telemetry.metric("telemetry.redactions", signal="traces") == 1
 
 
 RESOURCE = Resource({"service.name": "a"})

@@ -107,7 +107,13 @@ class LightTracer(trace.Tracer):
 
 
 class LightSpan(trace.Span):
-    """A span that is being recorded. Any thread may use it."""
+    """A span that is being recorded. Any thread may use it.
+
+    Attributes:
+        given: attribute sets in the order they were given; a later value wins. What becomes of
+            them is worked out where the span is sent.
+        events: `()` until there was one, and so are `links`.
+    """
 
     def __init__(
         self,
@@ -118,27 +124,21 @@ class LightSpan(trace.Span):
         kind: SpanKind,
         attributes: Attributes,
     ) -> None:
-        self._tracer = tracer
-        self._name = name
-        self._context = context
-        self._parent = parent
-        self._kind = kind
-        self._status = _UNSET
-        # As they were given; what becomes of them is worked out where the span is sent.
-        self._given = [_copied(attributes)] if attributes else []
-        self._events: Any = ()
-        self._links: Any = ()
+        self.tracer = tracer
+        self.name = name
+        self.context = context
+        self.parent = parent
+        self.kind = kind
+        self.status = _UNSET
+        self.given = [_copied(attributes)] if attributes else []
+        self.events: Any = ()
+        self.links: Any = ()
         self._lock = threading.Lock()
         self._ended = False
-        self._start_time = time_ns()
-
-    @property
-    def status(self) -> Status:
-        """What was set, or unset."""
-        return self._status
+        self.start_time = time_ns()
 
     def get_span_context(self) -> SpanContext:
-        return self._context
+        return self.context
 
     def is_recording(self) -> bool:
         return not self._ended
@@ -149,40 +149,40 @@ class LightSpan(trace.Span):
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         with self._lock:
             if not self._ended:
-                self._given.append(_copied(attributes))
+                self.given.append(_copied(attributes))
                 return
         self._warn()
 
     def add_event(
         self, name: str, attributes: Attributes = None, timestamp: int | None = None
     ) -> None:
-        limits = self._tracer.limits
+        limits = self.tracer.limits
         event = Event(name, self._bounded(limits.max_event_attributes, attributes), timestamp)
         with self._lock:
             if not self._ended:
-                if self._events == ():
-                    self._events = BoundedList(limits.max_events)
-                self._events.append(event)
+                if self.events == ():
+                    self.events = BoundedList(limits.max_events)
+                self.events.append(event)
                 return
         self._warn()
 
     def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
         if not (context.is_valid or attributes or context.trace_state):
             return
-        limits = self._tracer.limits
+        limits = self.tracer.limits
         link = Link(context, self._bounded(limits.max_link_attributes, attributes))
         with self._lock:
             if not self._ended:
-                if self._links == ():
-                    self._links = BoundedList(limits.max_links)
-                self._links.append(link)
+                if self.links == ():
+                    self.links = BoundedList(limits.max_links)
+                self.links.append(link)
                 return
         self._warn()
 
     def update_name(self, name: str) -> None:
         with self._lock:
             if not self._ended:
-                self._name = name
+                self.name = name
                 return
         self._warn()
 
@@ -192,8 +192,8 @@ class LightSpan(trace.Span):
         with self._lock:
             if not self._ended:
                 # "Ok" is final, and "unset" changes nothing: the API's rules.
-                if not status.is_unset and self._status.status_code is not StatusCode.OK:
-                    self._status = status
+                if not status.is_unset and self.status.status_code is not StatusCode.OK:
+                    self.status = status
                 return
         self._warn()
 
@@ -206,40 +206,40 @@ class LightSpan(trace.Span):
         if late:
             self._warn()
             return
-        self._end_time = time_ns() if end_time is None else end_time
-        if self._context.trace_flags & TraceFlags.SAMPLED:
-            self._tracer.on_end(self)
+        self.end_time = time_ns() if end_time is None else end_time
+        if self.context.trace_flags & TraceFlags.SAMPLED:
+            self.tracer.on_end(self)
 
     def readable(self) -> ReadableSpan:
         """The span as the SDK's processors and exporters take it, once it has ended."""
-        tracer = self._tracer
+        tracer = self.tracer
         return ReadableSpan(
-            self._name,
-            self._context,
-            self._parent,
+            self.name,
+            self.context,
+            self.parent,
             tracer.provider.resource,
             self._attributes(),
-            self._events,
-            self._links,
-            self._kind,
-            status=self._status,
-            start_time=self._start_time,
-            end_time=self._end_time,
+            self.events,
+            self.links,
+            self.kind,
+            status=self.status,
+            start_time=self.start_time,
+            end_time=self.end_time,
             instrumentation_scope=tracer.scope,
         )
 
     def _warn(self) -> None:
         # Not under the lock: a log line may wait for stderr.
-        _logger.warning("The span %s has ended and takes nothing more.", self._name)
+        _logger.warning("The span %s has ended and takes nothing more.", self.name)
 
     def _bounded(self, limit: int | None, attributes: Attributes) -> BoundedAttributes:
-        longest = self._tracer.limits.max_attribute_length
+        longest = self.tracer.limits.max_attribute_length
         return BoundedAttributes(limit, attributes, max_value_len=longest)
 
     def _attributes(self) -> MutableMapping[str, Any]:
-        limit = self._tracer.limits.max_span_attributes
+        limit = self.tracer.limits.max_span_attributes
         held: MutableMapping[str, Any] = {}
-        for given in self._given:
+        for given in self.given:
             for key, value in given.items():
                 if type(held) is dict:
                     if type(value) in _PLAIN and key and (limit is None or len(held) < limit):

@@ -161,6 +161,27 @@ def _sender(exporter: OTLPSpanExporter | OTLPLogExporter) -> Callable[[bytes], b
     return send
 
 
+def encode_masked(batch: Sequence[LightSpan | ReadableSpan]) -> bytes:
+    """The request that carries them, secrets masked.
+
+    Raises:
+        Exception: a span that nobody can encode.
+    """
+    encoded: list[bytes] = []
+    others: list[ReadableSpan] = []
+    like = None
+    for span in batch:
+        if isinstance(span, LightSpan):
+            try:
+                encoded.append(wire.span(span))
+                like = span
+            except Exception:  # something to mask, or that the SDK has to write
+                others.append(span.readable())
+        else:
+            others.append(span)
+    return wire.trace_request(redact_spans(others), encoded, like)
+
+
 class SpanDelivery:
     """Mask and send spans."""
 
@@ -175,8 +196,7 @@ class SpanDelivery:
         """Send one batch; blocks up to the exporter's timeout."""
         instruments.settle()  # here, because requests make spans and measurements alike
         self._session.forget()
-        spans = [span.readable() if isinstance(span, LightSpan) else span for span in batch]
-        return self._session.verdict(succeeded=self._send(wire.trace_request(redact_spans(spans))))
+        return self._session.verdict(succeeded=self._send(encode_masked(batch)))
 
     def close(self) -> None:
         """End a retry under way."""

@@ -19,7 +19,6 @@ from opentelemetry.trace import Link, SpanContext, Status, TraceState
 
 from . import instruments
 from .redaction import FAILED, count_masks, redact_mapping, redact_text, redact_value
-from .spans import attributes_of
 
 
 def redact_spans(spans: Sequence[ReadableSpan]) -> list[ReadableSpan]:
@@ -37,7 +36,7 @@ def _guarded_span(span: ReadableSpan) -> ReadableSpan:
 
 def _redact_span(span: ReadableSpan) -> ReadableSpan:
     name = redact_text(span.name)
-    given = attributes_of(span)
+    given = dict(span.attributes or {})
     attributes = redact_mapping(given)
     given_events, given_links = span.events, span.links  # copies, too
     events = [_redact_event(event) for event in given_events]

@@ -16,7 +16,7 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 MASK: Final = "[REDACTED]"
 FAILED: Final = "[REDACTION_FAILED]"
@@ -142,6 +142,14 @@ _GATE: Final = re.compile(
 _SHORT: Final = 64
 _MOST_CLEAN: Final = 4096
 _clean: set[str] = set()
+_Container = TypeVar("_Container", bound=set[Any] | dict[Any, Any])
+_forgotten: Final[list[set[Any] | dict[Any, Any]]] = [_clean]
+
+
+def forgotten_with_secrets(found_clean: _Container) -> _Container:
+    """A container that is emptied whenever there is a new secret to look for; for results."""
+    _forgotten.append(found_clean)
+    return found_clean
 
 
 class _Literals:
@@ -156,7 +164,8 @@ class _Literals:
         with self._lock:
             self._values.update(value for value in values if len(value) >= 6)
             self.pattern = re.compile(_any_of(self._values)) if self._values else None
-            _clean.clear()
+            for found_clean in _forgotten:
+                found_clean.clear()
 
 
 _literals = _Literals()

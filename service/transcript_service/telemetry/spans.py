@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final
+from typing import Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Span, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
 
@@ -43,12 +42,6 @@ def _known(attributes: Mapping[str, AttributeValue | None]) -> dict[str, Attribu
 def set_attributes(target: Span, **attributes: AttributeValue | None) -> None:
     """Set attributes on a span, `None` left out and `error_type` spelt `error.type`."""
     target.set_attributes(_known(attributes))
-
-
-def attributes_of(ended: ReadableSpan) -> dict[str, Any]:
-    """A plain copy of a span's attributes: each look into the SDK's mapping is several calls."""
-    given: Any = ended.attributes
-    return given.copy() if given else {}
 
 
 def record_error(target: Span, error: BaseException) -> None:
