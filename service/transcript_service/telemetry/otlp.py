@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 from collections.abc import Callable, Mapping, Sequence
+from email.message import Message
 from http.client import HTTPConnection, HTTPException
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -49,6 +50,15 @@ _SEVERITIES: Final = {
 }
 
 
+class Answer(NamedTuple):
+    """What exporters look at in a response."""
+
+    status_code: int
+    reason: str
+    headers: Message
+    content: bytes
+
+
 class WatchedSession(requests.Session):
     """Posts to one address; remembers the last answer, as exporters only say whether it worked.
 
@@ -78,7 +88,7 @@ class WatchedSession(requests.Session):
         timeout: float,
         headers: Any = None,
         allow_redirects: bool = False,
-    ) -> requests.Response:
+    ) -> Answer | requests.Response:
         """As in requests; only `data` and `timeout` may differ from call to call."""
         self.tried, self.status = True, None
         if self._ready is None:
@@ -91,7 +101,7 @@ class WatchedSession(requests.Session):
         request, environment = self._ready
         request.prepare_body(data, None)
         if self._direct is not None:
-            response = _post(self._direct, request, timeout)
+            response: Answer | requests.Response = _post(self._direct, request, timeout)
         else:
             response = self.send(
                 request, **environment, timeout=timeout, allow_redirects=allow_redirects
@@ -118,27 +128,23 @@ class WatchedSession(requests.Session):
 
 def _post(
     connection: HTTPConnection, request: requests.PreparedRequest, timeout_s: float
-) -> requests.Response:
+) -> Answer:
     """Send a prepared request as `requests` would, without following a redirect.
 
     Raises:
         requests.ConnectionError: no connection or no answer in time; the exporter tries once
             more at once, as a connection that was kept open may have been closed at the other end.
     """
-    response = requests.Response()
     connection.timeout = timeout_s
     try:
         if connection.sock is not None:
             connection.sock.settimeout(timeout_s)
         connection.request("POST", request.path_url, request.body, request.headers)
         answer = connection.getresponse()
-        response.status_code, response.reason = answer.status, answer.reason
-        response.headers.update(answer.headers)
-        response._content = answer.read()
+        return Answer(answer.status, answer.reason, answer.headers, answer.read())
     except (OSError, HTTPException) as error:
         connection.close()
         raise requests.ConnectionError(error) from error
-    return response
 
 
 def _sender(exporter: OTLPSpanExporter | OTLPLogExporter) -> Callable[[bytes], bool]:

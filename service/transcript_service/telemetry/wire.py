@@ -25,16 +25,19 @@ from .redaction import forgotten_with_secrets, redact_mapping, redact_text
 
 _fixed64: Final = Struct("<Q").pack
 _double: Final = Struct("<d").pack
-# Text attributes remembered as bytes; longer ones are rarely seen twice.
+# Attributes as bytes by type of the value (1 and True are the same key of a dict); longer texts
+# are rarely seen twice.
 _SHORT: Final = 64
 _MOST_PAIRS: Final = 4096
-_pairs: dict[tuple[str, str], bytes] = {}
-# Names and attributes of spans in which there was nothing to mask, encoded, by type of the value
-# (1 and True are the same key of a dict).
+_pairs: Final[dict[type, dict[Any, bytes]]] = {str: {}, int: {}, bool: {}}
+# Of spans: names and attributes in which there was nothing to mask.
 _harmless: Final[dict[type, dict[Any, bytes]]] = {
-    kind: forgotten_with_secrets({}) for kind in (str, int, bool)
+    kind: forgotten_with_secrets({}) for kind in _pairs
 }
 _heads: dict[str, bytes] = {}
+# Of log lines, by severity and event: what stands between the time and the other attributes,
+# and the name at the end.
+_events: dict[tuple[int, str], tuple[bytes, bytes]] = {}
 # By kind, id of the resource and scope (a process has one resource and few scopes): the
 # resource, which keeps its id from being used again, and resource and scope as bytes.
 _MOST_FRAMES: Final = 64
@@ -72,39 +75,46 @@ def attribute(tag: bytes, key: str, value: Any) -> bytes:
         Unfamiliar: the value is no text, number or truth value.
         UnicodeEncodeError: the text has lone surrogates.
     """
-    kind = type(value)
+    known = _pairs.get(type(value))
+    found = None if known is None else known.get((key, value))
+    if found is None:
+        found = _key_value(key, value)
+        _remember(_pairs, (key, value), value, found)
+    return tag + found
+
+
+def _key_value(key: str, value: Any) -> bytes:
+    """A `KeyValue`'s length and content."""
     if type(key) is not str:
         raise Unfamiliar(repr(key))
-    if kind is str:
-        found = _pairs.get((key, value))
-        if found is None:
-            text = value.encode()
-            found = _key_value(key, chunk(b"\x0a", text))
-            if len(value) <= _SHORT:
-                if len(_pairs) >= _MOST_PAIRS:
-                    _pairs.clear()
-                _pairs[key, value] = found
-        return tag + found
-    if kind is bool:
-        return tag + _key_value(key, b"\x10\x01" if value else b"\x10\x00")
-    if kind is int:
-        if not -(1 << 63) <= value < 1 << 63:
-            raise Unfamiliar(key)
-        return tag + _key_value(key, b"\x18" + varint(value & 0xFFFF_FFFF_FFFF_FFFF))
-    if kind is float:
-        return tag + _key_value(key, b"\x21" + _double(value))
-    raise Unfamiliar(key)
-
-
-def _key_value(key: str, any_value: bytes) -> bytes:
-    """A `KeyValue`'s length and content."""
     head = _heads.get(key)
     if head is None:
         head = chunk(b"\x0a", key.encode())
         if len(_heads) < _MOST_PAIRS:
             _heads[key] = head
-    content = head + chunk(b"\x12", any_value)
+    content = head + chunk(b"\x12", _any_value(key, value))
     return varint(len(content)) + content
+
+
+def _any_value(key: str, value: Any) -> bytes:
+    kind = type(value)
+    if kind is str:
+        return chunk(b"\x0a", value.encode())
+    if kind is bool:
+        return b"\x10\x01" if value else b"\x10\x00"
+    if kind is int and -(1 << 63) <= value < 1 << 63:
+        return b"\x18" + varint(value & 0xFFFF_FFFF_FFFF_FFFF)
+    if kind is float:
+        return b"\x21" + _double(value)
+    raise Unfamiliar(key)
+
+
+def _remember(memory: dict[type, dict[Any, bytes]], key: Any, value: Any, encoded: bytes) -> None:
+    known = memory.get(type(value))
+    if known is not None and (type(value) is not str or len(value) <= _SHORT):
+        if len(known) >= _MOST_PAIRS:
+            known.clear()
+        known[key] = encoded
 
 
 def trace_request(
@@ -204,7 +214,7 @@ def _harmless_name(name: str) -> bytes:
         if redact_text(name) != name:
             raise Unfamiliar(name)
         found = chunk(b"\x2a", name.encode())
-        _remember(name, name, found)
+        _remember(_harmless, name, name, found)
     return found
 
 
@@ -216,17 +226,8 @@ def _harmless_pair(key: str, value: Any) -> bytes:
         if not key or redact_mapping(pair) is not pair:
             raise Unfamiliar(key)
         found = attribute(b"\x4a", key, value)
-        if known is not None:
-            _remember((key, value), value, found)
+        _remember(_harmless, (key, value), value, found)
     return found
-
-
-def _remember(key: Any, value: Any, encoded: bytes) -> None:
-    known = _harmless[type(value)]
-    if type(value) is not str or len(value) <= _SHORT:
-        if len(known) >= _MOST_PAIRS:
-            known.clear()
-        known[key] = encoded
 
 
 def log_record(
@@ -241,21 +242,28 @@ def log_record(
     flags: int,
 ) -> bytes:
     """A `LogRecord` whose body and event name are `event`. Raises as `attribute`."""
-    name = event.encode()
+    around = _events.get((severity, event))
+    if around is None:
+        name = event.encode()
+        around = (
+            b"\x10" + varint(severity) + chunk(b"\x1a", severity_text.encode())
+            + chunk(b"\x2a", chunk(b"\x0a", name)) + attribute(b"\x32", "event", event),
+            chunk(b"\x62", name),
+        )  # fmt: skip
+        if len(_events) < _MOST_PAIRS:
+            _events[severity, event] = around
+    before, after = around
     moment = _fixed64(time_ns)
     return b"".join(
         (
             b"\x09", moment,
-            b"\x10", varint(severity),
-            chunk(b"\x1a", severity_text.encode()),
-            chunk(b"\x2a", chunk(b"\x0a", name)),
-            attribute(b"\x32", "event", event),
+            before,
             *[attribute(b"\x32", key, value) for key, value in fields.items() if value is not None],
             b"\x45" + flags.to_bytes(4, "little") if flags else b"",
             b"\x4a\x10" + trace_id.to_bytes(16, "big") if trace_id else b"",
             b"\x52\x08" + span_id.to_bytes(8, "big") if span_id else b"",
             b"\x59", moment,
-            chunk(b"\x62", name),
+            after,
         )
     )  # fmt: skip
 
