@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from ..telemetry import get_logger
 from ..telemetry.instruments import DASHBOARD_QUERY_DURATION
 from .errors import QueryDefect, UpstreamError, UpstreamTimeout, worst
@@ -90,7 +92,7 @@ class Answers:
                 "unit": unit,
                 "start": start,
                 "step_s": steps.step,
-                "values": series.values,
+                "values": series.values if series.json is None else orjson.Fragment(series.json),
             }
             for series in sorted(self.series.get(name, ()), key=lambda s: sorted(s.labels.items()))
         ]

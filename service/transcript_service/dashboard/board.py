@@ -233,12 +233,15 @@ def _fetched(
         empty=data is None,
         body=body,
         missing=missing,
-        tag=_tag(body + orjson.dumps([window.now, missing])),
+        tag=_tag(body, orjson.dumps([window.now, missing])),
     )
 
 
-def _tag(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=12).hexdigest()
+def _tag(*contents: bytes) -> str:
+    found = hashlib.blake2b(digest_size=12)
+    for content in contents:
+        found.update(content)
+    return found.hexdigest()
 
 
 def _shown(cached: Cached[Fetched]) -> dict[str, Any]:

@@ -44,10 +44,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class Series:
-    """One series over time: a value for each step, `None` where there is no finite one."""
+    """One series over time: a value for each step, `None` where there is no finite one.
+
+    Attributes:
+        json: the values as JSON, where they came as such and need not be written again.
+    """
 
     labels: Mapping[str, str]
     values: Sequence[float | None]
+    json: str | None = None
 
 
 @dataclass(frozen=True)
@@ -159,15 +164,20 @@ def _sample(item: Any) -> Sample:
 
 
 def _series(item: Any, steps: range) -> Series:
-    texts = dict(item.get("values", []))
+    times, texts = zip(*item["values"], strict=True) if item.get("values") else ((), ())
+    if times != tuple(steps):
+        found = dict(zip(times, texts, strict=True))
+        texts = tuple([found.get(at, "null") for at in steps])
+    together = f"[{','.join(texts)}]"
+    json: str | None = together
     try:
         # Thousands of numbers in an answer, which take float() three times as long.
-        values = orjson.loads(f"[{','.join([texts.get(at, 'null') for at in steps])}]")
+        values = orjson.loads(together)
     except orjson.JSONDecodeError:  # NaN and Inf are no JSON
-        values = [number(texts[at]) if at in texts else None for at in steps]
+        json, values = None, [None if text == "null" else number(text) for text in texts]
     if len(values) != len(steps) or not {*map(type, values)} <= _NUMBERS:
         raise ValueError("a value that is no number")
-    return Series(_labels(item["metric"]), values)
+    return Series(_labels(item["metric"]), values, json)
 
 
 def _exemplar(series_labels: Any, item: Any) -> Exemplar | None:

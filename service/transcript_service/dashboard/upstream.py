@@ -142,18 +142,21 @@ class Upstream:
 
 
 def _parsed(path: str, status: int, body: bytes) -> Any:
-    excerpt = body[:_EXCERPT].decode("utf-8", "replace")
+    if status == 200:
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise UpstreamInvalid(f"{path}: not JSON: {_excerpt(body)[:80]!r}") from error
     if status in (429, 503):
         raise UpstreamBusy(f"{path}: {status}")
     if status == 404:
         raise UpstreamMissing(f"{path}: {status}")
     if 400 <= status < 500:
-        raise QueryDefect(f"{path}: {status} {excerpt}")
+        raise QueryDefect(f"{path}: {status} {_excerpt(body)}")
     if status >= 500:
         raise UpstreamUnreachable(f"{path}: {status}")
-    if status != 200:
-        raise UpstreamInvalid(f"{path}: {status}")
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise UpstreamInvalid(f"{path}: not JSON: {excerpt[:80]!r}") from error
+    raise UpstreamInvalid(f"{path}: {status}")
+
+
+def _excerpt(body: bytes) -> str:
+    return body[:_EXCERPT].decode("utf-8", "replace")

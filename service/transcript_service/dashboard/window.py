@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Final
 
 from ..telemetry.vocabulary import STAGES
@@ -53,7 +54,7 @@ class Window:
         """What makes two windows the same question, whenever they are asked."""
         return self.seconds, self.stage
 
-    @property
+    @cached_property
     def step_s(self) -> int:
         finest = EXPORT_INTERVAL_S if self.seconds <= _EVERY_EXPORT_S else 2 * EXPORT_INTERVAL_S
         return next(
@@ -70,7 +71,7 @@ class Window:
         """Range of a chart's gauges: short, so that a dead worker's last value does not linger."""
         return max(4 * EXPORT_INTERVAL_S, self.step_s)
 
-    @property
+    @cached_property
     def chart_steps(self) -> range:
         """The Unix times of a chart's points."""
         last = self.now - self.now % self.step_s

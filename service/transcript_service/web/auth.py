@@ -13,6 +13,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from functools import lru_cache
 from typing import Final
 
 from flask import request
@@ -147,6 +148,7 @@ class Authorizer:
         log.warning("dashboard.auth.refused", reason=reason)
 
 
+@lru_cache(maxsize=256)
 def is_loopback(address: str | None) -> bool:
     """Whether a peer address is this machine; a Unix socket has none and counts as foreign."""
     try:
