@@ -84,7 +84,8 @@ QUERIES: Final = _each(
     # performance
     Query(
         "requests",
-        "sum by (outcome, source, error_type) (increase(transcript_requests_total{$job}[$window]))",
+        "sum by (outcome, source, error_type) (increase(transcript_requests_total{$job}[$window]))"
+        " > 0",
     ),
     Query(
         "request_p50",
@@ -126,7 +127,8 @@ QUERIES: Final = _each(
     ),
     Query(
         "stage_skipped",
-        "sum by (stage, reason) (increase(transcript_stage_skipped_total{$job$stage}[$window]))",
+        "sum by (stage, reason) (increase(transcript_stage_skipped_total{$job$stage}[$window]))"
+        " > 0",
     ),
     Query(
         "request_rate",

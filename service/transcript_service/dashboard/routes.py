@@ -69,10 +69,13 @@ def create_blueprint(
             body, cached = board.export(openmetrics=openmetrics)
         except UpstreamError as error:
             raise error.as_api_error() from error
-        response = Response(body, content_type=OPENMETRICS if openmetrics else TEXT)
-        _annotate(response, cached.value.tag, cached.fresh_for_s, cached.result, started)
+        response = Response(
+            body,
+            headers=_headers(cached.value.tag, cached.fresh_for_s, cached.result, started),
+            content_type=OPENMETRICS if openmetrics else TEXT,
+        )
         response.vary.add("Accept")
-        return response
+        return _conditional(response)
 
     @blueprint.get("/api/dashboard/traces/<trace_id>")
     def trace(trace_id: str) -> Response:
@@ -101,19 +104,26 @@ def _respond(make: Callable[[], Reply]) -> Response:
         reply = make()
     except UpstreamError as error:
         raise error.as_api_error() from error
-    response = Response(orjson.dumps(dict(reply.document)), mimetype="application/json")
-    _annotate(response, reply.tag, reply.fresh_for_s, reply.cache, started)
-    return response
-
-
-def _annotate(response: Response, tag: str, fresh_for_s: float, cache: str, started: float) -> None:
-    headers = response.headers
-    # Weak: the same numbers, though `age_s` has moved on.
-    headers["ETag"] = f'W/"{tag}"'
-    headers["Vary"] = "Authorization"
-    headers["Cache-Control"] = f"private, max-age={int(fresh_for_s)}"
-    headers["Server-Timing"] = (
-        f'cache;desc="{cache}", total;dur={(time.perf_counter() - started) * 1000:.1f}'
+    response = Response(
+        orjson.dumps(dict(reply.document)),
+        headers=_headers(reply.tag, reply.fresh_for_s, reply.cache, started),
+        content_type="application/json",
     )
+    return _conditional(response)
+
+
+def _headers(tag: str, fresh_for_s: float, cache: str, started: float) -> list[tuple[str, str]]:
+    took_ms = (time.perf_counter() - started) * 1000
+    return [
+        # Weak: the same numbers, though `age_s` has moved on.
+        ("ETag", f'W/"{tag}"'),
+        ("Vary", "Authorization"),
+        ("Cache-Control", f"private, max-age={int(fresh_for_s)}"),
+        ("Server-Timing", f'cache;desc="{cache}", total;dur={took_ms:.1f}'),
+    ]
+
+
+def _conditional(response: Response) -> Response:
     if "If-None-Match" in request.headers or "If-Match" in request.headers:
         response.make_conditional(request)
+    return response

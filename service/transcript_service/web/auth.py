@@ -26,7 +26,7 @@ from .tokens import SCOPES, Refused, TokenStore, TokensUnreadable
 
 log = get_logger(__name__)
 
-_FORWARDED: Final = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
+_FORWARDED: Final = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_VIA")
 _LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 _MINUTE_S: Final = 60.0
 _PEERS: Final = 4096
@@ -104,7 +104,7 @@ class Authorizer:
         if (
             is_loopback(request.remote_addr)
             and request.host.rsplit(":", 1)[0].lower() in _LOOPBACK_NAMES
-            and not any(name in request.headers for name in _FORWARDED)
+            and request.environ.keys().isdisjoint(_FORWARDED)
         ):
             return SCOPES
         self._count("not_loopback")

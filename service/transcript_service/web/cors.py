@@ -12,6 +12,8 @@ from typing import Final
 
 from flask import Flask, Response, request
 
+from .compression import vary
+
 _MAX_AGE_S: Final = 600
 _EXPOSED: Final = "ETag, Retry-After, Server-Timing, X-Correlation-ID"
 
@@ -25,7 +27,7 @@ def register(app: Flask, origins: Collection[str]) -> None:
         if not request.path.startswith("/api/"):
             return response
         # Always, or a cache would hand one origin's answer to another.
-        response.vary.add("Origin")
+        vary(response, "Origin")
         origin = request.headers.get("Origin")
         if origin is None or origin not in allowed:
             return response
