@@ -88,13 +88,17 @@ def test_a_delta_holds_what_has_come_since_the_last_collection() -> None:
     assert (point.count, point.sum, point.min, point.max) == (1, 0.5, 0.5, 0.5)
 
 
+def test_a_series_that_is_about_to_get_its_first_measurement_is_not_sent() -> None:
+    assert collected(ours([])) is None
+
+
 def span(number: int) -> SpanContext:
     return SpanContext(number, number, False, TraceFlags(TraceFlags.SAMPLED))
 
 
 @pytest.mark.parametrize("slowest", [0, 1, 500, 999])
 def test_the_slowest_is_always_an_exemplar(slowest: int) -> None:
-    histogram = ExponentialHistogram({})
+    histogram = ours([1.0])
     for number in range(1000):
         histogram.offer(9.0 if number == slowest else 0.1 + number / 1e6, span(number + 1))
     exemplars = collected(histogram).exemplars
@@ -108,7 +112,7 @@ def test_the_slowest_is_always_an_exemplar(slowest: int) -> None:
 def test_the_other_exemplars_are_from_all_of_the_interval() -> None:
     seen = [0, 0]
     for _ in range(300):
-        histogram = ExponentialHistogram({})
+        histogram = ours([1.0])
         for number in range(200):
             histogram.offer(1.0, span(number + 1))
         for exemplar in collected(histogram).exemplars:

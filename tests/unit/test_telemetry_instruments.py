@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -160,6 +161,23 @@ def test_every_addition_and_measurement_of_many_threads_is_in_the_collection(
     assert telemetry.metric("alerts.received", status="firing") == 16_000
     assert telemetry.metric("browser.contexts", state="idle") == -16_000
     assert telemetry.metric("operation.duration", operation="y") == 16_000
+
+
+def test_a_call_with_a_value_of_no_use_costs_nobody_else(telemetry: InMemoryTelemetry) -> None:
+    unhashable: Any = ["list"]
+    instruments.ALERTS_RECEIVED.add(1, status=unhashable)
+    instruments.ALERTS_RECEIVED.add(1, status="firing")
+    assert telemetry.metric("alerts.received", status="firing") == 1
+    assert telemetry.metric("telemetry.unknown", kind="value") == 1
+
+
+def test_more_measurements_than_are_kept_in_mind_are_counted_at_once(
+    telemetry: InMemoryTelemetry,
+) -> None:
+    for _ in range(3 * instruments._MOST_NOTED):
+        instruments.ALERTS_RECEIVED.add(1, status="firing")
+        assert len(instruments._noted) < instruments._MOST_NOTED
+    assert telemetry.metric("alerts.received", status="firing") == 3 * instruments._MOST_NOTED
 
 
 def test_a_counter_takes_nothing_away(telemetry: InMemoryTelemetry) -> None:

@@ -115,7 +115,7 @@ class ExponentialHistogram:
 
     def collect(self, now_ns: int, *, delta: bool) -> ExponentialHistogramDataPoint | None:
         """What has come since the start, or for `delta` since the last collection, if any."""
-        if delta and not self.count:
+        if not self.count:
             return None
         low, high = min(self.buckets, default=0), max(self.buckets, default=-1)
         point = ExponentialHistogramDataPoint(

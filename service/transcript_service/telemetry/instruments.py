@@ -323,7 +323,10 @@ def settle() -> None:
     with _settling:  # whoever collects waits for what another thread is counting at this moment
         for _ in range(len(_noted)):
             instrument, value, attributes, around = _noted.popleft()
-            instrument._take(value, attributes, around)
+            try:
+                instrument._take(value, attributes, around)
+            except Exception:  # a call that makes no sense costs nobody else's
+                TELEMETRY_UNKNOWN._take(1, {"kind": "value"}, around)
 
 
 def _after_fork() -> None:
