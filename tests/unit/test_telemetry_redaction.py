@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import canaries
+from transcript_service.telemetry import redaction
 from transcript_service.telemetry.redaction import (
     MASK,
     MAX_TEXT,
@@ -153,6 +154,22 @@ def test_secret_environment_variables_are_masked_word_for_word() -> None:
     assert redact_text("it said plainword-kNaRy41 and kNaRy42xx in /x") == (
         f"it said {MASK} and {MASK} in /x"
     )
+
+
+def test_what_was_looked_through_before_a_secret_was_known_is_not_taken_as_harmless(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_through = redaction._redact
+
+    def and_then_it_becomes_known(text: str) -> str:
+        found = looked_through(text)
+        register_secrets("just in time")
+        return found
+
+    monkeypatch.setattr(redaction, "_redact", and_then_it_becomes_known)
+    assert redact_text("it came just in time") == "it came just in time"
+    monkeypatch.undo()
+    assert redact_text("it came just in time") == f"it came {MASK}"
 
 
 def test_registered_secrets_are_masked_everywhere_but_short_ones_are_not() -> None:

@@ -16,7 +16,7 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 MASK: Final = "[REDACTED]"
 FAILED: Final = "[REDACTION_FAILED]"
@@ -138,18 +138,9 @@ _GATE: Final = re.compile(
 )
 
 
-# Short texts that were found clean: most fields and span names say the same few words.
+# What is remembered as harmless: longer texts are rarely seen twice.
 _SHORT: Final = 64
 _MOST_CLEAN: Final = 4096
-_clean: set[str] = set()
-_Container = TypeVar("_Container", bound=set[Any] | dict[Any, Any])
-_forgotten: Final[list[set[Any] | dict[Any, Any]]] = [_clean]
-
-
-def forgotten_with_secrets(found_clean: _Container) -> _Container:
-    """A container that is emptied whenever there is a new secret to look for; for results."""
-    _forgotten.append(found_clean)
-    return found_clean
 
 
 class _Literals:
@@ -157,18 +148,51 @@ class _Literals:
 
     def __init__(self) -> None:
         self._values: set[str] = set()
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self.pattern: re.Pattern[str] | None = None
+        # How often there was something new to look for.
+        self.changes = 0
 
     def add(self, values: Iterable[str]) -> None:
-        with self._lock:
+        with self.lock:
             self._values.update(value for value in values if len(value) >= 6)
             self.pattern = re.compile(_any_of(self._values)) if self._values else None
-            for found_clean in _forgotten:
-                found_clean.clear()
+            self.changes += 1
+            for memory in _memories:
+                memory.clear()
+
+    def after_fork(self) -> None:
+        self.lock = threading.Lock()  # another thread of the parent may have held it
 
 
 _literals = _Literals()
+os.register_at_fork(after_in_child=_literals.after_fork)
+
+
+class Harmless(dict[Any, Any]):
+    """Remembers what was found to hold no secret; forgets all when there is a new one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        _memories.append(self)
+
+    @staticmethod
+    def now() -> int:
+        """To be asked before looking for secrets, and given to `keep` afterwards."""
+        return _literals.changes
+
+    def keep(self, key: Any, result: Any, since: int) -> None:
+        """Remember `result`, unless a secret became known while it was looked for."""
+        with _literals.lock:
+            if _literals.changes == since:
+                if len(self) >= _MOST_CLEAN:
+                    self.clear()
+                self[key] = result
+
+
+_memories: Final[list[Harmless]] = []
+# Short texts without a secret: most fields and span names say the same few words.
+_clean: Final = Harmless()
 _key_cache: dict[str, bool] = {}
 
 
@@ -219,11 +243,10 @@ def redact_text(text: str) -> str:
     """The text with every recognised secret replaced by `MASK`."""
     if text in _clean:
         return text
+    since = Harmless.now()
     clean = _redact(text)
     if len(text) <= _SHORT and clean == text:
-        if len(_clean) >= _MOST_CLEAN:
-            _clean.clear()
-        _clean.add(text)
+        _clean.keep(text, True, since)
     return clean
 
 

@@ -21,7 +21,7 @@ from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.trace import ReadableSpan
 
 from .light_tracer import LightSpan
-from .redaction import forgotten_with_secrets, redact_mapping, redact_text
+from .redaction import Harmless, redact_mapping, redact_text
 
 _fixed64: Final = Struct("<Q").pack
 _double: Final = Struct("<d").pack
@@ -31,9 +31,7 @@ _SHORT: Final = 64
 _MOST_PAIRS: Final = 4096
 _pairs: Final[dict[type, dict[Any, bytes]]] = {str: {}, int: {}, bool: {}}
 # Of spans: names and attributes in which there was nothing to mask.
-_harmless: Final[dict[type, dict[Any, bytes]]] = {
-    kind: forgotten_with_secrets({}) for kind in _pairs
-}
+_harmless: Final = {kind: Harmless() for kind in _pairs}
 _heads: dict[str, bytes] = {}
 # Of log lines, by severity and event: what stands between the time and the other attributes,
 # and the name at the end.
@@ -79,7 +77,10 @@ def attribute(tag: bytes, key: str, value: Any) -> bytes:
     found = None if known is None else known.get((key, value))
     if found is None:
         found = _key_value(key, value)
-        _remember(_pairs, (key, value), value, found)
+        if known is not None and _repeats(value):
+            if len(known) >= _MOST_PAIRS:
+                known.clear()
+            known[key, value] = found
     return tag + found
 
 
@@ -109,12 +110,8 @@ def _any_value(key: str, value: Any) -> bytes:
     raise Unfamiliar(key)
 
 
-def _remember(memory: dict[type, dict[Any, bytes]], key: Any, value: Any, encoded: bytes) -> None:
-    known = memory.get(type(value))
-    if known is not None and (type(value) is not str or len(value) <= _SHORT):
-        if len(known) >= _MOST_PAIRS:
-            known.clear()
-        known[key] = encoded
+def _repeats(value: Any) -> bool:
+    return type(value) is not str or len(value) <= _SHORT
 
 
 def trace_request(
@@ -209,24 +206,28 @@ def span(ended: LightSpan) -> bytes:
 
 
 def _harmless_name(name: str) -> bytes:
-    found = _harmless[str].get(name)
+    found: bytes | None = _harmless[str].get(name)
     if found is None:
+        since = Harmless.now()
         if redact_text(name) != name:
             raise Unfamiliar(name)
         found = chunk(b"\x2a", name.encode())
-        _remember(_harmless, name, name, found)
+        if len(name) <= _SHORT:
+            _harmless[str].keep(name, found, since)
     return found
 
 
 def _harmless_pair(key: str, value: Any) -> bytes:
     known = _harmless.get(type(value))
-    found = None if known is None else known.get((key, value))
+    found: bytes | None = None if known is None else known.get((key, value))
     if found is None:
+        since = Harmless.now()
         pair = {key: value}
         if not key or redact_mapping(pair) is not pair:
             raise Unfamiliar(key)
         found = attribute(b"\x4a", key, value)
-        _remember(_harmless, (key, value), value, found)
+        if known is not None and _repeats(value):
+            known.keep((key, value), found, since)
     return found
 
 
