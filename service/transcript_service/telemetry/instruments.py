@@ -288,6 +288,7 @@ class Histogram(Instrument):
             _note(self, value, attributes)
 
     def _take(self, value: float, given: Mapping[str, str | None], around: Context) -> None:
+        value = float(value)  # before anything is counted
         one = self._of(given)
         span = trace.get_current_span(around).get_span_context()
         with self._lock:
@@ -619,7 +620,8 @@ _scope: InstrumentationScope | None = None
 def start(meter: Meter) -> None:
     """Start every instrument on this process's meter, zero series included."""
     global _scope  # noqa: PLW0603 - one meter a process
-    _noted.clear()  # also what a parent process had noted when it forked
+    with _settling:
+        _noted.clear()  # also what a parent process had noted when it forked
     _scope = InstrumentationScope(meter.name, meter.version, meter.schema_url)
     for instrument in REGISTRY.values():
         instrument.start(meter)
@@ -629,7 +631,8 @@ def stop() -> None:
     """Stop every instrument; calls do nothing until the next `start`."""
     for instrument in REGISTRY.values():
         instrument.stop()
-    _noted.clear()
+    with _settling:
+        _noted.clear()
 
 
 def with_histograms(data: MetricsData, *, delta: bool = False) -> MetricsData:

@@ -97,7 +97,7 @@ class WatchedSession(requests.Session):
             self._ready = request, environment
             parts = urlsplit(url)
             if parts.scheme == "http" and not select_proxy(url, environment["proxies"]):
-                self._direct = HTTPConnection(parts.hostname or "", parts.port)
+                self._direct = HTTPConnection(parts.hostname or "", parts.port or 80)
         request, environment = self._ready
         request.prepare_body(data, None)
         if self._direct is not None:

@@ -148,7 +148,7 @@ class _Literals:
 
     def __init__(self) -> None:
         self._values: set[str] = set()
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # what is collected meanwhile may log
         self.pattern: re.Pattern[str] | None = None
         # How often there was something new to look for.
         self.changes = 0
@@ -157,12 +157,13 @@ class _Literals:
         with self.lock:
             self._values.update(value for value in values if len(value) >= 6)
             self.pattern = re.compile(_any_of(self._values)) if self._values else None
-            self.changes += 1
             for memory in _memories:
                 memory.clear()
+            # Last: who began before has looked for too little or in what was forgotten since.
+            self.changes += 1
 
     def after_fork(self) -> None:
-        self.lock = threading.Lock()  # another thread of the parent may have held it
+        self.lock = threading.RLock()  # another thread of the parent may have held it
 
 
 _literals = _Literals()
