@@ -104,7 +104,7 @@ def pushing(server: Server, **resource: str) -> Iterator[MeterProvider]:
     """The registry's instruments, exported to `server` at every `force_flush`."""
     exporter = OTLPMetricExporter(f"{server.url}/api/v1/otlp/v1/metrics")
     reader = PeriodicExportingMetricReader(
-        GuardedMetricExporter(exporter, lambda _: None), export_interval_millis=3_600_000
+        GuardedMetricExporter(exporter), export_interval_millis=3_600_000
     )
     attributes: Mapping[str, str] = {
         "service.name": "tldw-transcript-service",

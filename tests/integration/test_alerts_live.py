@@ -78,9 +78,7 @@ class Emitter:
     """Metrics of the service's own instruments, as a worker that is in trouble sends them."""
 
     def __init__(self, endpoint: str) -> None:
-        exporter = GuardedMetricExporter(
-            OTLPMetricExporter(f"{endpoint}/v1/metrics"), lambda _: None
-        )
+        exporter = GuardedMetricExporter(OTLPMetricExporter(f"{endpoint}/v1/metrics"))
         reader = PeriodicExportingMetricReader(exporter, export_interval_millis=1000)
         # With the SDK's own attributes: Prometheus writes no target_info without any.
         resource = Resource.create({"service.name": JOB, "service.instance.id": "in-trouble"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -169,6 +170,34 @@ def test_a_call_with_a_value_of_no_use_costs_nobody_else(telemetry: InMemoryTele
     instruments.ALERTS_RECEIVED.add(1, status="firing")
     assert telemetry.metric("alerts.received", status="firing") == 1
     assert telemetry.metric("telemetry.unknown", kind="value") == 1
+
+
+def test_what_is_measured_while_others_are_counted_holds_nothing_up(
+    telemetry: InMemoryTelemetry,
+) -> None:
+    class Finalised(str):
+        """Stands for an object whose end, in the middle of counting, is measured and settled."""
+
+        def __hash__(self) -> int:
+            instruments.JOB_DURATION.record(1.0, outcome="success")
+            instruments.settle()
+            return super().__hash__()
+
+    instruments.ALERTS_RECEIVED.add(1, status=Finalised("firing"))
+    instruments.ALERTS_RECEIVED.add(1, status="firing")
+    assert telemetry.metric("alerts.received", status="firing") == 2
+    assert telemetry.metric("job.duration", outcome="success") > 0
+
+
+@pytest.mark.parametrize("value", [Decimal("0.1"), 10**400, 1 << 64])
+def test_a_measurement_that_is_no_float_leaves_its_series_whole(
+    telemetry: InMemoryTelemetry, value: Any
+) -> None:
+    instruments.JOB_DURATION.record(value, outcome="success")
+    instruments.JOB_DURATION.record(0.5, outcome="success")
+    (point,) = [point for (name, _), point in telemetry._points().items() if name == "job.duration"]
+    assert point.count == sum(point.positive.bucket_counts)
+    assert isinstance(point.max, float)
 
 
 def test_more_measurements_than_are_kept_in_mind_are_counted_at_once(

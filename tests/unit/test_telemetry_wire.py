@@ -120,6 +120,13 @@ def test_a_plain_span_is_encoded_as_the_sdk_encodes_it(
     assert sent(recorder.spans) == by_the_sdk(recorder.spans)
 
 
+def test_what_is_equal_but_of_another_type_is_not_taken_for_it() -> None:
+    recorder = Recorder(service="a")
+    for value in (1, True, 1.0, 0, False):
+        recorder.tracer.start_span("same", Context(), attributes={"value": value}).end()
+    assert sent(recorder.spans) == by_the_sdk(recorder.spans)
+
+
 def test_what_is_not_plain_and_what_stands_beside_it_arrives_all_the_same() -> None:
     recorder = Recorder(service="a", limits=SpanLimits(max_span_attributes=3))
     tracer = recorder.tracer

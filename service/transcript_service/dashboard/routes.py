@@ -69,13 +69,16 @@ def create_blueprint(
             body, cached = board.export(openmetrics=openmetrics)
         except UpstreamError as error:
             raise error.as_api_error() from error
-        response = Response(
+        response = _answer(
             body,
-            headers=_headers(cached.value.tag, cached.fresh_for_s, cached.result, started),
-            content_type=OPENMETRICS if openmetrics else TEXT,
+            OPENMETRICS if openmetrics else TEXT,
+            tag=cached.value.tag,
+            fresh_for_s=cached.fresh_for_s,
+            cache=cached.result,
+            started=started,
         )
         response.vary.add("Accept")
-        return _conditional(response)
+        return response
 
     @blueprint.get("/api/dashboard/traces/<trace_id>")
     def trace(trace_id: str) -> Response:
@@ -104,26 +107,31 @@ def _respond(make: Callable[[], Reply]) -> Response:
         reply = make()
     except UpstreamError as error:
         raise error.as_api_error() from error
-    response = Response(
+    return _answer(
         orjson.dumps(dict(reply.document)),
-        headers=_headers(reply.tag, reply.fresh_for_s, reply.cache, started),
-        content_type="application/json",
+        "application/json",
+        tag=reply.tag,
+        fresh_for_s=reply.fresh_for_s,
+        cache=reply.cache,
+        started=started,
     )
-    return _conditional(response)
 
 
-def _headers(tag: str, fresh_for_s: float, cache: str, started: float) -> list[tuple[str, str]]:
+def _answer(
+    body: bytes, content_type: str, *, tag: str, fresh_for_s: float, cache: str, started: float
+) -> Response:
     took_ms = (time.perf_counter() - started) * 1000
-    return [
-        # Weak: the same numbers, though `age_s` has moved on.
-        ("ETag", f'W/"{tag}"'),
-        ("Vary", "Authorization"),
-        ("Cache-Control", f"private, max-age={int(fresh_for_s)}"),
-        ("Server-Timing", f'cache;desc="{cache}", total;dur={took_ms:.1f}'),
-    ]
-
-
-def _conditional(response: Response) -> Response:
+    response = Response(
+        body,
+        headers=[
+            # Weak: the same numbers, though `age_s` has moved on.
+            ("ETag", f'W/"{tag}"'),
+            ("Vary", "Authorization"),
+            ("Cache-Control", f"private, max-age={int(fresh_for_s)}"),
+            ("Server-Timing", f'cache;desc="{cache}", total;dur={took_ms:.1f}'),
+        ],
+        content_type=content_type,
+    )
     if "If-None-Match" in request.headers or "If-Match" in request.headers:
         response.make_conditional(request)
     return response

@@ -73,8 +73,8 @@ class Instrument(ABC):
     """Common part: the attribute rules, the series and the life cycle. Use a subclass.
 
     Values are kept here and read at collection: the SDK's synchronous instruments take 10 µs
-    for each call, most of it to find the series. A call only notes what was measured; `settle`
-    does the rest for many in a row, which costs a fraction of each alone amid other code.
+    for each call, most of it to find the series. `add` and `record` only note what was measured;
+    `settle` does the rest for many in a row, which costs a fraction of each alone amid other code.
     """
 
     kind: ClassVar[str]
@@ -120,8 +120,7 @@ class Instrument(ABC):
         self._lock = threading.Lock()  # another thread may have held it
 
     def start(self, meter: Meter) -> None:
-        """Count from now on, zero series included, and let the SDK read it."""
-        self.stop()
+        """Count from now on, zero series included, and let the SDK read it; once stopped."""
         self._read_by(meter)
         for zero in self.zeros:
             self._of(zero)
@@ -310,7 +309,7 @@ class Histogram(Instrument):
 # What was measured and not counted yet, with the context that its exemplar comes from.
 _noted: Final[deque[tuple[Instrument, float, Mapping[str, str | None], Context]]] = deque()
 _MOST_NOTED: Final = 5000
-_settling = threading.Lock()
+_settling = threading.RLock()
 
 
 def _note(instrument: Instrument, value: float, attributes: Mapping[str, str | None]) -> None:
@@ -323,6 +322,8 @@ def settle() -> None:
     """Count what was noted; before each collection and from time to time."""
     with _settling:  # whoever collects waits for what another thread is counting at this moment
         for _ in range(len(_noted)):
+            if not _noted:  # counting made garbage whose end was measured, and so settled here
+                break
             instrument, value, attributes, around = _noted.popleft()
             try:
                 instrument._take(value, attributes, around)
@@ -332,7 +333,7 @@ def settle() -> None:
 
 def _after_fork() -> None:
     global _settling  # noqa: PLW0603 - another thread of the parent may have held it
-    _settling = threading.Lock()
+    _settling = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -620,8 +621,7 @@ _scope: InstrumentationScope | None = None
 def start(meter: Meter) -> None:
     """Start every instrument on this process's meter, zero series included."""
     global _scope  # noqa: PLW0603 - one meter a process
-    with _settling:
-        _noted.clear()  # also what a parent process had noted when it forked
+    stop()  # and forget what a parent process had noted when it forked
     _scope = InstrumentationScope(meter.name, meter.version, meter.schema_url)
     for instrument in REGISTRY.values():
         instrument.start(meter)

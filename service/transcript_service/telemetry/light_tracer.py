@@ -1,11 +1,11 @@
 """A tracer for the spans that every request has, at less than half the SDK's price.
 
-Sampler, ids, resource and limits are the SDK provider's, and what comes out is the SDK's
-`ReadableSpan`, made where spans are sent: many in a row cost a fraction of each alone amid
-other code. Left out is what the SDK does for uses that our spans do not have: attributes
-of plain types wait in a dict, events and links have a container once there are some. The
-rest (a list as a value, more attributes than the limit, links at the start) goes into the
-SDK's containers or to the SDK's tracer; a property test holds both to the same spans.
+Sampler, ids, resource and limits are the SDK provider's. Left out is what the SDK does for uses
+that our spans do not have: attributes of plain types wait in a dict, events and links have a
+container once there are some. The rest (a list as a value, more attributes than the limit, links
+at the start) goes into the SDK's containers or to the SDK's tracer. `wire` writes what is plain
+as it stands; for everything else a span becomes the SDK's `ReadableSpan` where it is sent, and a
+property test holds both to the same spans.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, MutableMapping
-from contextlib import suppress
-from copy import deepcopy
 from time import time_ns
 from typing import Any, Final
 
@@ -110,8 +108,8 @@ class LightSpan(trace.Span):
     """A span that is being recorded. Any thread may use it.
 
     Attributes:
-        given: attribute sets in the order they were given; a later value wins. What becomes of
-            them is worked out where the span is sent.
+        attributes: a plain dict as long as the values are of plain types and within the limit,
+            then the SDK's container.
         events: `()` until there was one, and so are `links`.
     """
 
@@ -130,11 +128,13 @@ class LightSpan(trace.Span):
         self.parent = parent
         self.kind = kind
         self.status = _UNSET
-        self.given = [_copied(attributes)] if attributes else []
+        self.attributes: MutableMapping[str, Any] = {}
         self.events: Any = ()
         self.links: Any = ()
         self._lock = threading.Lock()
         self._ended = False
+        if attributes:
+            self._put(attributes)
         self.start_time = time_ns()
 
     def get_span_context(self) -> SpanContext:
@@ -149,7 +149,7 @@ class LightSpan(trace.Span):
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         with self._lock:
             if not self._ended:
-                self.given.append(_copied(attributes))
+                self._put(attributes)
                 return
         self._warn()
 
@@ -218,7 +218,7 @@ class LightSpan(trace.Span):
             self.context,
             self.parent,
             tracer.provider.resource,
-            self._attributes(),
+            self.attributes,
             self.events,
             self.links,
             self.kind,
@@ -236,25 +236,20 @@ class LightSpan(trace.Span):
         longest = self.tracer.limits.max_attribute_length
         return BoundedAttributes(limit, attributes, max_value_len=longest)
 
-    def _attributes(self) -> MutableMapping[str, Any]:
-        limit = self.tracer.limits.max_span_attributes
-        held: MutableMapping[str, Any] = {}
-        for given in self.given:
-            for key, value in given.items():
-                if type(held) is dict:
-                    if type(value) in _PLAIN and key and (limit is None or len(held) < limit):
-                        held.pop(key, None)  # what was set last is dropped last
-                        held[key] = value
-                        continue
-                    held = BoundedAttributes(limit, held, immutable=False)
-                held[key] = value
-        return held
-
-
-def _copied(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    if _PLAIN.issuperset(map(type, attributes.values())):
-        return dict(attributes)
-    with suppress(Exception):  # what cannot be copied is no value for an attribute either
-        # Lists as they are now, not as they are when the span is sent.
-        return deepcopy(dict(attributes))
-    return dict(attributes)
+    def _put(self, attributes: Mapping[str, Any]) -> None:
+        held, limit = self.attributes, self.tracer.limits.max_span_attributes
+        if (
+            type(held) is dict
+            and _PLAIN.issuperset(map(type, attributes.values()))
+            and "" not in attributes
+            and (limit is None or len(held) + len(attributes) <= limit)
+        ):
+            if not held.keys().isdisjoint(attributes):
+                for key in attributes:
+                    held.pop(key, None)  # what was set last is dropped last
+            held.update(attributes)
+            return
+        if type(held) is dict:
+            held = self.attributes = BoundedAttributes(limit, held, immutable=False)
+        for key, value in attributes.items():
+            held[key] = value

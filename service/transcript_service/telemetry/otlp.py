@@ -344,7 +344,9 @@ class GuardedMetricExporter(MetricExporter):
     a second time under a new instance id.
     """
 
-    def __init__(self, inner: OTLPMetricExporter, on_result: Callable[[bool], None]) -> None:
+    def __init__(
+        self, inner: OTLPMetricExporter, on_result: Callable[[bool], None] = lambda _: None
+    ) -> None:
         super().__init__(inner._preferred_temporality, inner._preferred_aggregation)
         self._inner = inner
         self._on_result = on_result

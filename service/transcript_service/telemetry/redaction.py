@@ -138,8 +138,8 @@ _GATE: Final = re.compile(
 )
 
 
-# What is remembered as harmless: longer texts are rarely seen twice.
-_SHORT: Final = 64
+# The longest text that is worth remembering: longer ones are rarely seen twice.
+SHORT: Final = 64
 _MOST_CLEAN: Final = 4096
 
 
@@ -246,7 +246,7 @@ def redact_text(text: str) -> str:
         return text
     since = Harmless.now()
     clean = _redact(text)
-    if len(text) <= _SHORT and clean == text:
+    if len(text) <= SHORT and clean == text:
         _clean.keep(text, True, since)
     return clean
 

@@ -21,13 +21,11 @@ from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.trace import ReadableSpan
 
 from .light_tracer import LightSpan
-from .redaction import Harmless, redact_mapping, redact_text
+from .redaction import SHORT, Harmless, redact_mapping, redact_text
 
 _fixed64: Final = Struct("<Q").pack
 _double: Final = Struct("<d").pack
-# Attributes as bytes by type of the value (1 and True are the same key of a dict); longer texts
-# are rarely seen twice.
-_SHORT: Final = 64
+# Attributes as bytes by type of the value (1 and True are the same key of a dict).
 _MOST_PAIRS: Final = 4096
 _pairs: Final[dict[type, dict[Any, bytes]]] = {str: {}, int: {}, bool: {}}
 # Of spans: names and attributes in which there was nothing to mask.
@@ -111,7 +109,7 @@ def _any_value(key: str, value: Any) -> bytes:
 
 
 def _repeats(value: Any) -> bool:
-    return type(value) is not str or len(value) <= _SHORT
+    return type(value) is not str or len(value) <= SHORT
 
 
 def trace_request(
@@ -175,17 +173,12 @@ def span(ended: LightSpan) -> bytes:
         UnicodeEncodeError: a text with lone surrogates.
     """
     context, parent, status = ended.context, ended.parent, ended.status
-    given, limit = ended.given, ended.tracer.limits.max_span_attributes
-    pairs = given[0] if len(given) == 1 else {}
-    if not pairs:
-        for later in given:
-            pairs.update(later)
     if (
         context.trace_state
+        or type(ended.attributes) is not dict
         or type(ended.events) is not tuple
         or type(ended.links) is not tuple
         or status.description
-        or (limit is not None and len(pairs) > limit)
     ):
         raise Unfamiliar(ended.name)
     state = varint(status.status_code.value)
@@ -198,7 +191,7 @@ def span(ended: LightSpan) -> bytes:
             b"\x30", varint(ended.kind.value + 1),
             b"\x39", _fixed64(ended.start_time),
             b"\x41", _fixed64(ended.end_time),
-            *[_harmless_pair(key, value) for key, value in pairs.items()],
+            *[_harmless_pair(key, value) for key, value in ended.attributes.items()],
             b"\x7a\x00" if state == b"\x00" else b"\x7a\x02\x18" + state,
             _REMOTE_PARENT if parent and parent.is_remote else _LOCAL_PARENT,
         )
@@ -212,7 +205,7 @@ def _harmless_name(name: str) -> bytes:
         if redact_text(name) != name:
             raise Unfamiliar(name)
         found = chunk(b"\x2a", name.encode())
-        if len(name) <= _SHORT:
+        if len(name) <= SHORT:
             _harmless[str].keep(name, found, since)
     return found
 
@@ -223,7 +216,7 @@ def _harmless_pair(key: str, value: Any) -> bytes:
     if found is None:
         since = Harmless.now()
         pair = {key: value}
-        if not key or redact_mapping(pair) is not pair:
+        if redact_mapping(pair) is not pair:
             raise Unfamiliar(key)
         found = attribute(b"\x4a", key, value)
         if known is not None and _repeats(value):
