@@ -9,24 +9,30 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 import pytest
+import requests
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import INVALID_SPAN_CONTEXT
 
 from transcript_service.telemetry.export_queue import Delivery
-from transcript_service.telemetry.otlp import LogDelivery, LogLine
+from transcript_service.telemetry.otlp import LogDelivery, LogLine, WatchedSession
 
 LINE = LogLine(1, 20, "service.started", {}, INVALID_SPAN_CONTEXT)
 
 
 @contextmanager
-def collector(*answers: bytes | None) -> Iterator[tuple[str, list[int]]]:
+def collector(
+    *answers: bytes | None, host: str = "127.0.0.1", heads: list[list[str]] | None = None
+) -> Iterator[tuple[str, list[int]]]:
     """Its address, and for each request the number of the connection it came over.
+
+    The lines of each request's head are added to `heads`.
 
     A request gets the next answer; after `None` its connection is closed instead.
     """
     seen: list[int] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as listener:
 
         def serve() -> None:
             left = list(answers)
@@ -36,7 +42,9 @@ def collector(*answers: bytes | None) -> Iterator[tuple[str, list[int]]]:
                 except OSError:
                     return
                 with connection, connection.makefile("rb") as reader:
-                    while _request(reader):
+                    while head := _request(reader):
+                        if heads is not None:
+                            heads.append(head)
                         seen.append(number)
                         answer = left.pop(0)
                         if answer is None:
@@ -47,16 +55,19 @@ def collector(*answers: bytes | None) -> Iterator[tuple[str, list[int]]]:
                             break
 
         threading.Thread(target=serve, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", seen
+        address = f"[{host}]" if ":" in host else host
+        yield f"http://{address}:{listener.getsockname()[1]}", seen
 
 
-def _request(reader: BinaryIO) -> int:
-    """The length of the body that came, 0 at the end of the connection."""
-    length = 0
-    while line := reader.readline().strip().lower():
-        if line.startswith(b"content-length:"):
-            length = int(line.split(b":")[1])
-    return len(reader.read(length))
+def _request(reader: BinaryIO) -> list[str]:
+    """The head of the next request, whose body is read as well; empty at the end."""
+    head = []
+    while line := reader.readline().strip().decode():
+        head.append(line)
+    lengths = [line for line in head if line.lower().startswith("content-length:")]
+    if lengths:
+        reader.read(int(lengths[0].split(":")[1]))
+    return head
 
 
 def answer(status: str, *headers: str) -> bytes:
@@ -69,6 +80,7 @@ OK = answer("200 OK")
 def delivery(monkeypatch: pytest.MonkeyPatch, url: str, timeout_s: str = "2") -> LogDelivery:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", timeout_s)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
     return LogDelivery(Resource({"service.name": "a"}), InstrumentationScope("a"))
 
 
@@ -111,6 +123,47 @@ def test_an_answer_says_what_becomes_of_the_batch(
     with collector(answer(status, "Retry-After: 60")) as (url, seen):
         assert delivery(monkeypatch, url)([LINE]) is verdict
     assert seen == [0]
+
+
+def _no_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return True
+    return False
+
+
+HOSTS = [
+    "127.0.0.1",
+    pytest.param("::1", marks=pytest.mark.skipif(_no_ipv6(), reason="no IPv6 here")),
+]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_address_and_headers_are_those_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=a")
+    heads: list[list[str]] = []
+    with collector(OK, host=host, heads=heads) as (url, _):
+        with_user = url.replace("http://", "http://user:word@") + "/base"
+        assert delivery(monkeypatch, with_user)([LINE]) is Delivery.DELIVERED
+    ((request, *headers),) = heads
+    assert request == "POST /base/v1/logs HTTP/1.1"
+    known = {name.lower(): value for name, value in (line.split(": ", 1) for line in headers)}
+    assert known["host"] == url.removeprefix("http://")
+    assert known["authorization"] == "Basic dXNlcjp3b3Jk"
+    assert (known["x-tenant"], known["content-encoding"]) == ("a", "gzip")
+    assert known["content-type"] == "application/x-protobuf"
+    assert len(known) == len(headers)  # none twice
+
+
+def test_an_address_without_a_port_has_that_of_its_scheme() -> None:
+    session = WatchedSession()
+    with pytest.raises(requests.ConnectionError):
+        session.request("POST", "http://[::1]/v1/logs", data=b"", timeout=0.001)
+    assert session._direct is not None
+    assert (session._direct.host, session._direct.port) == ("::1", 80)
 
 
 def test_a_redirect_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
