@@ -28,6 +28,7 @@ from transcript_service.resilience import CallNotPermitted, CircuitBreaker, Circ
 from transcript_service.telemetry import instruments
 from transcript_service.transcripts.cache import CacheKey, TranscriptCache
 from transcript_service.transcripts.cache_file import CacheFile
+from transcript_service.transcripts.model import Segment, Transcript
 
 _row = functools.partial(row, "resilience")
 CALLS = 5000
@@ -181,11 +182,13 @@ def probes() -> Row:
 
 def cost_of_a_hit() -> Row:
     """A transcript of 50 kB from the cache, beside the bare SELECT."""
-    key, body = CacheKey("dQw4w9WgXcQ", "en", "any"), b"x" * 50_000
+    key = CacheKey("dQw4w9WgXcQ", "en", "any")
+    said = tuple(Segment(float(start), 1.0, "x" * 60) for start in range(500))
+    transcript = Transcript(key.video_id, "timedtext", "en", "manual", said)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "transcripts.sqlite3"
         cache = TranscriptCache(CacheFile(path, 10_000_000), ttl_s=3600, stale_s=0)
-        cache.put(key, body)
+        cache.put(key, transcript)
         with sqlite3.connect(path) as bare:
             query = "SELECT value FROM entries WHERE video_id = ? AND language = ? AND kind = ?"
             peer_value = microseconds(lambda: bare.execute(query, key).fetchone(), 1000)

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from transcript_service.resilience import Deadline, DeadlineExceeded
 from transcript_service.settings import Settings
 from transcript_service.telemetry.testing import InMemoryTelemetry
+from transcript_service.transcripts import stored
 from transcript_service.transcripts.cache import (
     CacheKey,
     Entry,
@@ -21,6 +23,7 @@ from transcript_service.transcripts.cache import (
     transcript_cache,
 )
 from transcript_service.transcripts.cache_file import CacheFile
+from transcript_service.transcripts.model import Segment, Transcript
 
 KEY = CacheKey("dQw4w9WgXcQ", "en", "manual")
 TTL, STALE = 1000.0, 500.0
@@ -51,6 +54,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "folder" / "transcripts.sqlite3"
 
 
+def said(text: str) -> Transcript:
+    return Transcript(KEY.video_id, "timedtext", "en", "manual", (Segment(0, 1, text),))
+
+
+def kept(text: str) -> Transcript:
+    """The same as it comes out of the cache."""
+    return replace(said(text), cached=True)
+
+
 def make(path: Path, clock: Clock, max_bytes: int = 1_000_000) -> TranscriptCache:
     return TranscriptCache(CacheFile(path, max_bytes), ttl_s=TTL, stale_s=STALE, clock=clock)
 
@@ -59,11 +71,11 @@ def soon() -> Deadline:
     return Deadline(30)
 
 
-def blocked() -> bytes:
+def blocked() -> Transcript:
     raise Blocked
 
 
-def never() -> bytes:
+def never() -> Transcript:
     pytest.fail("it was fetched although it need not be")
 
 
@@ -71,9 +83,9 @@ def never() -> bytes:
 
 
 def test_what_was_put_is_found_again_also_by_the_next_process(path: Path, clock: Clock) -> None:
-    make(path, clock).put(KEY, b'{"text":"\xc3\xa9"}')
+    make(path, clock).put(KEY, said("é"))
     clock.now += 10
-    assert make(path, clock).get(KEY) == Entry(b'{"text":"\xc3\xa9"}', age_s=10)
+    assert make(path, clock).get(KEY) == Entry(kept("é"), 10, stale=False)
 
 
 @pytest.mark.parametrize(
@@ -88,12 +100,12 @@ def test_another_video_language_or_kind_is_another_entry(
     path: Path, clock: Clock, other: CacheKey
 ) -> None:
     cache = make(path, clock)
-    cache.put(KEY, b"english")
+    cache.put(KEY, said("english"))
     assert cache.get(other) is None
-    cache.put(other, b"other")
+    cache.put(other, said("other"))
     entry = cache.get(KEY)
     assert entry is not None
-    assert entry.value == b"english"
+    assert entry.transcript == kept("english")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +116,7 @@ def test_an_entry_is_fresh_then_stale_then_gone(
     path: Path, clock: Clock, age_s: float, state: str | None
 ) -> None:
     cache = make(path, clock)
-    cache.put(KEY, b"v")
+    cache.put(KEY, said("v"))
     clock.now += age_s
     entry = cache.get(KEY)
     assert (entry and ("stale" if entry.stale else "fresh")) == state
@@ -112,9 +124,9 @@ def test_an_entry_is_fresh_then_stale_then_gone(
 
 def test_a_clock_that_was_set_back_makes_nothing_younger_than_new(path: Path, clock: Clock) -> None:
     cache = make(path, clock)
-    cache.put(KEY, b"v")
+    cache.put(KEY, said("v"))
     clock.now -= 3600
-    assert cache.get(KEY) == Entry(b"v", age_s=0)
+    assert cache.get(KEY) == Entry(kept("v"), 0, stale=False)
 
 
 # Fetching
@@ -122,36 +134,36 @@ def test_a_clock_that_was_set_back_makes_nothing_younger_than_new(path: Path, cl
 
 def test_the_first_fetch_loads_and_the_second_does_not(path: Path, clock: Clock) -> None:
     cache = make(path, clock)
-    assert cache.fetch(KEY, lambda: b"v", soon()) == Entry(b"v", hit=False)
+    assert cache.fetch(KEY, lambda: said("v"), soon()) == said("v")
     clock.now += 5
-    assert cache.fetch(KEY, never, soon()) == Entry(b"v", age_s=5)
+    assert cache.fetch(KEY, never, soon()) == kept("v")
 
 
 def test_a_stale_entry_is_fetched_anew(path: Path, clock: Clock) -> None:
     cache = make(path, clock)
-    cache.put(KEY, b"old")
+    cache.put(KEY, said("old"))
     clock.now += TTL
-    assert cache.fetch(KEY, lambda: b"new", soon()).value == b"new"
-    assert cache.fetch(KEY, never, soon()).value == b"new"
+    assert cache.fetch(KEY, lambda: said("new"), soon()).segments == said("new").segments
+    assert cache.fetch(KEY, never, soon()).segments == said("new").segments
 
 
 def test_a_stale_entry_stands_in_for_an_error_and_says_so(
     path: Path, clock: Clock, telemetry: InMemoryTelemetry
 ) -> None:
     cache = make(path, clock)
-    cache.put(KEY, b"old")
+    cache.put(KEY, said("old"))
     clock.now += TTL + 1
-    assert cache.fetch(KEY, blocked, soon()) == Entry(b"old", age_s=TTL + 1, stale=True)
+    assert cache.fetch(KEY, blocked, soon()) == kept("old")
     (line,) = telemetry.events("transcript.cache.stale_served")
     assert (line["age_s"], line["error_type"]) == (TTL + 1, "Blocked")
 
 
 def test_an_answer_is_not_hidden_behind_a_stale_entry(path: Path, clock: Clock) -> None:
-    def gone() -> bytes:
+    def gone() -> Transcript:
         raise Gone
 
     cache = make(path, clock)
-    cache.put(KEY, b"old")
+    cache.put(KEY, said("old"))
     clock.now += TTL
     with pytest.raises(Gone):
         cache.fetch(KEY, gone, soon(), stands_in_for=lambda error: isinstance(error, Blocked))
@@ -162,7 +174,7 @@ def test_without_an_entry_an_error_comes_out_and_nothing_is_kept(path: Path, clo
     with pytest.raises(Blocked):
         cache.fetch(KEY, blocked, soon())
     assert cache.get(KEY) is None
-    assert cache.fetch(KEY, lambda: b"v", soon()).value == b"v"
+    assert cache.fetch(KEY, lambda: said("v"), soon()).segments == said("v").segments
 
 
 # Many at once
@@ -171,12 +183,12 @@ def test_without_an_entry_an_error_comes_out_and_nothing_is_kept(path: Path, clo
 class SlowLoad:
     """A fetch that goes on only when told."""
 
-    def __init__(self, result: bytes | Exception = b"v") -> None:
-        self.result = result
+    def __init__(self, result: Transcript | Exception | None = None) -> None:
+        self.result = result or said("v")
         self.calls = 0
         self.began, self.go_on = threading.Event(), threading.Event()
 
-    def __call__(self) -> bytes:
+    def __call__(self) -> Transcript:
         self.calls += 1
         self.began.set()
         assert self.go_on.wait(timeout=30)
@@ -185,16 +197,16 @@ class SlowLoad:
         return self.result
 
 
-@pytest.mark.parametrize("result", [b"v", Blocked("once")])
+@pytest.mark.parametrize("result", [said("v"), Blocked("once")])
 def test_eight_threads_share_one_fetch_and_its_result(
-    path: Path, clock: Clock, result: bytes | Exception
+    path: Path, clock: Clock, result: Transcript | Exception
 ) -> None:
     cache, load = make(path, clock), SlowLoad(result)
-    got: list[bytes | Exception] = []
+    got: list[Transcript | Exception] = []
 
     def ask() -> None:
         try:
-            got.append(cache.fetch(KEY, load, soon()).value)
+            got.append(replace(cache.fetch(KEY, load, soon()), cached=False))
         except Blocked as error:
             got.append(error)
 
@@ -213,9 +225,9 @@ def test_eight_threads_share_one_fetch_and_its_result(
 def test_different_keys_are_fetched_side_by_side(path: Path, clock: Clock) -> None:
     cache, together = make(path, clock), threading.Barrier(4)
 
-    def load() -> bytes:
+    def load() -> Transcript:
         together.wait(timeout=30)
-        return b"v"
+        return said("v")
 
     def ask(number: int) -> None:
         cache.fetch(KEY._replace(video_id=f"video{number:06}"), load, soon())
@@ -226,6 +238,14 @@ def test_different_keys_are_fetched_side_by_side(path: Path, clock: Clock) -> No
     for thread in threads:
         thread.join()
     assert not together.broken
+
+
+def test_what_another_version_kept_is_no_entry(path: Path, clock: Clock) -> None:
+    cache = make(path, clock)
+    CacheFile(path, 1_000_000).write(KEY, b'{"v": 2}', clock.now, 0)
+    assert cache.get(KEY) is None
+    assert cache.fetch(KEY, lambda: said("v"), soon()) == said("v")
+    assert cache.fetch(KEY, never, soon()) == kept("v")
 
 
 def test_nobody_waits_for_another_ones_fetch_beyond_the_own_deadline(
@@ -245,7 +265,7 @@ def test_who_has_time_left_goes_on_when_the_first_one_ran_out_of_it(
     path: Path, clock: Clock
 ) -> None:
     cache, first = make(path, clock), SlowLoad(DeadlineExceeded())
-    got: list[bytes] = []
+    got: list[Transcript] = []
 
     def lead() -> None:
         with pytest.raises(DeadlineExceeded):
@@ -255,13 +275,13 @@ def test_who_has_time_left_goes_on_when_the_first_one_ran_out_of_it(
     leader.start()
     assert first.began.wait(timeout=30)
     follower = threading.Thread(
-        target=lambda: got.append(cache.fetch(KEY, lambda: b"mine", soon()).value)
+        target=lambda: got.append(cache.fetch(KEY, lambda: said("mine"), soon()))
     )
     follower.start()
     first.go_on.set()
     leader.join()
     follower.join()
-    assert got == [b"mine"]
+    assert got == [said("mine")]
 
 
 def test_another_process_is_waited_for_and_its_result_taken(path: Path, clock: Clock) -> None:
@@ -273,11 +293,11 @@ def test_another_process_is_waited_for_and_its_result_taken(path: Path, clock: C
     def other_process_finishes(seconds: float) -> None:
         waits.append(seconds)
         if len(waits) == 3:
-            there.write(KEY, b"theirs", clock.now, 0)
+            there.write(KEY, stored.dump(said("theirs")), clock.now, 0)
             there.release(KEY, "another process")
 
     here._sleep = other_process_finishes
-    assert here.fetch(KEY, never, soon()).value == b"theirs"
+    assert here.fetch(KEY, never, soon()).segments == said("theirs").segments
     assert len(waits) == 3
 
 
@@ -289,7 +309,7 @@ def test_the_claim_of_a_process_that_died_ends_by_itself(path: Path, clock: Cloc
         clock.now += 61
 
     here._sleep = time_passes
-    assert here.fetch(KEY, lambda: b"mine", soon()).value == b"mine"
+    assert here.fetch(KEY, lambda: said("mine"), soon()).segments == said("mine").segments
 
 
 def test_a_claim_is_given_up_after_an_error(path: Path, clock: Clock) -> None:
@@ -306,14 +326,15 @@ def video(number: int) -> CacheKey:
 
 
 def test_the_least_recently_used_go_when_the_size_is_reached(path: Path, clock: Clock) -> None:
-    cache = make(path, clock, max_bytes=1000)
+    one = said("v")
+    cache = make(path, clock, max_bytes=10 * len(stored.dump(one)))
     for number in range(10):
-        cache.put(video(number), bytes(100))
+        cache.put(video(number), one)
         clock.now += 1
     clock.now += 100
     cache.get(video(0))  # used again
     clock.now += 1
-    cache.put(video(10), bytes(100))
+    cache.put(video(10), one)
     kept = [number for number in range(11) if cache.get(video(number))]
     assert kept == [0, 3, 4, 5, 6, 7, 8, 9, 10]
 
@@ -321,7 +342,7 @@ def test_the_least_recently_used_go_when_the_size_is_reached(path: Path, clock: 
 def test_whatever_is_put_the_values_stay_within_the_bound(path: Path, clock: Clock) -> None:
     cache = make(path, clock, max_bytes=10_000)
     for number in range(300):
-        cache.put(video(number), bytes(37 * (number % 90)))
+        cache.put(video(number), said("v" * 37 * (number % 90)))
         clock.now += 1
     with sqlite3.connect(path) as connection:
         (size, count) = connection.execute("SELECT SUM(size), COUNT(*) FROM entries").fetchone()
@@ -332,17 +353,17 @@ def test_whatever_is_put_the_values_stay_within_the_bound(path: Path, clock: Clo
 
 def test_a_value_beyond_the_bound_is_not_kept_and_evicts_nothing(path: Path, clock: Clock) -> None:
     cache = make(path, clock, max_bytes=1000)
-    cache.put(KEY, b"v")
-    assert cache.fetch(video(1), lambda: bytes(1001), soon()).value == bytes(1001)
+    cache.put(KEY, said("v"))
+    assert cache.fetch(video(1), lambda: said("v" * 1001), soon()) == said("v" * 1001)
     assert cache.get(video(1)) is None
     assert cache.get(KEY) is not None
 
 
 def test_entries_too_old_even_to_stand_in_are_deleted(path: Path, clock: Clock) -> None:
     cache = make(path, clock)
-    cache.put(KEY, b"v")
+    cache.put(KEY, said("v"))
     clock.now += TTL + STALE + 1
-    cache.put(video(1), b"w")
+    cache.put(video(1), said("w"))
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT COUNT(*) FROM entries").fetchone() == (1,)
 
@@ -356,7 +377,7 @@ def test_a_damaged_file_costs_its_contents_and_nothing_else(
 ) -> None:
     cache = make(path, clock)
     for number in range(50):
-        cache.put(video(number), os.urandom(3000))
+        cache.put(video(number), said(os.urandom(1500).hex()))
     cache._file.close()
     whole = path.read_bytes()
     if damage == "wrong_schema":
@@ -374,9 +395,9 @@ def test_a_damaged_file_costs_its_contents_and_nothing_else(
     cache = make(path, clock)
     for number in range(50):
         key = video(number)
-        assert cache.fetch(key, lambda: b"new", soon()).value
-    assert cache.fetch(KEY, lambda: b"v", soon()) == Entry(b"v", hit=False)
-    assert cache.fetch(KEY, never, soon()) == Entry(b"v")
+        assert cache.fetch(key, lambda: said("new"), soon()).segments
+    assert cache.fetch(KEY, lambda: said("v"), soon()) == said("v")
+    assert cache.fetch(KEY, never, soon()) == kept("v")
     aside = list(path.parent.glob("*.corrupt-*"))
     assert bool(aside) == (damage in ("nonsense", "cut", "overwritten"))
     assert len(telemetry.events("transcript.cache.set_aside")) == len(aside)
@@ -386,38 +407,42 @@ def test_a_value_whose_bytes_changed_is_not_served(
     path: Path, clock: Clock, telemetry: InMemoryTelemetry
 ) -> None:
     cache = make(path, clock)
-    cache.put(KEY, b"the words that were said")
+    cache.put(KEY, said("the words that were said"))
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE entries SET value = ?", (b"the words that were sold",))
+        connection.execute(
+            "UPDATE entries SET value = ?", (stored.dump(said("the words that were sold")),)
+        )
     assert cache.get(KEY) is None
     assert telemetry.events("transcript.cache.failed")[0]["error_type"] == "checksum"
-    assert cache.fetch(KEY, lambda: b"again", soon()).value == b"again"
+    assert cache.fetch(KEY, lambda: said("again"), soon()).segments == said("again").segments
 
 
 def test_a_file_damaged_while_in_use_is_replaced_for_all_who_use_it(
     path: Path, clock: Clock, telemetry: InMemoryTelemetry
 ) -> None:
     first, second = make(path, clock), make(path, clock)
-    first.put(KEY, b"v")
+    first.put(KEY, said("v"))
     assert second.get(KEY) is not None
     for suffix in ("", "-wal"):
         file = Path(f"{path}{suffix}")
         file.write_bytes(b"\xff" * file.stat().st_size)
     for number, cache in enumerate([first, second] * 3):
         # SQLite may serve pages it has in memory; what counts is that nobody fails.
-        assert cache.fetch(video(number), lambda: b"new", soon()).value == b"new"
+        assert (
+            cache.fetch(video(number), lambda: said("new"), soon()).segments == said("new").segments
+        )
     assert telemetry.events("transcript.cache.set_aside")
     for cache in (first, second, make(path, clock)):
-        assert cache.fetch(video(5), never, soon()).value == b"new"
+        assert cache.fetch(video(5), never, soon()).segments == said("new").segments
 
 
 def test_only_two_damaged_files_are_kept(path: Path, clock: Clock) -> None:
     for turn in range(5):
         cache = make(path, clock)
-        cache.put(KEY, b"v")
+        cache.put(KEY, said("v"))
         cache._file.close()
         path.write_bytes(b"nonsense %d" % turn * 1000)
-    make(path, clock).put(KEY, b"v")
+    make(path, clock).put(KEY, said("v"))
     assert len(list(path.parent.glob("*.corrupt-*"))) == 2
 
 
@@ -426,7 +451,7 @@ def test_a_place_that_cannot_be_written_means_no_cache_and_no_error(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     cache = make(tmp_path / "file" / "transcripts.sqlite3", clock)
-    assert cache.fetch(KEY, lambda: b"v", soon()) == Entry(b"v", hit=False)
+    assert cache.fetch(KEY, lambda: said("v"), soon()) == said("v")
     assert cache.get(KEY) is None
     assert {line["operation"] for line in telemetry.events("transcript.cache.failed")} >= {
         "read",
@@ -436,16 +461,16 @@ def test_a_place_that_cannot_be_written_means_no_cache_and_no_error(
 
 def test_a_file_that_somebody_removes_is_begun_anew(path: Path, clock: Clock) -> None:
     cache = make(path, clock)
-    cache.put(KEY, b"v")
+    cache.put(KEY, said("v"))
     for file in path.parent.iterdir():
         file.unlink()
     assert cache.get(KEY) is None
-    cache.put(KEY, b"w")
-    assert make(path, clock).get(KEY) == Entry(b"w")
+    cache.put(KEY, said("w"))
+    assert make(path, clock).get(KEY) == Entry(kept("w"), 0, stale=False)
 
 
 def test_the_file_is_for_its_owner_only(path: Path, clock: Clock) -> None:
-    make(path, clock).put(KEY, b"v")
+    make(path, clock).put(KEY, said("v"))
     assert path.stat().st_mode & 0o077 == 0
 
 
@@ -476,17 +501,17 @@ def test_the_settings_say_where_and_how_long(tmp_path: Path) -> None:
     settings = Settings(state_dir=tmp_path, transcript_cache_file=None)
     cache = transcript_cache(settings)
     assert cache is transcript_cache(settings)
-    cache.put(KEY, b"v")
+    cache.put(KEY, said("v"))
     assert (tmp_path / "transcripts.sqlite3").exists()
 
 
 def test_a_hit_is_a_hit_while_another_process_writes(path: Path, clock: Clock) -> None:
     cache = make(path, clock)
-    cache.put(KEY, b"text")
+    cache.put(KEY, said("text"))
     clock.now += 600  # its time of use is worth writing down again
     with sqlite3.connect(path, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         found = cache.get(KEY)
         other.execute("ROLLBACK")
     assert found is not None
-    assert found.value == b"text"
+    assert found.transcript == kept("text")

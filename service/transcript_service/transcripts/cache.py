@@ -2,7 +2,7 @@
 
 One fetch per key runs at a time: other threads wait for its result, other processes for
 its claim. An old transcript is better than an error, so an entry whose time is over
-stands in while fetching fails. The cache knows bytes and keys, not what a transcript is.
+stands in while fetching fails.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
 
 from ..resilience import Deadline, DeadlineExceeded
 from ..settings import Settings
 from ..telemetry import get_logger
+from . import stored
 from .cache_file import CacheFile, CacheKey
+from .model import Transcript
 
 __all__ = ["CacheKey", "Entry", "TranscriptCache", "transcript_cache"]
 
@@ -37,14 +39,11 @@ _CLAIM_GRACE_S: Final = 5.0
 
 @dataclass(frozen=True)
 class Entry:
-    """A value and where it stands."""
+    """A kept transcript and how old it is; `stale` when it may only stand in for an error."""
 
-    value: bytes
-    age_s: float = 0.0
-    hit: bool = True
-    """Whether it was there already; `False` for what was fetched for this very call."""
-    stale: bool = False
-    """Whether its time is over and it only stands in for a failed fetch."""
+    transcript: Transcript
+    age_s: float
+    stale: bool
 
 
 class _Flight:
@@ -52,16 +51,16 @@ class _Flight:
 
     def __init__(self) -> None:
         self.done = threading.Event()
-        self.value: bytes | None = None
+        self.transcript: Transcript | None = None
         self.error: Exception | None = None
 
 
 class TranscriptCache:
-    """Values by video, language and kind. Thread-safe.
+    """Transcripts by video, languages and kind. Thread-safe.
 
     Args:
         file: where they are kept.
-        ttl_s: seconds a value is served without asking.
+        ttl_s: seconds a transcript is served without asking.
         stale_s: seconds beyond that for which it may stand in for an error.
         clock: seconds since the epoch (the file outlives the process).
         sleep: how to wait for another process; tests pass their own.
@@ -94,28 +93,34 @@ class TranscriptCache:
         age_s = max(0.0, now - kept.stored_at)
         if age_s >= self._ttl_s + self._stale_s:
             return None
-        return Entry(kept.value, age_s, stale=age_s >= self._ttl_s)
+        try:
+            transcript = replace(stored.load(kept.value), cached=True)
+        except ValueError:  # kept by another version
+            return None
+        return Entry(transcript, age_s, stale=age_s >= self._ttl_s)
 
-    def put(self, key: CacheKey, value: bytes, deadline: Deadline | None = None) -> None:
-        """Keep a value from now on."""
+    def put(self, key: CacheKey, transcript: Transcript, deadline: Deadline | None = None) -> None:
+        """Keep a transcript from now on."""
         now = self._clock()
         oldest = now - self._ttl_s - self._stale_s
-        self._file.write(key, value, now, oldest, _patience(deadline))
+        self._file.write(key, stored.dump(transcript), now, oldest, _patience(deadline))
 
     def fetch(
         self,
         key: CacheKey,
-        load: Callable[[], bytes],
+        load: Callable[[], Transcript],
         deadline: Deadline,
         stands_in_for: Callable[[Exception], bool] = lambda _: True,
-    ) -> Entry:
-        """The fresh value of a key; `load` makes it if need be, once for all who ask.
+    ) -> Transcript:
+        """The transcript of a key; `load` fetches it if need be, once for all who ask.
+
+        It is `cached` unless this very call fetched it.
 
         Args:
             key: what to look up.
-            load: makes the value; called without any lock.
+            load: fetches it; called without any lock.
             deadline: of this caller; it also ends waiting for another one's `load`.
-            stands_in_for: errors of `load` that a stale value may hide. "The video is
+            stands_in_for: errors of `load` that a stale entry may hide. "The video is
                 gone" is not one.
 
         Raises:
@@ -124,7 +129,7 @@ class TranscriptCache:
         """
         entry = self.get(key, deadline)
         if entry is not None and not entry.stale:
-            return entry
+            return entry.transcript
         try:
             return self._fetch(key, load, deadline)
         except Exception as error:
@@ -135,9 +140,11 @@ class TranscriptCache:
                 age_s=round(entry.age_s, 3),
                 error_type=type(error).__name__,
             )
-            return entry
+            return entry.transcript
 
-    def _fetch(self, key: CacheKey, load: Callable[[], bytes], deadline: Deadline) -> Entry:
+    def _fetch(
+        self, key: CacheKey, load: Callable[[], Transcript], deadline: Deadline
+    ) -> Transcript:
         while True:
             with self._lock:
                 flight = self._flights.get(key)
@@ -148,40 +155,41 @@ class TranscriptCache:
                 return self._lead(flight, key, load, deadline)
             if not flight.done.wait(deadline.remaining()):
                 raise DeadlineExceeded("another request's fetch of the same video took too long")
-            if flight.value is not None:
-                return Entry(flight.value)
+            if flight.transcript is not None:
+                return replace(flight.transcript, attempts=(), cached=True)
             if flight.error is not None and not isinstance(flight.error, DeadlineExceeded):
                 raise flight.error
             # Its time was over or its thread was stopped; ours goes on.
             deadline.check()
 
     def _lead(
-        self, flight: _Flight, key: CacheKey, load: Callable[[], bytes], deadline: Deadline
-    ) -> Entry:
+        self, flight: _Flight, key: CacheKey, load: Callable[[], Transcript], deadline: Deadline
+    ) -> Transcript:
         try:
-            entry = self._load_or_wait(key, load, deadline)
+            flight.transcript = self._load_or_wait(key, load, deadline)
         except Exception as error:
             flight.error = error
             raise
         else:
-            flight.value = entry.value
-            return entry
+            return flight.transcript
         finally:
             with self._lock:
                 del self._flights[key]
             flight.done.set()
 
-    def _load_or_wait(self, key: CacheKey, load: Callable[[], bytes], deadline: Deadline) -> Entry:
+    def _load_or_wait(
+        self, key: CacheKey, load: Callable[[], Transcript], deadline: Deadline
+    ) -> Transcript:
         """Fetch, unless another process is at it: then take its result or its place."""
         while not self._claim(key, deadline):
             self._sleep(deadline.timeout(_POLL_S))
         try:
             entry = self.get(key, deadline)  # what the other process has just stored
             if entry is not None and not entry.stale:
-                return entry
-            value = load()
-            self.put(key, value, deadline)
-            return Entry(value, hit=False)
+                return entry.transcript
+            transcript = load()
+            self.put(key, transcript, deadline)
+            return transcript
         finally:
             self._file.release(key, self._owner, _patience(deadline))
 

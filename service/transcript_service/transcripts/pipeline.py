@@ -27,7 +27,6 @@ from ..settings import Settings
 from ..telemetry import get_logger, instruments, log_context, set_attributes, span
 from ..telemetry.vocabulary import ANSWERS, ErrorType
 from ..telemetry.vocabulary import Stage as StageName
-from . import stored
 from .cache import CacheKey, TranscriptCache
 from .model import Attempt, NotTried, Transcript, TranscriptError
 from .stages.base import Job, Notes, Stage, rotation_reason_of
@@ -108,16 +107,16 @@ class Pipeline:
         started = time.perf_counter()
         deadline = Deadline(deadline_s or self._settings.job_deadline_s)
         with log_context(video_id=video_id), span("transcript.fetch", video_id=video_id) as opened:
+
+            def load() -> Transcript:
+                way = self._way_out(deadline)
+                job = Job(video_id, languages, deadline, way, translate_to, on_stage=on_stage)
+                return self._stages_in_order(job)
+
             try:
                 kind = f"translated:{translate_to}" if translate_to else "any"
                 key = CacheKey(video_id, ",".join(languages), kind)
-                transcript = self._cached(
-                    key,
-                    deadline,
-                    lambda proxy: Job(
-                        video_id, languages, deadline, proxy, translate_to, on_stage=on_stage
-                    ),
-                )
+                transcript = self._cached(key, load, deadline)
             except TranscriptError as error:
                 _tell(opened, time.perf_counter() - started, None, error)
                 raise
@@ -125,31 +124,16 @@ class Pipeline:
             return transcript
 
     def _cached(
-        self, key: CacheKey, deadline: Deadline, make_job: Callable[[JobProxy], Job]
+        self, key: CacheKey, load: Callable[[], Transcript], deadline: Deadline
     ) -> Transcript:
-        def fetch() -> Transcript:
-            return self._stages_in_order(make_job(self._way_out(deadline)))
-
         if self._cache is None:
-            return fetch()
-        fetched: list[Transcript] = []
-
-        def load() -> bytes:
-            fetched.append(fetch())
-            return stored.dump(fetched[0])
-
+            return load()
         try:
-            entry = self._cache.fetch(key, load, deadline, stands_in_for=_may_be_hidden)
+            return self._cache.fetch(key, load, deadline, stands_in_for=_may_be_hidden)
         except DeadlineExceeded:
             raise TranscriptError(
                 "deadline_exceeded", "Another request for this video took too long."
             ) from None
-        if fetched:
-            return fetched[0]
-        try:
-            return replace(stored.load(entry.value), cached=True)
-        except ValueError:
-            return fetch()
 
     def _way_out(self, deadline: Deadline) -> JobProxy:
         try:
@@ -197,9 +181,8 @@ class Pipeline:
         if job.on_stage is not None:
             job.on_stage(stage.name)
         with log_context(stage=stage.name), span("transcript.stage", stage=stage.name) as opened:
-            tries = [0]
             job = replace(job, notes=Notes())
-            result = self._guarded(stage, job, tries)
+            result = self._guarded(stage, job)
             error_type = result.error.error_type if result.error else None
             attempt = Attempt(
                 stage=stage.name,
@@ -209,16 +192,16 @@ class Pipeline:
                 profile=job.notes.profile,
                 proxy_used=job.notes.proxy_used,
             )
-            set_attributes(
-                opened,
-                video_id=job.video_id,
-                attempt=tries[0],
-                outcome=attempt.outcome,
-                error_type=error_type,
-                profile=attempt.profile,
-                proxy_used=attempt.proxy_used,
-            )
-            if attempt.outcome == "skipped" or (error_type == "deadline_exceeded" and not tries[0]):
+            told = {
+                "attempt": job.notes.tries,
+                "outcome": attempt.outcome,
+                "error_type": error_type,
+                "profile": attempt.profile,
+                "proxy_used": attempt.proxy_used,
+            }
+            set_attributes(opened, video_id=job.video_id, **told)
+            late = error_type == "deadline_exceeded" and job.notes.tries == 0
+            if attempt.outcome == "skipped" or late:
                 # No duration: a refusal in microseconds would ruin the stage's quantiles.
                 reason = error_type if error_type in _NO_TRY else "unavailable"
                 instruments.TRANSCRIPT_STAGE_SKIPPED.add(1, stage=stage.name, reason=reason)
@@ -233,24 +216,18 @@ class Pipeline:
                     proxy_used="true" if attempt.proxy_used else "false",
                 )
                 log.info(
-                    "transcript.stage.finished",
-                    attempt=tries[0],
-                    outcome=attempt.outcome,
-                    error_type=error_type,
-                    profile=attempt.profile,
-                    proxy_used=attempt.proxy_used,
-                    duration_s=round(attempt.duration_s, 6),
+                    "transcript.stage.finished", duration_s=round(attempt.duration_s, 6), **told
                 )
         return attempt, result
 
-    def _guarded(self, stage: Stage, job: Job, tries: list[int]) -> _Result:
+    def _guarded(self, stage: Stage, job: Job) -> _Result:
         """Deadline, breaker, retry, call: every way it can end as a result."""
         try:
             job.deadline.check()
             # A probe may take as long as its job; the place of one that outlives it is given away.
             with self._breakers[stage.name].permit(job.deadline.remaining() + 5.0) as permit:
                 try:
-                    transcript = self._within_deadline(stage, job, tries)
+                    transcript = self._within_deadline(stage, job)
                 except TranscriptError as error:
                     if error.error_type in ANSWERS or isinstance(error, NotTried):
                         permit.ignore()
@@ -276,10 +253,7 @@ class Pipeline:
             log.exception("transcript.stage.failed", error_type=type(error).__name__)
             return _Result(None, TranscriptError("internal", "The stage failed unexpectedly."))
 
-    def _within_deadline(self, stage: Stage, job: Job, tries: list[int]) -> Transcript:
-        def count(number: int) -> None:
-            tries[0] = number
-
+    def _within_deadline(self, stage: Stage, job: Job) -> Transcript:
         def call() -> Transcript:
             return retry_call(
                 lambda: stage.fetch(job),
@@ -287,7 +261,7 @@ class Pipeline:
                 is_retryable=lambda error: _worth_another_try(error, job),
                 retry_after=lambda error: getattr(error, "retry_after_s", None),
                 attempts=stage.attempts,
-                on_attempt=count,
+                on_attempt=job.notes.count,
             )
 
         return self._until(job.deadline, call)

@@ -22,6 +22,11 @@ class Notes:
 
     profile: Profile | None = None
     proxy_used: bool = False
+    tries: int = 0
+
+    def count(self, tries: int) -> None:
+        """Note how many tries there have been."""
+        self.tries = tries
 
 
 @dataclass(frozen=True, slots=True)
