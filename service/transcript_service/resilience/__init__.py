@@ -5,6 +5,7 @@ from .breakers import breakers
 from .circuit_breaker import CallNotPermitted, CircuitBreaker, Permit
 from .deadline import Deadline, DeadlineExceeded
 from .retries import parse_retry_after, retry_call
+from .single_flight import Flown, SingleFlight
 
 __all__ = [
     "CallNotPermitted",
@@ -12,7 +13,9 @@ __all__ = [
     "CircuitBreakerConfig",
     "Deadline",
     "DeadlineExceeded",
+    "Flown",
     "Permit",
+    "SingleFlight",
     "breakers",
     "parse_retry_after",
     "retry_call",
