@@ -29,6 +29,7 @@ class Source:
         self.now = 0.0
         self.waits: list[float] = []
         self.attempts: list[int] = []
+        self.retries: list[tuple[Exception, int, float]] = []
         self.calls = 0
 
     def __call__(self) -> str:
@@ -51,6 +52,7 @@ class Source:
             attempts=attempts,
             sleep=self.sleep,
             on_attempt=self.attempts.append,
+            on_retry=lambda *told: self.retries.append(told),
         )
 
 
@@ -66,6 +68,17 @@ def test_one_failure_is_followed_by_one_more_try_after_half_a_second_or_more() -
     assert source.attempts == [1, 2]
     assert len(source.waits) == 1
     assert 0.5 <= source.waits[0] <= 1.0
+
+
+def test_a_retry_is_told_with_its_error_its_number_and_its_wait() -> None:
+    error = Blocked()
+    source = Source(error)
+    source.retry()
+    assert source.retries == [(error, 1, source.waits[0])]
+    failed = Source(Blocked(), Blocked())
+    with pytest.raises(Blocked):
+        failed.retry()
+    assert len(failed.retries) == 1
 
 
 def test_waits_differ_from_call_to_call() -> None:

@@ -13,31 +13,28 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
-from tenacity.wait import wait_exponential_jitter
-
-from ..telemetry import get_logger
 from .deadline import Deadline, DeadlineExceeded
-
-log = get_logger(__name__)
 
 T = TypeVar("T")
 
 # First wait 0.5 to 1 s: long enough for a hiccup to pass, short beside a 60 s job.
-_BACKOFF = wait_exponential_jitter(multiplier=0.5, max=5.0, jitter=0.5)
+_FIRST_WAIT_S: Final = 0.5
+_JITTER_S: Final = 0.5
+_MOST_WAIT_S: Final = 5.0
 
 
 def retry_call(
     fn: Callable[[], T],
     *,
     deadline: Deadline,
-    is_retryable: Callable[[BaseException], bool],
-    retry_after: Callable[[BaseException], float | None] = lambda _: None,
+    is_retryable: Callable[[Exception], bool],
+    retry_after: Callable[[Exception], float | None] = lambda _: None,
     attempts: int = 2,
     sleep: Callable[[float], None] = time.sleep,
     on_attempt: Callable[[int], None] = lambda _: None,
+    on_retry: Callable[[Exception, int, float], None] = lambda *_: None,
 ) -> T:
     """Call `fn` until it returns, up to `attempts` times, and return its result.
 
@@ -49,54 +46,38 @@ def retry_call(
         attempts: tries in all, the first one included.
         sleep: how to wait; tests pass their own.
         on_attempt: told the number of each try (from 1) before it begins.
+        on_retry: told the error, the number of the try that raised it and the seconds
+            until the next one.
 
     Raises:
         DeadlineExceeded: no time was left for the first try.
         Exception: the last error of `fn`, as it was raised.
     """
-
-    def before(state: RetryCallState) -> None:
-        if state.attempt_number == 1:
-            deadline.check()
-        on_attempt(state.attempt_number)
-
-    def wait(state: RetryCallState) -> float:
-        asked = retry_after(_error(state))
-        if asked is None:
-            return _BACKOFF(state)
-        # Not sooner than asked, and not all clients at the same instant.
-        return max(0.0, asked) + random.uniform(0.0, 0.5)  # noqa: S311 - no secret
-
-    def no_time_left(state: RetryCallState) -> bool:
-        return state.upcoming_sleep >= deadline.remaining()
-
-    def tell(state: RetryCallState) -> None:
-        log.info(
-            "transcript.stage.retried",
-            attempt=state.attempt_number,
-            delay_s=round(state.upcoming_sleep, 3),
-            error_type=type(_error(state)).__name__,
-        )
-
-    retrying = Retrying(
-        stop=lambda state: stop_after_attempt(attempts)(state) or no_time_left(state),
-        wait=wait,
-        retry=retry_if_exception(
-            lambda error: not isinstance(error, DeadlineExceeded) and is_retryable(error)
-        ),
-        sleep=sleep,
-        before=before,
-        before_sleep=tell,
-        reraise=True,
-    )
-    return retrying(fn)
+    deadline.check()
+    attempt = 1
+    while True:
+        on_attempt(attempt)
+        try:
+            return fn()
+        except DeadlineExceeded:
+            raise
+        except Exception as error:
+            if not is_retryable(error) or attempt >= attempts:
+                raise
+            wait_s = _wait_s(attempt, retry_after(error))
+            if wait_s >= deadline.remaining():
+                raise
+            on_retry(error, attempt, wait_s)
+        sleep(wait_s)
+        attempt += 1
 
 
-def _error(state: RetryCallState) -> BaseException:
-    error = state.outcome.exception() if state.outcome else None
-    if error is None:
-        raise AssertionError("tenacity asks for a wait only after an error")
-    return error
+def _wait_s(attempt: int, asked_s: float | None) -> float:
+    # Also where the server said when: not all clients come back at the same instant.
+    jitter_s = random.uniform(0.0, _JITTER_S)  # noqa: S311 - no secret
+    if asked_s is not None:
+        return max(0.0, asked_s) + jitter_s
+    return min(_MOST_WAIT_S, _FIRST_WAIT_S * 2.0 ** (attempt - 1) + jitter_s)
 
 
 def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:

@@ -262,6 +262,7 @@ class Pipeline:
                 retry_after=lambda error: getattr(error, "retry_after_s", None),
                 attempts=stage.attempts,
                 on_attempt=job.notes.count,
+                on_retry=_tell_retry,
             )
 
         return self._until(job.deadline, call)
@@ -286,7 +287,7 @@ def _may_be_hidden(error: Exception) -> bool:
     return isinstance(error, TranscriptError) and error.error_type not in ANSWERS
 
 
-def _worth_another_try(error: BaseException, job: Job) -> bool:
+def _worth_another_try(error: Exception, job: Job) -> bool:
     """Whether the next try can end otherwise; changes the job's proxy where that is why."""
     if not isinstance(error, TranscriptError):
         return False
@@ -296,6 +297,15 @@ def _worth_another_try(error: BaseException, job: Job) -> bool:
         # YouTube said when; a longer wait is better spent on the next stage.
         return error.retry_after_s is not None and error.retry_after_s <= _PATIENCE_S
     return error.error_type in _RETRYABLE
+
+
+def _tell_retry(error: Exception, attempt: int, delay_s: float) -> None:
+    log.info(
+        "transcript.stage.retried",
+        attempt=attempt,
+        delay_s=round(delay_s, 3),
+        error_type=error.error_type if isinstance(error, TranscriptError) else type(error).__name__,
+    )
 
 
 def _tell(
