@@ -26,8 +26,10 @@ status: setup ## what runs, since when, on which port
 	@$(PY) -m stack status
 
 .PHONY: demo
-demo: setup ## the stack, a YouTube stand-in and steady load with faults
+demo: setup ## the stack, a YouTube stand-in and steady load; announces one fault after the other
 	@$(PY) -m stack up --with load
+	@# On a terminal the announcements follow; Ctrl-C ends the reading, not the demo.
+	@if [ -t 1 ]; then $(PY) -m stack logs load --follow; fi
 
 .PHONY: test
 test: setup ## all tests, against the real engines

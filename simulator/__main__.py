@@ -1,4 +1,4 @@
-"""The command line: ``python -m simulator serve|load|faults``."""
+"""The command line: ``python -m simulator serve|load|tour|faults``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from simulator import load, recordings
+from simulator import load, recordings, tour
 from simulator.faults import KINDS, Fault, FaultError
 from simulator.serving import HOST, StartError, serving
 from simulator.state import State
@@ -32,7 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_USAGE
     except KeyboardInterrupt:
         return 0
-    _print_faults()
+    if options.command == "tour":
+        tour.show()
+    else:
+        _print_faults()
     return 0
 
 
@@ -63,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     load.add_options(
         commands.add_parser("load", help="ask a service on this machine for transcripts")
     )
+    commands.add_parser("tour", help="print the programme of the demo")
     commands.add_parser("faults", help="print the table of faults")
     return parser
 

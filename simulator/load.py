@@ -20,15 +20,22 @@ from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 
-from simulator.catalogue import CATALOGUE
+from simulator.catalogue import CATALOGUE, by_title
 from simulator.loadreport import Results
 from simulator.model import Video
+from simulator.tour import Marks, conduct
 
 TIMEOUT_S = 120
 GRACE_S = 10.0
 """How long requests under way may go on when the load has ended."""
-VIDEO_SETS = ("mix", "healthy", "failing")
-DEMO_FAULTS = (
+VIDEO_SETS = ("mix", "healthy", "failing", "everyday")
+EVERYDAY_RARE = (
+    ("Private Diary", 1 / 30),
+    ("Removed by Its Maker", 1 / 60),
+    ("Captions Switched Off", 1 / 60),  # only speech recognition does
+)
+"""What is not plain captions in everyday load, and its share of all requests."""
+RANDOM_FAULTS = (
     "http_429",
     "http_503@timedtext",
     "bot_check",
@@ -57,6 +64,8 @@ class Plan:
     seed: int = 0
     videos: str = "mix"
     faults: int = 0
+    tour: bool = False
+    otlp: str | None = None
     control: str = "https://127.0.0.1:8443"
     ca_file: Path | None = None
 
@@ -69,8 +78,12 @@ class Plan:
             raise LoadError(f"rate must be above 0 and at most 500 a second, not {options.rate:g}")
         if not 1 <= options.concurrency <= 256:
             raise LoadError(f"concurrency must be between 1 and 256, not {options.concurrency}")
-        if options.faults and options.ca_file is None:
-            raise LoadError("--faults needs --ca-file to reach the simulator's control API")
+        if (options.faults or options.tour) and options.ca_file is None:
+            raise LoadError(
+                "--faults and --tour need --ca-file to reach the simulator's control API"
+            )
+        if options.otlp:
+            _must_be_loopback(options.otlp, "otlp")
         if options.ca_file is not None and not options.ca_file.is_file():
             raise LoadError(f"there is no CA file {options.ca_file}")
         return cls(
@@ -81,6 +94,8 @@ class Plan:
             seed=options.seed,
             videos=options.videos,
             faults=options.faults,
+            tour=options.tour,
+            otlp=options.otlp and options.otlp.rstrip("/"),
             control=options.control.rstrip("/"),
             ca_file=options.ca_file,
         )
@@ -99,8 +114,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--faults", type=int, default=0, help="keep up to N random faults switched on"
     )
+    parser.add_argument(
+        "--tour", action="store_true", help="announced faults one after the other, for the demo"
+    )
+    parser.add_argument("--otlp", help="Collector to which --tour tells its phases")
     parser.add_argument("--control", default="https://127.0.0.1:8443", help="the simulator")
-    parser.add_argument("--ca-file", type=Path, help="the simulator's CA, for --faults")
+    parser.add_argument("--ca-file", type=Path, help="the simulator's CA, for --faults and --tour")
 
 
 def _duration(text: str) -> float | None:
@@ -136,14 +155,25 @@ def choose(plan: Plan) -> Iterator[tuple[str, dict[str, str]]]:
     healthy = [video for video in videos if _healthy(video)]
     failing = [video for video in videos if not _healthy(video)]
     while True:
-        wanted = (
-            plan.videos
-            if plan.videos != "mix"
-            else ("failing" if dice.random() < 0.15 else "healthy")
-        )
-        video = dice.choice(failing if wanted == "failing" else healthy)
+        match plan.videos:
+            case "everyday":
+                video = _everyday(dice, healthy)
+            case "mix":
+                video = dice.choice(failing if dice.random() < 0.15 else healthy)
+            case wanted:
+                video = dice.choice(failing if wanted == "failing" else healthy)
         languages = [track.lang for track in video.tracks] or ["en"]
         yield video.id, {"lang": dice.choice(languages), "format": "json"}
+
+
+def _everyday(dice: Random, healthy: list[Video]) -> Video:
+    """Mostly captions; now and then what needs speech, or has no transcript."""
+    draw = dice.random()
+    for title, share in EVERYDAY_RARE:
+        if draw < share:
+            return by_title(title)
+        draw -= share
+    return dice.choice(healthy)
 
 
 def _healthy(video: Video) -> bool:
@@ -163,6 +193,8 @@ async def run(plan: Plan) -> int:
         helpers = [asyncio.create_task(_report(results, started, stop))]
         if plan.faults:
             helpers.append(asyncio.create_task(_toggle_faults(plan, stop)))
+        if plan.tour:
+            helpers.append(asyncio.create_task(_tour(plan, stop)))
         await _send_all(plan, session, results, started, stop)
         stop.set()
         await asyncio.gather(*helpers)
@@ -289,6 +321,19 @@ async def _toggle_faults(plan: Plan, stop: asyncio.Event) -> None:
         await put_faults(plan, session, [], 0)
 
 
+async def _tour(plan: Plan, stop: asyncio.Event) -> None:
+    marks = Marks(plan.otlp)
+    try:
+        async with control_session(plan) as session:
+            await conduct(
+                lambda faults: put_faults(plan, session, list(faults), plan.seed, quiet=True),
+                lambda seconds: _stopped(stop, seconds),
+                marks,
+            )
+    finally:
+        await asyncio.to_thread(marks.close)
+
+
 def control_session(plan: Plan) -> aiohttp.ClientSession:
     """A session for the simulator's control API."""
     context = ssl.create_default_context(cafile=str(plan.ca_file))
@@ -299,12 +344,17 @@ def control_session(plan: Plan) -> aiohttp.ClientSession:
 
 def _some_faults(plan: Plan, dice: Random) -> list[str]:
     count = dice.randint(0, plan.faults)
-    chosen = dice.sample(DEMO_FAULTS, min(count, len(DEMO_FAULTS)))
+    chosen = dice.sample(RANDOM_FAULTS, min(count, len(RANDOM_FAULTS)))
     return [f"{spec}={dice.choice((0.1, 0.3, 0.7))}" for spec in chosen]
 
 
 async def put_faults(
-    plan: Plan, session: aiohttp.ClientSession, faults: list[str], seed: int
+    plan: Plan,
+    session: aiohttp.ClientSession,
+    faults: list[str],
+    seed: int,
+    *,
+    quiet: bool = False,
 ) -> None:
     """Switch the simulator to these faults; a simulator that is away is reported and no more."""
     body: dict[str, Any] = {"seed": seed, "faults": faults}
@@ -314,5 +364,7 @@ async def put_faults(
     except (aiohttp.ClientError, TimeoutError) as error:
         print(f"\nsimulator: faults not switched: {error!r}", file=sys.stderr)
     else:
+        if quiet:
+            return
         named = ", ".join(faults) or "none"
         print(f"\nfaults now: {named}", flush=True)

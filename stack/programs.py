@@ -163,7 +163,9 @@ def _simulator(layout: Layout, options: Options, folder: Path) -> list[str]:
 
 def _load(layout: Layout, options: Options, folder: Path) -> list[str]:
     command = [sys.executable, "-m", "simulator", "load", "--target", layout.url("service")]
-    command += ["--rate", "3", "--duration", "0", "--faults", "3"]
+    # A fraction of what two cores can do: in a healthy phase nothing may look unhealthy.
+    command += ["--rate", "0.5", "--duration", "0", "--videos", "everyday", "--tour"]
+    command += ["--otlp", layout.url("otlp-http")]
     command += ["--control", f"https://{layout.address('simulator')}"]
     return [*command, "--ca-file", str(layout.simulator_ca)]
 
@@ -260,17 +262,8 @@ PROGRAMS: Mapping[str, Program] = {
             probe=lambda layout: lambda: None,  # nobody asks it anything: running is all
             ready_within_s=30,
             stop_within_s=5,
-            # Last of all: what it causes would be lost before the engines listen, and on a small
-            # machine it takes the time that compiling them needs.
-            after=(
-                "simulator",
-                "service",
-                "otel-collector",
-                "prometheus",
-                "alertmanager",
-                "loki",
-                "jaeger",
-            ),
+            # Not the stores of logs and traces: the Collector keeps what is for them.
+            after=("simulator", "service", "otel-collector", "prometheus"),
         ),
     )
 }

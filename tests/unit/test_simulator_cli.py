@@ -44,7 +44,7 @@ def taken_port() -> Iterator[int]:
         (["load", "--rate", "0"], "rate must be"),
         (["load", "--concurrency", "0"], "concurrency must be"),
         (["load", "--duration", "soon"], "duration must be"),
-        (["load", "--faults", "2"], "needs --ca-file"),
+        (["load", "--faults", "2"], "need --ca-file"),
         (["dance"], "invalid choice"),
     ],
 )

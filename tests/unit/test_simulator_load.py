@@ -137,5 +137,5 @@ def test_faults_are_switched_on_the_simulator(tmp_path: Path) -> None:
 
 
 def test_every_demo_fault_is_one_the_simulator_knows() -> None:
-    for spec in load.DEMO_FAULTS:
+    for spec in load.RANDOM_FAULTS:
         Fault.parse(f"{spec}=0.3")
