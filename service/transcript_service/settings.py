@@ -273,7 +273,8 @@ class Settings(BaseSettings):
     proxy_session_template: str = Field(
         "{username}",
         description="How a provider's sticky session is written into the user name, such as "
-        "`{username}-sessid-{session}`. Without `{session}` each proxy is one session.",
+        "`{username}-sessid-{session}`, or into the password, such as "
+        "`{username}:{password}_session-{session}`. Without `{session}` each proxy is one session.",
     )
     proxy_quarantine_s: float = Field(
         600.0, gt=0, le=86400, description="Seconds a proxy that failed is left alone."

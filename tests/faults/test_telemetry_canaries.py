@@ -17,7 +17,7 @@ from tests.canaries import FORMS, build
 from tests.canary_app import CONTROL, CONTROLS, leaks, push
 from tests.gunicorn_process import CHECKOUT, free_port, gunicorn
 from tests.otlp_sink import OtlpSink
-from transcript_service.proxies.identity import ProxyIdentity
+from transcript_service.proxies.proxy import Proxy
 from transcript_service.resilience import Deadline
 from transcript_service.settings import Settings
 from transcript_service.telemetry import MASK
@@ -82,9 +82,7 @@ def test_no_canary_leaves_the_process(tmp_path: Path, level: str) -> None:
 def test_what_yt_dlp_says_of_urls_and_proxies_is_logged_without_their_secrets(
     telemetry: InMemoryTelemetry, video: str, port: int | None, said: str
 ) -> None:
-    proxy = ProxyIdentity(
-        "p-1", f"http://127.0.0.1:{port or free_port()}", f"user{build(841)}", build(842)
-    )
+    proxy = Proxy("p-1", f"http://127.0.0.1:{port or free_port()}", f"user{build(841)}", build(842))
     with pytest.raises(TranscriptError):
         download_with_yt_dlp(Settings(_env_file=None), video, Deadline(120), proxy)
     lines = telemetry.events("asr.tool_output")

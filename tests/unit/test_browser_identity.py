@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from transcript_service.browser import ProxyConfig
 from transcript_service.browser.identity import Identity
 from transcript_service.browser.profiles import DEVICES
+from transcript_service.proxies import Proxy
 
 PROXY = {"server": "http://proxy.test:8080", "username": "user", "password": "p+w/d@1"}
 COOKIE = {"name": "SOCS", "value": "secret-value", "domain": ".youtube.com", "path": "/"}
@@ -47,7 +46,7 @@ def test_neither_key_nor_repr_show_credentials_or_cookies() -> None:
 
 def test_credentials_inside_the_address_are_refused_without_repeating_them() -> None:
     with pytest.raises(ValueError, match="must not carry credentials") as caught:
-        ProxyConfig("http://user:hidden@proxy.test:8080")
+        Proxy("http://user:hidden@proxy.test:8080")
     assert "hidden" not in str(caught.value)
 
 
@@ -56,16 +55,9 @@ def test_an_unknown_profile_is_refused() -> None:
         Identity.of("tablet")
 
 
-@dataclass(frozen=True)
-class _OtherProxy:
-    server: str = PROXY["server"]
-    username: str | None = PROXY["username"]
-    password: str | None = PROXY["password"]
-
-
-@pytest.mark.parametrize("proxy", [PROXY, ProxyConfig(**PROXY), _OtherProxy()])
+@pytest.mark.parametrize("proxy", [PROXY, Proxy(**PROXY)])
 def test_a_proxy_is_understood_in_any_form_and_its_password_stays_raw(
-    proxy: Mapping[str, Any] | ProxyConfig | _OtherProxy,
+    proxy: Mapping[str, Any] | Proxy,
 ) -> None:
     assert Identity.of("desktop", proxy).options("156.0.1.2")["proxy"] == PROXY
 

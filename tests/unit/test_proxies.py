@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from transcript_service.proxies import (
     NoProxyAvailable,
-    ProxyIdentity,
+    Proxy,
     ProxyPool,
     RotationReason,
     proxy_pool,
     refuse_direct_connections,
     rotation_reason,
 )
-from transcript_service.proxies.entries import ProxyEntry, parse_entry, read_entries
+from transcript_service.proxies.entries import parse_entry, read_entries
 from transcript_service.proxies.preflight import Preflight, PreflightOutcome
 from transcript_service.resilience import Deadline, DeadlineExceeded
 from transcript_service.settings import Settings, SettingsError
@@ -44,9 +45,9 @@ def _no_enforcement_left_behind() -> Iterator[None]:
     refuse_direct_connections(False)
 
 
-def entries(count: int) -> list[ProxyEntry]:
+def entries(count: int) -> list[Proxy]:
     return [
-        ProxyEntry(number, f"http://proxy{number}.example:8080", f"user{number}", "p+w/d@1:x")
+        Proxy(f"http://proxy{number}.example:8080", f"user{number}", "p+w/d@1:x", id=f"p-{number}")
         for number in range(1, count + 1)
     ]
 
@@ -69,6 +70,7 @@ def later(clock: Clock) -> Deadline:
         ("http://u:p+w/d@1:x@h.example:80", "http://h.example:80", "u", "p+w/d@1:x"),
         ("http://u:100%sure@h.example:80", "http://h.example:80", "u", "100%sure"),
         ("http://u:http://x@h.example:80", "http://h.example:80", "u", "http://x"),
+        ("http://u:@h.example:80", "http://h.example:80", "u", ""),
     ],
 )
 def test_an_entry_is_read_with_its_password_as_it_is(
@@ -94,6 +96,9 @@ def test_an_entry_is_read_with_its_password_as_it_is(
         ("http://u@h.example:80", "credentials must be user:password"),
         ("http://:secret@h.example:80", "credentials must be user:password"),
         ("secret", "does not end in host:port"),
+        ("http://u:sécret@h.example:80", "the password has characters beyond ASCII"),
+        ("http://u:秘密@h.example:80", "the password has characters beyond ASCII"),
+        ("http://usér:secret@h.example:80", "the user name has characters beyond ASCII"),
     ],
 )
 def test_a_mistaken_entry_is_refused_without_being_quoted(text: str, complaint: str) -> None:
@@ -130,14 +135,19 @@ def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 def test_the_same_proxy_twice_is_an_error() -> None:
     with pytest.raises(SettingsError, match="entry 2: the same proxy as PROXY_LIST entry 1"):
-        read_entries("u:a@h.example:80 u:b@h.example:80", None)
+        read_entries("u:a@h.example:80 u:a@h.example:80", None)
+
+
+def test_sessions_written_into_the_password_are_proxies_of_their_own() -> None:
+    read = read_entries("u:a_session-1@h.example:80 u:a_session-2@h.example:80", None)
+    assert [entry.password for entry in read] == ["a_session-1", "a_session-2"]
 
 
 # One identity in three forms
 
 
 def test_all_clients_get_the_same_credentials_each_in_its_own_form() -> None:
-    identity = ProxyIdentity.of(entries(1)[0], STICKY, "abc123")
+    identity = entries(1)[0].in_session(STICKY, "abc123")
     assert identity.as_playwright() == {
         "server": "http://proxy1.example:8080",
         "username": "user1-sessid-abc123",
@@ -149,9 +159,20 @@ def test_all_clients_get_the_same_credentials_each_in_its_own_form() -> None:
 
 
 def test_a_proxy_without_credentials_has_none_anywhere() -> None:
-    identity = ProxyIdentity.of(parse_entry("h.example:80", 1), STICKY, "abc")
+    identity = parse_entry("h.example:80", 1).in_session(STICKY, "abc")
     assert identity.as_url() == "http://h.example:80"
     assert identity.as_playwright() == {"server": "http://h.example:80"}
+
+
+def test_a_session_can_be_part_of_the_password() -> None:
+    one = entries(1)[0].in_session("{username}:{password}_session-{session}", "abc")
+    assert (one.username, one.password) == ("user1", "p+w/d@1:x_session-abc")
+
+
+def test_what_an_operator_wrote_is_never_read_as_a_template() -> None:
+    odd = Proxy("http://h.example:80", "{session}", "{password}{0}")
+    one = odd.in_session("{username}:{password}-{session}", "abc")
+    assert (one.username, one.password) == ("{session}", "{password}{0}-abc")
 
 
 def test_nothing_that_prints_shows_more_than_the_masked_id(
@@ -323,7 +344,7 @@ class Probe:
         self.outcomes = {name.replace("_", "-"): value for name, value in outcomes.items()}
         self.asked: list[str] = []
 
-    def __call__(self, proxy: ProxyIdentity, timeout_s: float) -> PreflightOutcome:
+    def __call__(self, proxy: Proxy, timeout_s: float) -> PreflightOutcome:
         self.asked.append(proxy.id)
         self.clock.now += 0.5
         return self.outcomes.get(proxy.id, "success")
@@ -385,14 +406,14 @@ def test_eight_jobs_at_once_share_one_probe(clock: Clock) -> None:
     began, go_on = threading.Event(), threading.Event()
     probes: list[str] = []
 
-    def slow(proxy: ProxyIdentity, timeout_s: float) -> PreflightOutcome:
+    def slow(proxy: Proxy, timeout_s: float) -> PreflightOutcome:
         probes.append(proxy.id)
         began.set()
         go_on.wait(timeout=30)
         return "success"
 
     preflight = Preflight(slow, ttl_s=300, per_minute=10, timeout_s=30)
-    identity = ProxyIdentity.of(entries(1)[0], "{username}", "")
+    identity = entries(1)[0]
     outcomes: list[PreflightOutcome | None] = []
 
     def ask() -> None:
@@ -409,12 +430,24 @@ def test_eight_jobs_at_once_share_one_probe(clock: Clock) -> None:
     assert probes == ["p-1"]
 
 
+def test_a_job_without_time_for_a_probe_does_not_condemn_the_proxy(clock: Clock) -> None:
+    def too_slow(proxy: Proxy, timeout_s: float) -> PreflightOutcome:
+        clock.now += timeout_s
+        return "timeout"
+
+    preflight = Preflight(too_slow, ttl_s=300, per_minute=10, timeout_s=5, clock=clock)
+    pool = ProxyPool(entries(2), preflight=preflight, clock=clock)
+    with suppress(DeadlineExceeded):
+        pool.for_job("job", Deadline(0.3, clock))
+    assert len(pool.healthy()) == 2
+
+
 def test_a_probe_that_raises_leaves_no_one_waiting(clock: Clock) -> None:
-    def broken(proxy: ProxyIdentity, timeout_s: float) -> PreflightOutcome:
+    def broken(proxy: Proxy, timeout_s: float) -> PreflightOutcome:
         raise RuntimeError("no such thing")
 
     preflight = Preflight(broken, ttl_s=300, per_minute=10, timeout_s=5, clock=clock)
-    identity = ProxyIdentity.of(entries(1)[0], "{username}", "")
+    identity = entries(1)[0]
     for _ in range(2):
         with pytest.raises(RuntimeError):
             preflight.check(identity, later(clock))
@@ -453,7 +486,16 @@ def test_enforcement_without_a_proxy_is_refused_at_the_start() -> None:
 
 
 @pytest.mark.parametrize(
-    "template", ["", "fixed", "{session}", "{username}-{sess}", "{username}{username}", "{username"]
+    "template",
+    [
+        "",
+        "fixed",
+        "{session}",
+        "{username}-{sess}",
+        "{username}{username}",
+        "{username",
+        "{username}:x",
+    ],
 )
 def test_a_template_that_cannot_work_is_refused_at_the_start(template: str) -> None:
     with pytest.raises(SettingsError, match="PROXY_SESSION_TEMPLATE"):

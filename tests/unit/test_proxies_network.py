@@ -17,7 +17,7 @@ from tests.stalling import drip, stalling
 from transcript_service.proxies import (
     DirectConnectionRefused,
     JobProxy,
-    ProxyIdentity,
+    Proxy,
     proxy_pool,
     refuse_direct_connections,
 )
@@ -45,7 +45,7 @@ def _fresh(simulator: RunningSimulator) -> Iterator[None]:
 
 
 def identity(simulator: RunningSimulator, user: str = "alice", password: str = PASSWORD) -> Any:
-    return ProxyIdentity("p-1", f"http://127.0.0.1:{simulator.proxy_port}", user, password)
+    return Proxy(f"http://127.0.0.1:{simulator.proxy_port}", user, password, id="p-1")
 
 
 def settings(simulator: RunningSimulator, users: str = "alice", **values: Any) -> Settings:
@@ -103,13 +103,13 @@ def test_a_proxy_that_answers_a_byte_now_and_then_is_left_in_time(
     simulator: RunningSimulator,
 ) -> None:
     with stalling(drip(b"HTTP/1.1 200 ", b"O")) as proxy:
-        dripping = ProxyIdentity("p-8", f"http://127.0.0.1:{proxy.port}", "alice", PASSWORD)
+        dripping = Proxy(f"http://127.0.0.1:{proxy.port}", "alice", PASSWORD, id="p-8")
         assert probe_youtube(dripping, 0.5, simulator.ca_file) == "timeout"
         assert proxy.wait_until_left(30)
 
 
 def test_a_proxy_that_is_not_there_is_an_error(simulator: RunningSimulator) -> None:
-    absent = ProxyIdentity("p-9", "http://127.0.0.1:1", "alice", PASSWORD)
+    absent = Proxy("http://127.0.0.1:1", "alice", PASSWORD, id="p-9")
     assert probe_youtube(absent, 5, simulator.ca_file) == "error"
 
 

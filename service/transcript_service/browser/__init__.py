@@ -17,7 +17,6 @@ from .facade import (
     get_optimized_browser_context,
     get_optimized_browser_context_async,
 )
-from .identity import ProxyConfig
 from .launch import LaunchOptions, find_chromium
 from .lease import LeasedContext, LeasedPage
 
@@ -31,7 +30,6 @@ __all__ = [
     "LeasedPage",
     "PoolConfig",
     "PoolStats",
-    "ProxyConfig",
     "find_chromium",
     "get_browser_pool",
     "get_optimized_browser_context",

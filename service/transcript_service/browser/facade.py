@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from playwright.async_api import Error as PlaywrightError
 
+from ..proxies import Proxy
 from ..settings import get_settings
 from ..telemetry import span
 from ..telemetry.spans import set_attributes
 from .config import PoolConfig
 from .entry import State
 from .errors import BrowserUnavailable, LeaseLost
-from .identity import Cookie, Identity, ProxyLike
+from .identity import Cookie, Identity
 from .lease import Lease, LeasedContext
 from .pool import ContextPool
 from .process import ChromiumProcess
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext as SyncBrowserContext
 
 T = TypeVar("T")
-Proxy = ProxyLike | Mapping[str, Any] | None
+ProxyLike = Proxy | Mapping[str, Any] | None
 
 # For a loop that does not answer at all; every wait on the loop has its own bound.
 _LOOP_SLACK_S: Final = 5.0
@@ -97,7 +98,7 @@ class BrowserPool:
     def lease(
         self,
         profile: str = "desktop",
-        proxy: Proxy = None,
+        proxy: ProxyLike = None,
         cookies: Sequence[Cookie] | None = None,
         *,
         timeout_s: float | None = None,
@@ -150,7 +151,7 @@ class BrowserPool:
     async def lease_async(
         self,
         profile: str = "desktop",
-        proxy: Proxy = None,
+        proxy: ProxyLike = None,
         cookies: Sequence[Cookie] | None = None,
         *,
         timeout_s: float | None = None,
@@ -180,7 +181,7 @@ class BrowserPool:
         self,
         work: Callable[[LeasedContext], Awaitable[T]],
         profile: str = "desktop",
-        proxy: Proxy = None,
+        proxy: ProxyLike = None,
         cookies: Sequence[Cookie] | None = None,
         *,
         timeout_s: float,
@@ -211,7 +212,7 @@ class BrowserPool:
         self,
         work: Callable[[LeasedContext], Awaitable[T]],
         profile: str,
-        proxy: Proxy,
+        proxy: ProxyLike,
         cookies: Sequence[Cookie] | None,
         timeout_s: float,
     ) -> T:
@@ -275,7 +276,9 @@ class BrowserPool:
         thread.join(_LOOP_SLACK_S)
         handlers.shutdown(wait=False, cancel_futures=True)
 
-    def _identity(self, profile: str, proxy: Proxy, cookies: Sequence[Cookie] | None) -> Identity:
+    def _identity(
+        self, profile: str, proxy: ProxyLike, cookies: Sequence[Cookie] | None
+    ) -> Identity:
         return Identity.of(
             profile, proxy, cookies, ignore_https_errors=self.config.ignore_https_errors
         )
@@ -377,7 +380,7 @@ os.register_at_fork(after_in_child=_forget_after_fork)
 
 @contextmanager
 def get_optimized_browser_context(
-    profile: str = "desktop", proxy_config: Proxy = None
+    profile: str = "desktop", proxy_config: ProxyLike = None
 ) -> Iterator[SyncBrowserContext]:
     """Lease a browser context for a `with` block; works from any thread.
 
@@ -395,7 +398,7 @@ def get_optimized_browser_context(
 
 @asynccontextmanager
 async def get_optimized_browser_context_async(
-    profile: str = "desktop", proxy_config: Proxy = None
+    profile: str = "desktop", proxy_config: ProxyLike = None
 ) -> AsyncIterator[LeasedContext]:
     """The async twin, for coroutines given to `BrowserPool.run` or on the pool's loop."""
     async with get_browser_pool().lease_async(profile, proxy_config) as context:

@@ -7,9 +7,9 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, cast, runtime_checkable
-from urllib.parse import urlsplit
+from typing import Any, Final, cast
 
+from ..proxies import Proxy
 from ..telemetry.vocabulary import Profile
 from .profiles import DEVICES
 
@@ -20,56 +20,12 @@ Cookie = Mapping[str, Any]
 _SALT: Final = secrets.token_bytes(32)
 
 
-@runtime_checkable
-class ProxyLike(Protocol):
-    """Anything that describes a proxy, such as the proxy pool's own type."""
-
-    @property
-    def server(self) -> str: ...
-    @property
-    def username(self) -> str | None: ...
-    @property
-    def password(self) -> str | None: ...
-
-
-@dataclass(frozen=True)
-class ProxyConfig:
-    """A proxy for one context.
-
-    Credentials are raw, never percent-encoded: Chromium sends them as they are, and an
-    encoded password is answered with 407.
-    """
-
-    server: str
-    username: str | None = field(default=None, repr=False)
-    password: str | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        if "@" in urlsplit(self.server).netloc:
-            # The text is not repeated: it holds the password.
-            raise ValueError("proxy server must not carry credentials; use username and password")
-
-    @classmethod
-    def of(cls, value: ProxyLike | Mapping[str, Any] | None) -> ProxyConfig | None:
-        """A `ProxyConfig` from one of its kind, from a mapping with its fields, or `None`."""
-        if value is None or isinstance(value, cls):
-            return value
-        if isinstance(value, Mapping):
-            return cls(str(value["server"]), value.get("username"), value.get("password"))
-        return cls(value.server, value.username, value.password)
-
-    def options(self) -> dict[str, str]:
-        """Playwright's `proxy` option."""
-        given = {"server": self.server, "username": self.username, "password": self.password}
-        return {key: value for key, value in given.items() if value is not None}
-
-
 @dataclass(frozen=True)
 class Identity:
     """What makes two contexts the same one."""
 
     profile: Profile
-    proxy: ProxyConfig | None = None
+    proxy: Proxy | None = None
     cookies: tuple[Cookie, ...] = field(default=(), repr=False)
     ignore_https_errors: bool = False
     key: str = field(init=False)
@@ -86,7 +42,7 @@ class Identity:
     def of(
         cls,
         profile: str,
-        proxy: ProxyLike | Mapping[str, Any] | None = None,
+        proxy: Proxy | Mapping[str, Any] | None = None,
         cookies: Sequence[Cookie] | None = None,
         *,
         ignore_https_errors: bool = False,
@@ -100,7 +56,7 @@ class Identity:
             raise ValueError(f"profile must be one of {', '.join(DEVICES)}, not {profile!r}")
         return cls(
             profile=cast("Profile", profile),
-            proxy=ProxyConfig.of(proxy),
+            proxy=Proxy.of(proxy) if proxy is not None else None,
             # Cookies are a set: their order must not make another identity.
             cookies=tuple(
                 sorted(
@@ -121,7 +77,7 @@ class Identity:
             "service_workers": "block",
         }
         if self.proxy is not None:
-            options["proxy"] = self.proxy.options()
+            options["proxy"] = self.proxy.as_playwright()
         if self.ignore_https_errors:
             options["ignore_https_errors"] = True
         return options

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from functools import cache, partial
-from typing import Final
 
 from ..settings import Settings, SettingsError
 from ..telemetry import register_secrets
 from .enforce import DirectConnectionRefused, refuse_direct_connections
 from .entries import read_entries
-from .identity import ProxyIdentity
 from .pool import JobProxy, NoProxyAvailable, ProxyPool, RotationReason, rotation_reason
 from .preflight import Preflight, probe_youtube
+from .proxy import Proxy
 
 __all__ = [
     "DirectConnectionRefused",
     "JobProxy",
     "NoProxyAvailable",
-    "ProxyIdentity",
+    "Proxy",
     "ProxyPool",
     "RotationReason",
     "proxy_pool",
     "refuse_direct_connections",
     "rotation_reason",
 ]
-
-_PLACEHOLDERS: Final = ("{username}", "{session}")
 
 
 @cache
@@ -65,10 +62,15 @@ def _preflight(settings: Settings) -> Preflight:
 
 
 def _check_template(template: str) -> None:
-    rest = template
-    for placeholder in _PLACEHOLDERS:
-        rest = rest.replace(placeholder, "", 1)
-    if "{username}" not in template or "{" in rest or "}" in rest:
+    user, colon, password = template.partition(":")
+    fits = _has_once(user, "{username}") and (not colon or _has_once(password, "{password}"))
+    if not fits or template.count("{session}") > 1:
         raise SettingsError(
-            "PROXY_SESSION_TEMPLATE: must have {username} once and may have {session} once"
+            "PROXY_SESSION_TEMPLATE: must be a user name with {username}, or that, a colon and "
+            "a password with {password}; {session} may stand once in either"
         )
+
+
+def _has_once(part: str, placeholder: str) -> bool:
+    rest = part.replace("{session}", "")
+    return part.count(placeholder) == 1 and not set(rest.replace(placeholder, "")) & {"{", "}"}

@@ -4,41 +4,27 @@ One proxy is `[http://|https://][user:password@]host:port`, the password as the 
 shows it. Everything before the last `@` is credentials and everything after their first
 `:` is the password, so `@`, `:` and `/` in a password need no escaping. What is refused
 is what people get wrong: a password that was URL-encoded beforehand (Chromium and most
-proxies would take `p%40ss` literally), and a scheme pasted in front of another one.
+proxies would take `p%40ss` literally), a scheme pasted in front of another one, and what
+clients would not send alike.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from ..settings import SettingsError
+from .proxy import Proxy
 
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _HOST_AND_PORT: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})/?")
 _ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 
 
-@dataclass(frozen=True)
-class ProxyEntry:
-    """One proxy of the list. Its text form is its masked id, never an address or a secret."""
-
-    number: int
-    server: str = field(repr=False)
-    """`http://host:port`, without credentials."""
-    username: str | None = field(default=None, repr=False)
-    password: str | None = field(default=None, repr=False)
-
-    @property
-    def id(self) -> str:
-        """What logs and metrics call it: `p-17` is the 17th of the list."""
-        return f"p-{self.number}"
-
-
-def read_entries(inline: str | None, file: Path | None) -> list[ProxyEntry]:
+def read_entries(inline: str | None, file: Path | None) -> list[Proxy]:
     """The proxies of `PROXY_LIST` (separated by white space) and `PROXY_FILE` (one a line).
 
     Empty lines of the file and those that start with `#` are skipped.
@@ -46,14 +32,15 @@ def read_entries(inline: str | None, file: Path | None) -> list[ProxyEntry]:
     Raises:
         SettingsError: names the entry or line and what is wrong, never its text.
     """
-    entries: list[ProxyEntry] = []
-    places: dict[tuple[str, str | None], str] = {}
+    entries: list[Proxy] = []
+    places: dict[Proxy, str] = {}
     for place, text in _texts(inline, file):
         try:
             entry = parse_entry(text, len(entries) + 1)
         except ValueError as error:
             raise SettingsError(f"{place}: {error}") from None
-        first = places.setdefault((entry.server, entry.username), place)
+        # Sessions may be written into the password: then only all of it tells two apart.
+        first = places.setdefault(replace(entry, id=""), place)
         if first != place:
             raise SettingsError(f"{place}: the same proxy as {first}")
         entries.append(entry)
@@ -74,7 +61,7 @@ def _texts(inline: str | None, file: Path | None) -> Iterator[tuple[str, str]]:
             yield f"PROXY_FILE line {number}", line.strip()
 
 
-def parse_entry(text: str, number: int) -> ProxyEntry:
+def parse_entry(text: str, number: int) -> Proxy:
     """One proxy from its text.
 
     Raises:
@@ -98,13 +85,19 @@ def parse_entry(text: str, number: int) -> ProxyEntry:
         raise ValueError("the port must be between 1 and 65535")
     server = f"{scheme}://{found.group(1).lower()}:{found.group(2)}"
     if not at:
-        return ProxyEntry(number, server)
-    username, _, password = credentials.partition(":")
-    if not username or not password:
-        raise ValueError("credentials must be user:password")
+        return Proxy(server, id=f"p-{number}")
+    username, colon, password = credentials.partition(":")
+    if not username or not colon:
+        raise ValueError("credentials must be user:password (a password may be empty)")
     for name, value in (("user name", username), ("password", password)):
+        if not (value.isascii() and value.isprintable()):
+            # Basic authentication leaves their encoding open (RFC 7617, section 2.1):
+            # requests sends Latin-1 and fails beyond it, Chromium sends UTF-8.
+            raise ValueError(
+                f"the {name} has characters beyond ASCII, which clients send differently"
+            )
         if _ENCODED.search(value):
             raise ValueError(
                 f"the {name} looks URL-encoded (a % and two hex digits); write it as it is"
             )
-    return ProxyEntry(number, server, username, password)
+    return Proxy(server, username, password, id=f"p-{number}")

@@ -15,9 +15,8 @@ from typing import Final, Literal
 
 from ..resilience.deadline import Deadline
 from ..telemetry import get_logger, instruments
-from .entries import ProxyEntry
-from .identity import ProxyIdentity
 from .preflight import Preflight
+from .proxy import Proxy
 
 log = get_logger(__name__)
 
@@ -64,7 +63,7 @@ class ProxyPool:
 
     def __init__(
         self,
-        entries: Sequence[ProxyEntry],
+        entries: Sequence[Proxy],
         *,
         preflight: Preflight | None = None,
         session_template: str = "{username}",
@@ -106,7 +105,7 @@ class ProxyPool:
         )
         self.refresh()
 
-    def healthy(self) -> list[ProxyEntry]:
+    def healthy(self) -> list[Proxy]:
         """The proxies that are not in quarantine, in the list's order."""
         with self._lock:
             now = self._clock()
@@ -125,8 +124,8 @@ class ProxyPool:
         instruments.PROXY_POOL_PROXIES.set(len(self._entries) - healthy, state="quarantined")
 
     def rotate(
-        self, job_id: str, current: ProxyIdentity, reason: RotationReason, deadline: Deadline
-    ) -> ProxyIdentity | None:
+        self, job_id: str, current: Proxy, reason: RotationReason, deadline: Deadline
+    ) -> Proxy | None:
         """Another way out for a job that `current` failed; `None` if there is none."""
         if reason in _PROXYS_OWN_FAULT or not self._has_sessions:
             self.quarantine(current.id, reason)
@@ -134,7 +133,7 @@ class ProxyPool:
 
     def _choose(
         self, job_id: str, turn: int, deadline: Deadline, avoid: str | None
-    ) -> ProxyIdentity | None:
+    ) -> Proxy | None:
         usable = self.healthy()
         self.refresh()
         start = int.from_bytes(_digest(f"{job_id}:start")[:4]) % max(1, len(usable))
@@ -144,7 +143,7 @@ class ProxyPool:
         candidates = [entry for entry in candidates if entry.id != avoid] + again
         session = _digest(f"{job_id}:{turn}").hex()[:12]
         for entry in candidates:
-            identity = ProxyIdentity.of(entry, self._template, session)
+            identity = entry.in_session(self._template, session)
             outcome = self._preflight.check(identity, deadline) if self._preflight else None
             if outcome in (None, "success"):
                 return identity
@@ -163,7 +162,7 @@ def _digest(text: str) -> bytes:
 class JobProxy:
     """The way out of one job: the same for all its clients, changed at most once."""
 
-    def __init__(self, pool: ProxyPool, job_id: str, identity: ProxyIdentity | None) -> None:
+    def __init__(self, pool: ProxyPool, job_id: str, identity: Proxy | None) -> None:
         self._pool = pool
         self._job_id = job_id
         self._lock = threading.Lock()

@@ -19,13 +19,14 @@ import requests
 
 from ..resilience.bounded import BoundedAdapter
 from ..resilience.deadline import Deadline, DeadlineExceeded
+from ..resilience.single_flight import SingleFlight
 from ..telemetry import get_logger, instruments
-from .identity import ProxyIdentity
+from .proxy import Proxy
 
 log = get_logger(__name__)
 
 PreflightOutcome = Literal["success", "auth_failed", "blocked", "timeout", "error"]
-Probe = Callable[[ProxyIdentity, float], PreflightOutcome]
+Probe = Callable[[Proxy, float], PreflightOutcome]
 
 PROBE_URL: Final = "https://www.youtube.com/generate_204"
 # A 204 has no body; what a proxy or YouTube writes instead is a page.
@@ -33,9 +34,7 @@ _MOST_BYTES: Final = 1_000_000
 _BLOCKED_STATUS: Final = frozenset({401, 403, 429})
 
 
-def probe_youtube(
-    proxy: ProxyIdentity, timeout_s: float, ca_file: Path | None = None
-) -> PreflightOutcome:
+def probe_youtube(proxy: Proxy, timeout_s: float, ca_file: Path | None = None) -> PreflightOutcome:
     """Ask YouTube for nothing, through `proxy`. Takes about `timeout_s` at most; never raises."""
     deadline = Deadline(timeout_s)
     # A proxy that sends a byte now and then would hold a request for ever.
@@ -78,14 +77,6 @@ def _refusal(error: requests.RequestException) -> PreflightOutcome:
     return "timeout" if "timed out" in text else "error"
 
 
-class _Flight:
-    """A probe under way, and everybody who waits for it."""
-
-    def __init__(self) -> None:
-        self.done = threading.Event()
-        self.outcome: PreflightOutcome | None = None
-
-
 class Preflight:
     """Results of probes, kept and rationed. Thread-safe.
 
@@ -114,10 +105,10 @@ class Preflight:
         self._clock = clock
         self._lock = threading.Lock()
         self._good_until: dict[str, float] = {}
-        self._flights: dict[str, _Flight] = {}
+        self._flights: SingleFlight[str, PreflightOutcome | None] = SingleFlight()
         self._recent: deque[float] = deque()
 
-    def check(self, proxy: ProxyIdentity, deadline: Deadline) -> PreflightOutcome | None:
+    def check(self, proxy: Proxy, deadline: Deadline) -> PreflightOutcome | None:
         """The state of `proxy`; `None` when it is not known and now is no time to find out.
 
         Not known is not bad: a proxy is not held to be dead because the ration is used up.
@@ -126,21 +117,35 @@ class Preflight:
             DeadlineExceeded: no time is left.
         """
         deadline.check()
+        patience = Deadline(deadline.timeout(self._timeout_s))
+        try:
+            return self._flights.run(proxy.id, lambda: self._look(proxy, deadline), patience).value
+        except DeadlineExceeded:
+            deadline.check()
+            return None  # another job's probe of it takes long
+
+    def _look(self, proxy: Proxy, deadline: Deadline) -> PreflightOutcome | None:
         with self._lock:
             now = self._clock()
             if self._good_until.get(proxy.id, now) > now:
                 return "success"
-            flight = self._flights.get(proxy.id)
-            mine = flight is None
-            if flight is None:
-                if not self._ration(now):
-                    return None
-                flight = self._flights[proxy.id] = _Flight()
-        if mine:
-            self._fly(flight, proxy, deadline)
-        else:
-            flight.done.wait(deadline.timeout(self._timeout_s))
-        return flight.outcome
+            if not self._ration(now):
+                return None
+        timeout_s = deadline.timeout(self._timeout_s)
+        outcome: PreflightOutcome = "error"
+        began = self._clock()
+        try:
+            outcome = self._probe(proxy, timeout_s)
+        finally:
+            took_s = self._clock() - began
+            self._tell(proxy, outcome, took_s)
+        if outcome == "success":
+            jitter = random.uniform(0.9, 1.1)  # noqa: S311 - no secret
+            with self._lock:
+                self._good_until[proxy.id] = self._clock() + self._ttl_s * jitter
+        if outcome == "timeout" and timeout_s <= took_s < self._timeout_s:
+            raise DeadlineExceeded("the job had too little time to find out")
+        return outcome
 
     def _ration(self, now: float) -> bool:
         while self._recent and self._recent[0] <= now - 60:
@@ -150,26 +155,11 @@ class Preflight:
         self._recent.append(now)
         return True
 
-    def _fly(self, flight: _Flight, proxy: ProxyIdentity, deadline: Deadline) -> None:
-        outcome: PreflightOutcome = "error"
-        began = self._clock()
-        try:
-            outcome = self._probe(proxy, deadline.timeout(self._timeout_s))
-        finally:
-            now = self._clock()
-            with self._lock:
-                if outcome == "success":
-                    jitter = random.uniform(0.9, 1.1)  # noqa: S311 - no secret
-                    self._good_until[proxy.id] = now + self._ttl_s * jitter
-                del self._flights[proxy.id]
-            flight.outcome = outcome
-            flight.done.set()
-            instruments.PROXY_PREFLIGHT_DURATION.record(
-                now - began, proxy=proxy.id, outcome=outcome
-            )
-            log.info(
-                "proxy.preflight.finished",
-                proxy=proxy.id,
-                outcome=outcome,
-                duration_s=round(now - began, 6),
-            )
+    def _tell(self, proxy: Proxy, outcome: PreflightOutcome, duration_s: float) -> None:
+        instruments.PROXY_PREFLIGHT_DURATION.record(duration_s, proxy=proxy.id, outcome=outcome)
+        log.info(
+            "proxy.preflight.finished",
+            proxy=proxy.id,
+            outcome=outcome,
+            duration_s=round(duration_s, 6),
+        )

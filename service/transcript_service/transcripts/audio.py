@@ -22,7 +22,7 @@ import av
 import requests
 from av.error import FFmpegError
 
-from ..proxies import ProxyIdentity
+from ..proxies import Proxy
 from ..resilience import Deadline
 from ..settings import Settings
 from ..telemetry import get_logger
@@ -95,7 +95,7 @@ def download(session: requests.Session, url: str) -> bytes:
 
 
 def download_with_yt_dlp(
-    settings: Settings, video_id: str, deadline: Deadline, proxy: ProxyIdentity | None
+    settings: Settings, video_id: str, deadline: Deadline, proxy: Proxy | None
 ) -> bytes:
     """The sound as yt-dlp gets it, in a process of its own that ends with the deadline.
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.utils import select_proxy
 
-from ..proxies import ProxyIdentity
+from ..proxies import Proxy
 from ..resilience.bounded import BodyTooLarge, BoundedAdapter
 from ..resilience.deadline import Deadline
 from ..resilience.retries import parse_retry_after
@@ -33,7 +33,7 @@ class YouTubeSession(requests.Session):
         self,
         settings: Settings,
         deadline: Deadline,
-        proxy: ProxyIdentity | None = None,
+        proxy: Proxy | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         super().__init__()

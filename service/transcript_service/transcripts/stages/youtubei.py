@@ -15,7 +15,8 @@ from opentelemetry import trace
 from playwright.async_api import Error as PlaywrightError
 from playwright.async_api import TimeoutError as PlaywrightTimeout
 
-from ...browser import BrowserUnavailable, LeasedContext, LeaseLost, ProxyConfig, get_browser_pool
+from ...browser import BrowserUnavailable, LeasedContext, LeaseLost, get_browser_pool
+from ...proxies import Proxy
 from ...settings import Settings
 from ...telemetry import get_logger, set_attributes
 from ...telemetry.vocabulary import ANSWERS, PROFILES, ErrorType, Profile
@@ -75,14 +76,14 @@ class YoutubeiStage:
                     raise
         raise first or TranscriptError("proxy_error", "Direct connections are not allowed.")
 
-    def _ways(self, job: Job) -> Iterator[tuple[Profile, ProxyConfig | None]]:
+    def _ways(self, job: Job) -> Iterator[tuple[Profile, Proxy | None]]:
         for profile in PROFILES:
             if job.proxy.direct_allowed:
                 yield profile, None
             if job.proxy.identity is not None:  # asked anew: it may have been rotated meanwhile
-                yield profile, ProxyConfig.of(job.proxy.identity)
+                yield profile, job.proxy.identity
 
-    def _try(self, job: Job, profile: Profile, proxy: ProxyConfig | None) -> Transcript:
+    def _try(self, job: Job, profile: Profile, proxy: Proxy | None) -> Transcript:
         timeout_s = job.deadline.timeout(_TRY_S)
 
         async def work(context: LeasedContext) -> tuple[list[Track], Track, Captured]:
