@@ -261,7 +261,7 @@ def misses() -> Iterator[Row]:
     watch = Watch()
     application = app(dashboard_cache_ttl_s=0)
     gc.collect()
-    gc.freeze()  # as service/gunicorn.conf.py does
+    gc.freeze()  # as transcript_service/gunicorn_conf.py does
     found: dict[int, list[tuple[float, float, float]]] = {1: [], 168: []}
     for number in range(MISSES):
         # in turn, so that a noisy minute of the machine falls on both alike

@@ -146,9 +146,7 @@ def _jaeger_env(layout: Layout, options: Options) -> dict[str, str]:
 
 
 def _service(layout: Layout, options: Options, folder: Path) -> list[str]:
-    config = layout.checkout / "service/gunicorn.conf.py"
-    application = "transcript_service.web:create_app()"
-    return [sys.executable, "-m", "gunicorn", "-c", str(config), application]
+    return [sys.executable, "-m", "transcript_service.cli", "serve"]
 
 
 def _simulator(layout: Layout, options: Options, folder: Path) -> list[str]:
@@ -213,7 +211,7 @@ PROGRAMS: Mapping[str, Program] = {
             ("service",),
             command=_service,
             environment=lambda layout, options: layout.service_env(simulator=options.simulator),
-            config_files=("service/gunicorn.conf.py",),
+            config_files=("service/transcript_service/gunicorn_conf.py",),
             probe=_probe("service", "/health/ready"),
             ready_within_s=90,
             stop_within_s=45,  # finishes its requests (25 s), then sends what it measured (8 s)

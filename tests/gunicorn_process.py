@@ -87,7 +87,7 @@ def gunicorn(
                 "-m",
                 "gunicorn",
                 "--config",
-                str(CHECKOUT / "service" / "gunicorn.conf.py"),
+                "python:transcript_service.gunicorn_conf",
                 app,
             ],
             cwd=CHECKOUT,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -53,10 +52,8 @@ def main() -> None:
 def serve() -> None:
     """Serve HTTP with gunicorn, configured by the environment (docs/configuration.md)."""
     _settings()  # a bad value is told here, not by every worker in turn
-    config = Path(__file__).resolve().parent.parent / "gunicorn.conf.py"
-    if not config.is_file():
-        _fail(f"{config.name} is not beside the package; run from a checkout or the image")
-    arguments = ["gunicorn", "-c", str(config), "transcript_service.web:create_app()"]
+    config = f"python:{__package__}.gunicorn_conf"
+    arguments = ["gunicorn", "-c", config, f"{__package__}.web:create_app()"]
     os.execv(sys.executable, [sys.executable, "-m", *arguments])  # noqa: S606 - becomes the server
 
 

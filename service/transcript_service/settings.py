@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
+from platformdirs import user_state_path
 from pydantic import BeforeValidator, Field, HttpUrl, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -77,8 +78,10 @@ class Settings(BaseSettings):
         25, ge=1, le=600, description="Seconds a worker may take to finish its requests on stop."
     )
     state_dir: Path = Field(
-        Path(".stack/service"),
-        description="Folder for the service's own files (caches, tokens, alert log).",
+        default_factory=lambda: user_state_path("transcript-service"),
+        description="Folder for the service's own files (caches, tokens, alert log); "
+        "`transcript-service` in the platform's state folder (`~/.local/state` on Linux) "
+        "by default.",
     )
 
     # Where the answers about ourselves come from
@@ -157,8 +160,8 @@ class Settings(BaseSettings):
     alert_history_limit: int = Field(
         2000, ge=1, le=100_000, description="Alerts the history keeps; the oldest go first."
     )
-    runbooks_dir: Path = Field(
-        Path("prometheus/runbooks"), description="Folder of the runbooks served at `/runbooks`."
+    runbooks_dir: Path | None = Field(
+        None, description="Folder of the runbooks served at `/runbooks`, instead of our own."
     )
 
     # Getting transcripts

@@ -97,7 +97,7 @@ def test_a_configuration_that_cannot_be_used_is_refused_without_its_value(tmp_pa
             "-m",
             "gunicorn",
             "--config",
-            str(CHECKOUT / "service" / "gunicorn.conf.py"),
+            "python:transcript_service.gunicorn_conf",
             APP,
         ],
         cwd=CHECKOUT,

@@ -1,4 +1,4 @@
-"""Runbooks: Markdown files in `prometheus/runbooks`, as pages that need nothing else."""
+"""Runbooks: Markdown files (`prometheus/runbooks`, in the wheel `alerts/pages`) as plain pages."""
 
 from __future__ import annotations
 
@@ -26,9 +26,16 @@ table { border-collapse: collapse; } th, td { border: 1px solid; padding: .3rem 
 
 
 class Runbooks:
-    """The runbooks of a folder. Files are read at each request: they are small and may change."""
+    """The runbooks of a folder. Files are read at each request: they are small and may change.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: those of the wheel, or of the checkout, unless given.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        packaged, checkout = Path(__file__).with_name("pages"), Path(__file__).parents[3]
+        if folder is None:
+            folder = packaged if packaged.is_dir() else checkout / "prometheus/runbooks"
         self._folder = folder
 
     def names(self) -> list[str]:

@@ -33,7 +33,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     pipeline, store = create_pipeline(settings), JobStore(settings)
     app.register_blueprint(transcripts.create_blueprint(pipeline, store))
     app.register_blueprint(jobs.create_blueprint(store))
-    # Started by whoever serves (gunicorn.conf.py): an application that is only looked at,
+    # Started by whoever serves (gunicorn_conf.py): an application that is only looked at,
     # as in tests, runs no threads.
     app.extensions["job_runner"] = JobRunner(settings, store, pipeline)
     alert_log = create_alert_log(settings)

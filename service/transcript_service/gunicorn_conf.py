@@ -1,6 +1,8 @@
 """Gunicorn's settings and the life of a worker's telemetry.
 
-    gunicorn --config service/gunicorn.conf.py "transcript_service.web:create_app()"
+    gunicorn -c python:transcript_service.gunicorn_conf "transcript_service.web:create_app()"
+
+which is what `transcript-service serve` runs.
 
 Providers start after the fork and stop before the worker ends. Nothing is preloaded: a
 counter or an export thread that exists before the fork is copied into every worker, where
@@ -13,10 +15,10 @@ import gc
 from pathlib import Path
 from typing import Any
 
-from transcript_service import telemetry
-from transcript_service.browser import get_browser_pool
-from transcript_service.settings import get_settings
-from transcript_service.telemetry.gunicorn import GunicornLogger
+from . import telemetry
+from .browser import get_browser_pool
+from .settings import get_settings
+from .telemetry.gunicorn import GunicornLogger
 
 # Before anything imports an instrumentation: some read these when they are loaded.
 telemetry.apply_defaults()
