@@ -2,6 +2,8 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
+# Tests at once. Most of their time is waiting, so more than two cores would bear of computing.
+WORKERS ?= 5
 # Debian package = program that must be on PATH.
 PACKAGES := chromium=chromium redis-server=redis-server flite=flite espeak-ng=espeak-ng
 
@@ -32,9 +34,14 @@ demo: setup ## the stack, a YouTube stand-in and steady load; announces one faul
 	@if [ -t 1 ]; then $(PY) -m stack logs load --follow; fi
 
 .PHONY: test
-test: setup ## all tests, against the real engines
+test: setup ## the tests, against the real engines, in at most ten minutes
 	@$(PY) -m stack build
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n $(WORKERS) --durations=15 -m "not slow"
+
+.PHONY: test-all
+test-all: setup ## the tests that `make test` leaves out: those that need real time, long chaos, thousands of examples
+	@$(PY) -m stack build
+	@$(PY) -m pytest -n $(WORKERS) --durations=15 -m "slow or hypothesis" --hypothesis-profile=thorough
 
 .PHONY: test-compose
 test-compose: setup ## docker compose up with the committed file, where a container engine is

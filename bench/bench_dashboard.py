@@ -33,7 +33,8 @@ from opentelemetry.sdk.resources import Resource
 from werkzeug.test import create_environ, run_wsgi_app
 
 from bench.rows import Row, row
-from tests.prometheus_process import Server, free_port, running_prometheus
+from tests.ports import free_port
+from tests.prometheus_process import Server, running_prometheus
 from transcript_service.dashboard.upstream import Upstream
 from transcript_service.settings import Settings
 from transcript_service.telemetry import instruments

@@ -33,8 +33,9 @@ from pythonjsonlogger.orjson import OrjsonFormatter
 from bench.rows import Row, row
 from simulator.catalogue import by_title
 from simulator.testing import running_simulator
-from tests.gunicorn_process import CHECKOUT, Gunicorn, free_port, gunicorn
+from tests.gunicorn_process import CHECKOUT, Gunicorn, gunicorn
 from tests.otlp_sink import OtlpSink
+from tests.ports import free_port
 from transcript_service.telemetry import get_logger, instruments, log_context, logs, span
 from transcript_service.telemetry.export_queue import Delivery, ExportQueue
 from transcript_service.telemetry.redaction import redact_mapping, redact_text

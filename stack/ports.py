@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import socket
 from pathlib import Path
 
-from stack.errors import StackError
-from stack.layout import BASE_PORTS, HOST
+from stack.layout import HOST
 
 _LISTEN = "0A"  # the state column of /proc/net/tcp
 
@@ -82,19 +80,3 @@ def is_alive(pid: int) -> bool:
     except OSError:
         return False
     return fields[0] not in ("Z", "X")
-
-
-def free_offset() -> int:
-    """A port offset at which a whole stack would find its ports free; for tests.
-
-    Raises StackError when there is none. It stays below the ports that the kernel hands out for
-    outgoing connections (32768 and up), which could take one at any moment.
-    """
-    candidates = list(range(1003, 32768 - max(BASE_PORTS.values()), 17))
-    random.shuffle(candidates)  # two test runs at once should not choose the same
-    taken = {port for _, port, _ in listeners()}
-    for offset in candidates:
-        ports = [port + offset for port in BASE_PORTS.values()]
-        if taken.isdisjoint(ports) and all(map(is_free, ports)):
-            return offset
-    raise StackError("no offset at which every port is free")

@@ -13,9 +13,13 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def raise_them() -> None:
-    """From now on a signal raises Interrupted; those the caller ignores (nohup, `&`) stay so."""
+    """From now on a signal raises Interrupted; a hang-up that the caller ignores (nohup) stays so.
+
+    SIGINT does not: a shell without job control starts what stands before `&` with it ignored,
+    and who sends it all the same wants an end.
+    """
     for signum in _SIGNALS:
-        if signal.getsignal(signum) != signal.SIG_IGN:
+        if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:
             signal.signal(signum, _raise)
 
 

@@ -3,12 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
+from hypothesis import HealthCheck, settings
 
 from simulator.testing import RunningSimulator, running_simulator
 from transcript_service.telemetry.testing import InMemoryTelemetry
+
+TESTS = Path(__file__).parent
+
+# One worker takes a whole group: the tests of a file (they share fixtures), or of all files that
+# share a stack. Those that take longest begin first, so that at the end none is waited for alone.
+# In a group, the tests that break what they share come last.
+FIRST = (
+    "integration/test_alerts_live.py",
+    "integration/test_one_request.py",
+    "integration/test_command_line.py",
+    "integration/test_canaries.py",
+    "integration/test_stack.py",
+    "integration/test_dashboards_live.py",
+    "browser/test_dashboard_page.py",
+    "integration/test_dashboard_under_load.py",
+    "faults/test_killed_engines.py",
+    "faults/test_collector_outage.py",
+    "integration/test_stack_launcher.py",
+    "faults/",
+    "browser/",
+    "integration/",
+    "contract/",
+    "unit/",
+)
+
+# Quick in `make test`, thorough in `make test-all`. On a busy machine any example may be slow.
+settings.register_profile(
+    "quick", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("thorough", settings.get_profile("quick"), max_examples=1000)
+settings.load_profile("quick")
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put every test into a group, and the groups into their order."""
+
+    def place(item: pytest.Item) -> str:
+        return item.path.relative_to(TESTS).as_posix()
+
+    def rank(item: pytest.Item) -> int:
+        return next((n for n, start in enumerate(FIRST) if place(item).startswith(start)), 0)
+
+    for item in items:
+        shares_a_stack = "live" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("live" if shares_a_stack else place(item)))
+    items.sort(key=rank)
 
 
 @pytest.fixture

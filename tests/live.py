@@ -1,19 +1,20 @@
 """A stack of its own for tests: the real engines, the service, the simulator, and questions.
 
-`make test` builds the engines first; everything here listens on 127.0.0.1 at an offset
-that keeps all ports below the range from which the kernel takes ports for outgoing
-connections, so that a busy machine cannot have taken one.
+`make test` builds the engines first; everything here listens on 127.0.0.1, at an offset
+(tests/ports.py) that is free.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ import requests
 
 from stack.layout import CHECKOUT, Layout
 from stack.supervise import Supervisor
+from tests.ports import claimed_offset
 
 T = TypeVar("T")
 
@@ -79,7 +81,7 @@ class LiveStack:
         )
 
     def up(self, *arguments: str) -> None:
-        done = self.launcher("up", "--with", "simulator", *arguments)
+        done = self.launcher("up", *arguments)
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
     def down(self) -> None:
@@ -220,3 +222,31 @@ def layout(name: str, offset: int) -> Layout:
     base = CHECKOUT / ".stack"
     bin_dir = Path(os.environ.get("STACK_BIN_DIR") or base / "bin").absolute()
     return Layout(state_dir=base / "tests" / name, offset=offset, bin_dir=bin_dir)
+
+
+@contextmanager
+def new_stack(name: str, environ: Mapping[str, str] | None = None) -> Iterator[LiveStack]:
+    """A stack that is not up yet, with an empty state folder; stopped whatever happens.
+
+    Args:
+        name: of its state folder.
+        environ: settings of the service and of the launcher.
+    """
+    with claimed_offset() as offset:
+        stack = LiveStack(layout(name, offset), environ or {})
+        stack.down()  # what a killed test run left
+        shutil.rmtree(stack.layout.state_dir, ignore_errors=True)
+        try:
+            yield stack
+        finally:
+            stack.down()
+
+
+@contextmanager
+def running_stack(
+    name: str, environ: Mapping[str, str] | None = None, *without: str
+) -> Iterator[LiveStack]:
+    """A stack with the simulator, up and ready; see `new_stack`."""
+    with new_stack(name, environ) as stack:
+        stack.up("--with", "simulator", *(("--without", *without) if without else ()))
+        yield stack

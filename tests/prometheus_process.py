@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from opentelemetry.sdk.resources import Resource
 
 from stack.layout import Layout
 from tests.live import wait_for
+from tests.ports import free_port
 from transcript_service.telemetry import instruments
 from transcript_service.telemetry.otlp import GuardedMetricExporter
 
@@ -29,12 +29,6 @@ def binary(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"{name} is not built: python -m stack build")
     return path
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 class Server:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -18,7 +17,14 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.pages import PATIENT_MS, picture, serious_violations
-from tests.live import FAST_TELEMETRY, LiveStack, Load, healthy_videos, layout, wait_for
+from tests.live import (
+    FAST_TELEMETRY,
+    LiveStack,
+    Load,
+    healthy_videos,
+    running_stack,
+    wait_for,
+)
 from transcript_service.web.tokens import TokenStore
 
 # Two stages only: the two that need a browser or a speech engine would slow the load down.
@@ -44,10 +50,17 @@ FASTER = {
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LiveStack]:
-    running = LiveStack(layout("page", offset=11000), ENVIRON)
-    running.down()
-    shutil.rmtree(running.layout.state_dir, ignore_errors=True)
-    running.up()
+    with running_stack("page", ENVIRON) as running:
+        _faster(running)
+        with Load(running, healthy_videos(running)[:12], threads=2, pause_s=0.15):
+            wait_for(
+                "requests in the dashboard",
+                lambda: (_performance(running)["data"] or {}).get("slow_requests"),
+            )
+            yield running
+
+
+def _faster(running: LiveStack) -> None:
     for name, changes in FASTER.items():
         file = running.layout.config_dir / "prometheus" / name
         text = file.read_text()
@@ -56,13 +69,6 @@ def stack() -> Iterator[LiveStack]:
             text = text.replace(slow, fast)
         file.write_text(text)
     os.kill(running.pid("prometheus"), signal.SIGHUP)
-    with Load(running, healthy_videos(running)[:12], threads=2, pause_s=0.15):
-        wait_for(
-            "requests in the dashboard",
-            lambda: (_performance(running)["data"] or {}).get("slow_requests"),
-        )
-        yield running
-    running.down()
 
 
 def _performance(stack: LiveStack) -> Any:

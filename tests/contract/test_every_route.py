@@ -28,7 +28,8 @@ from transcript_service.web.openapi import document
 from transcript_service.web.tokens import SCOPES, TokenStore
 
 WEBHOOK_TOKEN = "t0ken-of-the-webhook"
-EXAMPLES = 25
+pytestmark = pytest.mark.hypothesis  # more examples in `make test-all`
+EXAMPLES = settings().max_examples // 5
 OPERATIONS = [
     (method.upper(), path)
     for path, operations in document()["paths"].items()

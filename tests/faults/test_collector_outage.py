@@ -7,7 +7,6 @@ it two minutes.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Iterator
 
@@ -15,7 +14,14 @@ import pytest
 import requests
 
 from stack.supervise import Supervisor
-from tests.live import FAST_TELEMETRY, LiveStack, Load, healthy_videos, layout, wait_for
+from tests.live import (
+    FAST_TELEMETRY,
+    LiveStack,
+    Load,
+    healthy_videos,
+    running_stack,
+    wait_for,
+)
 
 SERVICE = "tldw-transcript-service"
 OUTAGE_S = float(os.environ.get("OUTAGE_S", "15"))
@@ -27,22 +33,15 @@ NOUNS = {"span": "otel_sdk_span_ended_total", "log": "otel_sdk_log_created_total
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LiveStack]:
     """A stack whose service can hold few records, so that an outage must cost some."""
-    place = layout("outage", offset=10000)
-    running = LiveStack(
-        place,
-        {
-            **FAST_TELEMETRY,
-            "WEB_CONCURRENCY": "2",
-            "OTEL_BSP_MAX_QUEUE_SIZE": "150",
-            "OTEL_BLRP_MAX_QUEUE_SIZE": "100",
-            "LOG_RATE_LIMIT_PER_MIN": "0",
-        },
-    )
-    running.down()
-    shutil.rmtree(place.state_dir, ignore_errors=True)
-    running.up()
-    yield running
-    running.down()
+    environ = {
+        **FAST_TELEMETRY,
+        "WEB_CONCURRENCY": "2",
+        "OTEL_BSP_MAX_QUEUE_SIZE": "150",
+        "OTEL_BLRP_MAX_QUEUE_SIZE": "100",
+        "LOG_RATE_LIMIT_PER_MIN": "0",
+    }
+    with running_stack("outage", environ) as running:
+        yield running
 
 
 def accounts(stack: LiveStack) -> dict[str, dict[str, float]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -12,22 +11,20 @@ import psutil
 import pytest
 import requests
 
-from tests.live import FAST_TELEMETRY, LiveStack, layout, wait_for
+from tests.live import FAST_TELEMETRY, LiveStack, running_stack, wait_for
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LiveStack]:
     """The service and the simulator alone: no engine is asked here but by trace."""
-    place = layout("jobs", offset=14000)
-    running = LiveStack(
-        place,
-        {**FAST_TELEMETRY, "WEB_CONCURRENCY": "1", "JOB_WORKERS": "1", "READ_TIMEOUT_S": "60"},
-    )
-    running.down()
-    shutil.rmtree(place.state_dir, ignore_errors=True)
-    running.up("--without", "prometheus", "alertmanager", "loki")
-    yield running
-    running.down()
+    environ = {
+        **FAST_TELEMETRY,
+        "WEB_CONCURRENCY": "1",
+        "JOB_WORKERS": "1",
+        "READ_TIMEOUT_S": "60",
+    }
+    with running_stack("jobs", environ, "prometheus", "alertmanager", "loki") as running:
+        yield running
 
 
 def ask_later(stack: LiveStack, video: str) -> requests.Response:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 
 import psutil
 import pytest
 
-from tests.live import FAST_TELEMETRY, LiveStack, Load, healthy_videos, layout, wait_for
+from tests.live import FAST_TELEMETRY, LiveStack, Load, healthy_videos, running_stack, wait_for
 
 SERVICE = "tldw-transcript-service"
 
@@ -18,13 +17,8 @@ SERVICE = "tldw-transcript-service"
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LiveStack]:
     """A stack of this module's own: it is left worse than it was found."""
-    place = layout("killed", offset=16000)
-    running = LiveStack(place, {**FAST_TELEMETRY, "WEB_CONCURRENCY": "2"})
-    running.down()
-    shutil.rmtree(place.state_dir, ignore_errors=True)
-    running.up()
-    yield running
-    running.down()
+    with running_stack("killed", {**FAST_TELEMETRY, "WEB_CONCURRENCY": "2"}) as running:
+        yield running
 
 
 @pytest.mark.parametrize(

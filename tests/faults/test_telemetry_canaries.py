@@ -15,8 +15,9 @@ import pytest
 
 from tests.canaries import FORMS, build
 from tests.canary_app import CONTROL, CONTROLS, leaks, push
-from tests.gunicorn_process import CHECKOUT, free_port, gunicorn
+from tests.gunicorn_process import CHECKOUT, gunicorn
 from tests.otlp_sink import OtlpSink
+from tests.ports import free_port
 from transcript_service.proxies.proxy import Proxy
 from transcript_service.resilience import Deadline
 from transcript_service.settings import Settings

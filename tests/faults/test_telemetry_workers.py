@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.gunicorn_process import free_port, gunicorn, load
+from tests.gunicorn_process import gunicorn, load
 from tests.otlp_sink import OtlpSink
+from tests.ports import free_port
 
 
 def environ(endpoint: str, **more: str) -> dict[str, str]:

@@ -7,12 +7,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stack.layout import CHECKOUT, Layout
-from stack.ports import free_offset
 from stack.supervise import orphans
+from tests.ports import claimed_offset
 
 # Answers as `go` does; FAKE_GO says how it fails. Every build leaves a line in $FAKE_GO_LOG.
 FAKE_GO = """\
@@ -81,16 +81,29 @@ class FakeStack:
     layout: Layout
     env: dict[str, str]
     go_log: Path
+    _started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def popen(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "stack", *arguments],
+        """A command as a script starts it before an `&`: with SIGINT ignored."""
+        process = subprocess.Popen(
+            ["/usr/bin/env", "--ignore-signal=INT", sys.executable, "-m", "stack", *arguments],
             cwd=CHECKOUT,
             env=self.env | env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._started.append(process)
+        return process
+
+    def stop(self) -> None:
+        """End what a failed test left, launchers that still wait included."""
+        for process in self._started:
+            if process.poll() is None:
+                process.terminate()
+                process.communicate(timeout=60)
+        self.run("down")
+        assert orphans(self.layout) == []
 
     def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         process = self.popen(*arguments, **env)
@@ -115,8 +128,17 @@ def fake_stack(folder: Path) -> Iterator[FakeStack]:
     for name, source in (("go", FAKE_GO), ("engine", FAKE_ENGINE)):
         (tools / name).write_text(shebang + source)
         (tools / name).chmod(0o755)
-    layout = Layout(folder / "state", offset=free_offset(), bin_dir=folder / "bin")
-    env = dict(os.environ) | {
+    with claimed_offset() as offset:
+        layout = Layout(folder / "state", offset=offset, bin_dir=folder / "bin")
+        stack = FakeStack(layout, _environ(layout, folder, tools), folder / "builds")
+        try:
+            yield stack
+        finally:
+            stack.stop()
+
+
+def _environ(layout: Layout, folder: Path, tools: Path) -> dict[str, str]:
+    return dict(os.environ) | {
         "PATH": f"{tools}:{os.environ['PATH']}",
         "STACK_DIR": str(layout.state_dir),
         "STACK_BIN_DIR": str(layout.bin_dir),
@@ -126,9 +148,3 @@ def fake_stack(folder: Path) -> Iterator[FakeStack]:
         "FAKE_GO_CACHE": str(folder),
         "FAKE_GO_LOG": str(folder / "builds"),
     }
-    stack = FakeStack(layout, env, folder / "builds")
-    try:
-        yield stack
-    finally:
-        stack.run("down")
-        assert orphans(layout) == []

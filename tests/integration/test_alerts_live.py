@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import threading
 import time
@@ -31,7 +30,7 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 
 from stack.supervise import Supervisor
-from tests.live import FAST_TELEMETRY, LiveStack, Load, layout, wait_for
+from tests.live import FAST_TELEMETRY, LiveStack, Load, running_stack, wait_for
 from transcript_service.telemetry import instruments as i
 from transcript_service.telemetry.otlp import GuardedMetricExporter
 
@@ -182,15 +181,10 @@ class Scene:
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Scene]:
     """A running stack with the real rules, faster clocks, and healthy load on it."""
-    place = layout("alerts", offset=12000)
-    live = LiveStack(place, ENVIRON)
-    live.down()
-    shutil.rmtree(place.state_dir, ignore_errors=True)
-    live.up()
-    scene = Scene(live)
-    try:
+    with running_stack("alerts", ENVIRON) as live:
+        scene = Scene(live)
         for engine, changes in FASTER.items():
-            file = place.config_dir / engine / f"{engine}.yml"
+            file = live.layout.config_dir / engine / f"{engine}.yml"
             text = file.read_text()
             for slow, fast in changes.items():
                 assert slow in text, f"{file.name} no longer says {slow}"
@@ -208,8 +202,6 @@ def scene() -> Iterator[Scene]:
         ordinary = [video["id"] for video in videos if not video["default_fault"]]
         with Load(live, ordinary, threads=4, pause_s=2):
             yield scene
-    finally:
-        live.down()
 
 
 def test_no_alert_under_healthy_load_with_youtubes_ordinary_answers(scene: Scene) -> None:

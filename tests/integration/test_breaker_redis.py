@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.ports import free_port
 from transcript_service.resilience import (
     CallNotPermitted,
     CircuitBreaker,
@@ -29,12 +29,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 CONFIG = CircuitBreakerConfig(minimum_calls=4, open_s=0.3, half_open_calls=2, permit_expiry_s=30)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Server:

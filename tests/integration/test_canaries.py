@@ -23,8 +23,9 @@ from stack.supervise import Supervisor
 from tests.at_rest import badger_blocks, data_of, texts
 from tests.canaries import FORMS, KEYS, PREFIX, build
 from tests.canary_app import CONTROL, ENTRANCES, leaks, push
-from tests.gunicorn_process import Gunicorn, free_port, gunicorn
+from tests.gunicorn_process import Gunicorn, gunicorn
 from tests.live import FAST_TELEMETRY, LiveStack, wait_for
+from tests.ports import free_port
 from transcript_service.browser import find_chromium
 
 SERVICE = "canary-service"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.gunicorn_process import free_port
 from tests.live import LiveStack, wait_for
+from tests.ports import free_port
 
 
 def command(environ: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import random
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from tests.live import FAST_TELEMETRY, LiveStack, layout, wait_for
+from tests.live import FAST_TELEMETRY, LiveStack, running_stack, wait_for
 
 pytestmark = pytest.mark.timeout(600)  # about 100 s are served delays, whatever the machine
 
@@ -61,12 +60,8 @@ def nearest_rank(values: list[float], share: float) -> float:
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LiveStack]:
-    running = LiveStack(layout("load", offset=9000), ENVIRON)
-    running.down()
-    shutil.rmtree(running.layout.state_dir, ignore_errors=True)
-    running.up()
-    yield running
-    running.down()
+    with running_stack("load", ENVIRON) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

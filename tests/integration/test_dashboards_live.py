@@ -11,12 +11,12 @@ import itertools
 import json
 import math
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,11 +24,11 @@ import pytest
 import requests
 
 from grafana.boards import BOARDS
-from stack.layout import CHECKOUT
+from stack.layout import CHECKOUT, Layout
 from stack.supervise import Supervisor
 from tests.contract.places import all_places, load_dashboards, panels_of
 from tests.contract.promql import expand
-from tests.live import FAST_TELEMETRY, LiveStack, layout, wait_for
+from tests.live import FAST_TELEMETRY, LiveStack, running_stack, wait_for
 
 MUST_HAVE = {
     (board.uid, panel.title) for board in BOARDS for panel in board.panels if panel.must_have
@@ -61,21 +61,26 @@ class Answer:
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LiveStack]:
     """A stack under a steady mixed load with three random faults switched on."""
-    place = layout("dashboards", offset=13000)
-    running = LiveStack(place, {**FAST_TELEMETRY, "WEB_CONCURRENCY": "2"})
-    running.down()
-    shutil.rmtree(place.state_dir, ignore_errors=True)
-    running.up()
+    with (
+        running_stack("dashboards", {**FAST_TELEMETRY, "WEB_CONCURRENCY": "2"}) as running,
+        _load(running.layout),
+    ):
+        yield running
+
+
+@contextmanager
+def _load(place: Layout) -> Iterator[None]:
     command = [sys.executable, "-m", "simulator", "load", "--target", place.url("service")]
     command += ["--rate", "8", "--duration", "600", "--concurrency", "8", "--seed", "7"]
     command += ["--videos", "mix", "--faults", "3", "--ca-file", str(place.simulator_ca)]
     command += ["--control", f"https://{place.address('simulator')}"]
     with (place.state_dir / "load.log").open("wb") as log:
         load = subprocess.Popen(command, cwd=CHECKOUT, stdout=log, stderr=subprocess.STDOUT)
-    yield running
-    load.terminate()
-    load.wait(30)
-    running.down()
+    try:
+        yield
+    finally:
+        load.terminate()
+        load.wait(30)
 
 
 def _prometheus(stack: LiveStack, target: dict[str, Any], start: float) -> tuple[int, list[str]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,9 +25,9 @@ import requests
 
 from stack.layout import BASE_PORTS, HOST
 from stack.pins import ENGINES
-from stack.ports import free_offset, listeners, socket_inodes
+from stack.ports import listeners, socket_inodes
 from stack.supervise import Supervisor, orphans
-from tests.live import LiveStack, layout, wait_for
+from tests.live import LiveStack, layout, new_stack, wait_for
 
 pytestmark = pytest.mark.timeout(1800)  # the first run may have to build the engines
 
@@ -39,17 +38,13 @@ LOOPBACK = ("0100007F", "00000000000000000000000001000000", "0000000000000000FFF
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LiveStack]:
     """The five engines on ports of their own, from an empty state folder; no service."""
-    running = LiveStack(layout("engines", offset=free_offset()))
-    running.down()
-    shutil.rmtree(running.layout.state_dir, ignore_errors=True)
-    bring_up(running)
-    yield running
-    running.down()
+    with new_stack("engines") as running:
+        bring_up(running)
+        yield running
 
 
-def bring_up(stack: LiveStack, *without: str) -> None:
-    done = stack.launcher("up", "--without", "service", *without)
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+def bring_up(stack: LiveStack) -> None:
+    stack.up("--without", "service")
 
 
 def all_ready(stack: LiveStack) -> bool:
@@ -325,16 +320,12 @@ def test_an_alert_reaches_the_services_webhook_with_the_token(stack: LiveStack) 
 def test_a_second_stack_runs_beside_the_first_and_goes_without_touching_it(
     stack: LiveStack,
 ) -> None:
-    second = LiveStack(layout("beside", offset=free_offset()))
-    shutil.rmtree(second.layout.state_dir, ignore_errors=True)
     before = {name: stack.pid(name) for name in ENGINE_NAMES}
-    try:
+    with new_stack("beside") as second:
         bring_up(second)
         sent = send(second)
         arrived(second, sent)
         assert stack.spans(sent.trace_id) == []
-    finally:
-        second.down()
 
     assert {name: stack.pid(name) for name in ENGINE_NAMES} == before
     assert all_ready(stack)
@@ -352,9 +343,14 @@ def test_a_taken_port_is_said_and_the_running_stack_is_left_alone(stack: LiveSta
     assert all_ready(stack)
 
 
-def test_ctrl_c_while_waiting_stops_what_was_started() -> None:
-    place = layout("interrupted", offset=free_offset())
-    stack = LiveStack(place)
+@pytest.fixture
+def fresh() -> Iterator[LiveStack]:
+    with new_stack("interrupted") as made:
+        yield made
+
+
+def test_ctrl_c_while_waiting_stops_what_was_started(fresh: LiveStack) -> None:
+    place = fresh.layout
     process = subprocess.Popen(
         [sys.executable, "-m", "stack", "up", "--without", "service"],
         env=dict(os.environ)
@@ -377,7 +373,7 @@ def test_ctrl_c_while_waiting_stops_what_was_started() -> None:
     assert process.returncode == 130
     assert err.strip() == "stack: interrupted"
     assert orphans(place) == []
-    assert stack.launcher("status").returncode == 1
+    assert fresh.launcher("status").returncode == 1
 
 
 def test_the_engines_accept_their_configuration_files(stack: LiveStack) -> None:
