@@ -2,17 +2,17 @@
 
 Each turns a body into segments or raises a classified `TranscriptError`; nothing else
 comes out, whatever goes in. One segment is one caption line as YouTube cut it: not a
-word, not a newline, not a window event.
+word, not a newline, not a window event. A caption without a readable time is left out; the
+others are kept.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Iterator
-from html import unescape
-from typing import Any, Literal
+import unicodedata
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, Literal
 from xml.etree.ElementTree import Element, ParseError
 
 import orjson
@@ -20,11 +20,14 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from .model import Segment, TranscriptError
+from .text import as_segments, clean, seconds, without_markup
 
 Format = Literal["srv1", "srv3", "json3"]
 
-# An opening or closing tag inside a caption's text; "1 < 2" and "I <3 it" are not tags.
-_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+# Start and duration in seconds, and the text; a time that cannot be read is `None`.
+_Row = tuple[float | None, float | None, str]
+
+_BOM: Final = b"\xef\xbb\xbf"
 _PROLOGUE = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?", re.IGNORECASE)
 _SPACE = re.compile(rb"\s*")
 _HTML = re.compile(
@@ -34,6 +37,10 @@ _HTML = re.compile(
 _KEY = re.compile(rb'"INNERTUBE_API_KEY":\s*"[a-zA-Z0-9_-]+"')
 _CONSENT = re.compile(rb"""action=["']?https://consent\.(?:youtube|google)\.""")
 _CAPTCHA = re.compile(rb"""class=["']?(?:[\w-]+ )*g-recaptcha\b|id=["']?captcha-form\b""")
+# What stands around the digits of a clock and is not of it: marks of the direction, spaces.
+_NO_CLOCK: Final = frozenset({"Cf", "Zs", "Cc"})
+_CLOCK_PARTS: Final = re.compile(r"[:.\uff1a\u066b\u2236]")
+_LONGEST_CLOCK: Final = 40
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -49,8 +56,7 @@ def parse_captions(body: bytes, expected: Format) -> list[Segment]:
     found = _format_of(body)
     if found != expected:
         raise TranscriptError("parse_error", f"Expected {expected} captions, got {found}.")
-    segments = {"srv1": _srv1, "srv3": _srv3, "json3": _json3}[expected](body)
-    return _not_empty(segments)
+    return _segments({"srv1": _srv1, "srv3": _srv3, "json3": _json3}[expected](body))
 
 
 def check_body(body: bytes) -> None:
@@ -61,7 +67,7 @@ def check_body(body: bytes) -> None:
     """
     if not body.strip():
         raise TranscriptError("empty_body", "YouTube answered with an empty body.")
-    if _is_html(body.removeprefix(b"\xef\xbb\xbf")):
+    if _is_html(body.removeprefix(_BOM)):
         check_page(body)
         raise TranscriptError("html_body", "YouTube answered with a page instead of data.")
 
@@ -112,7 +118,7 @@ def load_json(body: bytes) -> Any:
     Raises:
         TranscriptError: `parse_error`.
     """
-    body = body.removeprefix(b"\xef\xbb\xbf")
+    body = body.removeprefix(_BOM)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -139,18 +145,29 @@ def parse_get_transcript(body: bytes) -> list[Segment]:
         TranscriptError: as `parse_captions`.
     """
     check_body(body)
-    segments: list[Segment] = []
-    for key, item in _walk(load_json(body), {"transcriptSegmentRenderer", "transcriptCueRenderer"}):
+    return _segments(_get_transcript(load_json(body)))
+
+
+def _get_transcript(document: Any) -> Iterator[_Row]:
+    for key, item in _walk(document, {"transcriptSegmentRenderer", "transcriptCueRenderer"}):
         if key == "transcriptSegmentRenderer":
-            start = _number(item.get("startMs", 0))
-            end = _number(item.get("endMs", start))
-            text = _text(item.get("snippet"))
+            start = seconds(item.get("startMs", 0), 1000)
+            yield (
+                start,
+                _between(item.get("startMs", 0), item.get("endMs")),
+                _text(item.get("snippet")),
+            )
         else:
-            start = _number(item.get("startOffsetMs", 0))
-            end = start + _number(item.get("durationMs", 0))
-            text = _text(item.get("cue"))
-        _append(segments, start / 1000, max(0.0, end - start) / 1000, text)
-    return _not_empty(segments)
+            start = seconds(item.get("startOffsetMs", 0), 1000)
+            yield start, seconds(item.get("durationMs", 0), 1000), _text(item.get("cue"))
+
+
+def _between(start_ms: object, end_ms: object) -> float | None:
+    """The seconds between two times in ms; none where the second is not given."""
+    if end_ms is None:
+        return 0.0
+    start, end = seconds(start_ms, 1000), seconds(end_ms, 1000)
+    return None if start is None or end is None else round(max(0.0, end - start), 3)
 
 
 def parse_get_panel(body: bytes) -> list[Segment]:
@@ -163,45 +180,48 @@ def parse_get_panel(body: bytes) -> list[Segment]:
         TranscriptError: as `parse_captions`.
     """
     check_body(body)
-    starts: list[tuple[float, str]] = []
+    rows: list[tuple[object, str]] = []
     for _, item in _walk(load_json(body), {"transcriptSegmentViewModel"}):
         text = item.get("simpleText")
         if not isinstance(text, str):
             text = _text(item.get("text") or item.get("snippet"))
-        starts.append((clock_seconds(item.get("timestamp")), text))
-    return with_durations(starts)
+        rows.append((item.get("timestamp") or item.get("startTimeText"), text))
+    return with_durations(rows)
 
 
-def with_durations(starts: list[tuple[float, str]]) -> list[Segment]:
-    """Segments from starts (seconds) alone: each lasts until the next.
-
-    Raises:
-        TranscriptError: `empty_body` where no text is left.
-    """
-    segments: list[Segment] = []
-    for index, (start, text) in enumerate(starts):
-        end = starts[index + 1][0] if index + 1 < len(starts) else start
-        _append(segments, start, max(0.0, end - start), text)
-    return _not_empty(segments)
-
-
-def clock_seconds(clock: object) -> float:
-    """`1:02:03` or `34:35` in seconds.
+def with_durations(rows: Iterable[tuple[object, str]]) -> list[Segment]:
+    """Segments from a panel's clocks and texts: each lasts until the next begins.
 
     Raises:
-        TranscriptError: `parse_error`.
+        TranscriptError: `empty_body` where no text is left, `parse_error` where no clock
+            can be read.
     """
-    parts = clock.strip().split(":") if isinstance(clock, str) else []
-    if not 2 <= len(parts) <= 3 or not all(part.isascii() and part.isdigit() for part in parts):
-        raise TranscriptError("parse_error", "A caption has no readable time.")
-    seconds = 0
+    segments = _segments((clock_seconds(clock), 0.0, text) for clock, text in rows)
+    return [
+        Segment(segment.start, following.start - segment.start, segment.text)
+        for segment, following in zip(segments, [*segments[1:], segments[-1]], strict=True)
+    ]
+
+
+def clock_seconds(clock: object) -> float | None:
+    """`1:02:03`, `34:35` or `4.48` in seconds, in the digits of any script.
+
+    `None` for what is no clock.
+    """
+    if not isinstance(clock, str) or len(clock) > _LONGEST_CLOCK:
+        return None
+    marks = "".join(mark for mark in clock if unicodedata.category(mark) not in _NO_CLOCK)
+    parts = _CLOCK_PARTS.split(marks)
+    if not 2 <= len(parts) <= 3 or not all(part.isdecimal() for part in parts):
+        return None
+    clocked = 0
     for part in parts:
-        seconds = seconds * 60 + int(part[:6])
-    return float(seconds)
+        clocked = clocked * 60 + int(part)  # reads the digits of every script
+    return seconds(clocked)
 
 
 def _format_of(body: bytes) -> Format | Literal["neither"]:
-    head = body.lstrip(b"\xef\xbb\xbf \t\r\n")[:400]
+    head = body.lstrip(_BOM + b" \t\r\n")[:400]
     if head.startswith(b"{"):
         return "json3"
     if b"<transcript" in head:
@@ -211,31 +231,31 @@ def _format_of(body: bytes) -> Format | Literal["neither"]:
     return "neither"
 
 
-def _srv1(body: bytes) -> list[Segment]:
-    segments: list[Segment] = []
-    for element in _xml(body).iter("text"):
-        # The text is escaped twice: the XML parser undoes one layer.
-        text = _TAG.sub("", unescape("".join(element.itertext())))
-        _append(segments, _number(element.get("start")), _number(element.get("dur", 0)), text)
-    return segments
+def _srv1(body: bytes) -> Iterator[_Row]:
+    for element in _xml(body).iterfind("text"):
+        # Escaped twice: the XML parser has undone one layer, what is left is HTML.
+        text = without_markup(_spoken(element))
+        yield seconds(element.get("start")), seconds(element.get("dur", 0)), text
 
 
-def _srv3(body: bytes) -> list[Segment]:
-    segments: list[Segment] = []
-    for element in _xml(body).iter("p"):
-        text = _TAG.sub("", unescape("".join(element.itertext())))
-        if text.strip():
-            start, duration = _number(element.get("t")), _number(element.get("d", 0))
-            _append(segments, start / 1000, duration / 1000, text)
-    return segments
+def _srv3(body: bytes) -> Iterator[_Row]:
+    for element in _xml(body).iterfind("body/p"):
+        start, duration = seconds(element.get("t"), 1000), seconds(element.get("d", 0), 1000)
+        yield start, duration, _spoken(element)
 
 
-def _json3(body: bytes) -> list[Segment]:
+def _spoken(element: Element) -> str:
+    """The text of an element and of those in it, which say how it looks."""
+    for inner in element.iter("br"):
+        inner.text = f"\n{inner.text or ''}"
+    return "".join(element.itertext())
+
+
+def _json3(body: bytes) -> Iterator[_Row]:
     document = load_json(body)
     events = document.get("events") if isinstance(document, dict) else None
     if not isinstance(events, list):
         raise TranscriptError("parse_error", "The caption file has no list of events.")
-    segments: list[Segment] = []
     for event in events:
         parts = event.get("segs") if isinstance(event, dict) else None
         if not isinstance(parts, list):
@@ -245,41 +265,35 @@ def _json3(body: bytes) -> list[Segment]:
             for part in parts
             if isinstance(part, dict) and isinstance(part.get("utf8"), str)
         )
-        if text.strip():  # an append event holds only a newline
-            start, duration = (
-                _number(event.get("tStartMs", 0)),
-                _number(event.get("dDurationMs", 0)),
-            )
-            _append(segments, start / 1000, duration / 1000, text)
-    return segments
+        start, duration = event.get("tStartMs", 0), event.get("dDurationMs", 0)
+        yield seconds(start, 1000), seconds(duration, 1000), text
 
 
-def _append(segments: list[Segment], start: float, duration: float, text: str) -> None:
-    if text := text.strip():
-        segments.append(Segment(start, duration, text))
+def _segments(rows: Iterable[_Row]) -> list[Segment]:
+    """The rows that have a time and a text.
 
-
-def _not_empty(segments: list[Segment]) -> list[Segment]:
-    if not segments:
-        raise TranscriptError("empty_body", "The caption file holds no caption.")
-    return segments
-
-
-def _number(value: object) -> float:
-    """A time; one before the beginning is the beginning."""
-    if isinstance(value, int | float | str) and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except (ValueError, OverflowError):
-            number = math.nan
-        if math.isfinite(number):
-            return max(0.0, number)
-    raise TranscriptError("parse_error", "A caption has no readable time.")
+    Raises:
+        TranscriptError: there are none: `empty_body`, or `parse_error` where a time was
+            what they lacked.
+    """
+    timed: list[tuple[float, float, str]] = []
+    untimed: list[str] = []
+    for start, duration, text in rows:
+        if start is None or duration is None:
+            untimed.append(text)
+        else:
+            timed.append((start, duration, text))
+    if segments := as_segments(timed):
+        return segments
+    if any(clean(text) for text in untimed):
+        raise TranscriptError("parse_error", "No caption has a readable time.")
+    raise TranscriptError("empty_body", "The caption file holds no caption.")
 
 
 def _xml(body: bytes) -> Element:
     try:
-        root: Element = fromstring(body)
+        # Some servers put a newline before the declaration, where XML allows none.
+        root: Element = fromstring(body.removeprefix(_BOM).lstrip())
     except (ParseError, DefusedXmlException, ValueError, LookupError):
         # LookupError: an encoding that does not exist. No cause kept: it quotes the body.
         raise TranscriptError("parse_error", "The caption file is damaged.") from None

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 import orjson
 
 from .model import Segment, Transcript
+
+_LANGUAGE: Final = re.compile(r"[A-Za-z0-9-]{1,40}")
+# How long a cue is shown of which only the start is known, where none follows sooner.
+_UNKNOWN_MS: Final = 5000
+# A line that can be the number of a cue.
+_NUMBER: Final = re.compile(r"-?\d+\.?\d*")
+# A time as readers of SRT look for it, in any line and between any words.
+_STAMP: Final = re.compile(r"\d[:,.：，．。]\d{1,6}[:,.：，．。]\d")
 
 
 def as_document(transcript: Transcript, trace_id: str) -> dict[str, Any]:
@@ -35,19 +45,21 @@ def _json(transcript: Transcript, trace_id: str) -> bytes:
 
 def _srt(transcript: Transcript, trace_id: str) -> bytes:
     blocks = [
-        f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{_lines(segment.text)}\n"
-        for number, (segment, start, end) in enumerate(_timed(transcript), start=1)
+        f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{_without_timing(text)}\n"
+        for number, (start, end, text) in enumerate(_cues(transcript.segments), start=1)
     ]
     return "\n".join(blocks).encode()
 
 
 def _vtt(transcript: Transcript, trace_id: str) -> bytes:
-    # https://www.w3.org/TR/webvtt1/: the header block ends with an empty line, and text
-    # may hold neither an unescaped < or & nor the arrow that starts a cue's timing.
-    blocks = ["WEBVTT\nLanguage: " + transcript.language + "\n"]
-    for segment, start, end in _timed(transcript):
-        text = _lines(segment.text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        blocks.append(f"{_clock(start, '.')} --> {_clock(end, '.')}\n{text}\n")
+    # https://www.w3.org/TR/webvtt1/: an empty line follows the signature, so the language is a
+    # comment; text holds neither an unescaped < or & nor the arrow of a cue's timing.
+    blocks = ["WEBVTT\n"]
+    if _LANGUAGE.fullmatch(transcript.language):
+        blocks.append(f"NOTE Language: {transcript.language}\n")
+    for start, end, text in _cues(transcript.segments):
+        escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        blocks.append(f"{_clock(start, '.')} --> {_clock(end, '.')}\n{escaped}\n")
     return "\n".join(blocks).encode()
 
 
@@ -55,17 +67,54 @@ def _text(transcript: Transcript, trace_id: str) -> bytes:
     return "".join(f"{' '.join(s.text.split())}\n" for s in transcript.segments).encode()
 
 
-def _timed(transcript: Transcript) -> list[tuple[Segment, float, float]]:
-    return [(s, s.start, s.start + s.duration) for s in transcript.segments]
+def _cues(segments: Sequence[Segment]) -> list[tuple[int, int, str]]:
+    """(start, end, text) of every cue in milliseconds, in order, each of which can be seen.
+
+    A cue ends where the next later one begins: YouTube's rolling captions overlap, players
+    would stack them.
+    """
+    timed = sorted(
+        (
+            (round(segment.start * 1000), round(segment.duration * 1000), text)
+            for segment in segments
+            if (text := _lines(segment.text))
+        ),
+        key=itemgetter(0),
+    )
+    cues: list[tuple[int, int, str]] = []
+    following = later = math.inf  # the start of the next cue, and of the next that is later
+    for start, duration, text in reversed(timed):
+        if start < following:
+            later = following
+        following = start
+        cues.append((start, int(min(start + (duration or _UNKNOWN_MS), later)), text))
+    return cues[::-1]
 
 
 def _lines(text: str) -> str:
     """A caption's lines; an empty line inside would end it for a reader of SRT or VTT."""
-    return re.sub(r"\s*\n\s*", "\n", text.replace("\r", "\n"))
+    return "\n".join(stripped for line in text.splitlines() if (stripped := line.strip()))
 
 
-def _clock(seconds: float, separator: str) -> str:
-    milliseconds = round(seconds * 1000)
+def _without_timing(text: str) -> str:
+    """The text of an SRT cue with no line in it that a reader takes for the next cue's timing.
+
+    SRT has no escaping, so such a line gets signs that look the same.
+    """
+    if "-->" not in text and not _STAMP.search(text):
+        return text
+    lines = text.split("\n")
+    for index, line in enumerate(lines):
+        if (index > 0 and _is_number(lines[index - 1])) or len(_STAMP.findall(line)) > 1:
+            lines[index] = line.replace("-->", "\u2192").replace(":", "\u2236")
+    return "\n".join(lines)
+
+
+def _is_number(line: str) -> bool:
+    return line.isdigit() or _NUMBER.fullmatch(line) is not None
+
+
+def _clock(milliseconds: int, separator: str) -> str:
     minutes, milliseconds = divmod(milliseconds, 60_000)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:02}:{minutes:02}:{milliseconds // 1000:02}{separator}{milliseconds % 1000:03}"

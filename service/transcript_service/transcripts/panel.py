@@ -17,7 +17,7 @@ import orjson
 from playwright.async_api import Error as PlaywrightError
 from playwright.async_api import TimeoutError as PlaywrightTimeout
 
-from .captions import clock_seconds, parse_get_panel, parse_get_transcript, with_durations
+from .captions import parse_get_panel, parse_get_transcript, with_durations
 from .http import refused
 from .model import Segment, Track, TranscriptError
 
@@ -185,8 +185,7 @@ async def _rows(
         await asyncio.sleep(0.5)
         found = await page.locator(_ROWS).evaluate_all(_READ_ROWS)
         try:
-            lines = [(clock_seconds(time), text) for time, text in found]
-            await arrived.put(Captured(with_durations(lines), "dom"))
+            await arrived.put(Captured(with_durations(found), "dom"))
         except TranscriptError as error:
             await arrived.put(error)
 

@@ -197,7 +197,7 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
     "transcript": {
         "application/json": _TRANSCRIPT,
         "application/x-subrip": "1\n00:00:00,400 --> 00:00:03,000\nThis is film number 1.\n",
-        "text/vtt": "WEBVTT\nLanguage: en\n\n00:00:00.400 --> 00:00:03.000\n"
+        "text/vtt": "WEBVTT\n\nNOTE Language: en\n\n00:00:00.400 --> 00:00:03.000\n"
         "This is film number 1.\n",
         "text/plain": "This is film number 1.\n",
     },
