@@ -31,6 +31,8 @@ class Site:
         self.hits: Counter[str] = Counter()
         self.headers: dict[str, dict[str, str]] = {}
         self.closing = threading.Event()
+        # Answer everything with this status and no body.
+        self.bodiless: int | None = None
 
 
 @contextmanager
@@ -44,7 +46,11 @@ def serve(certificate: trustme.LeafCert | None = None) -> Iterator[Site]:
             path = self.path.split("?", 1)[0]
             site.hits[path] += 1
             site.headers[path] = {key.lower(): value for key, value in self.headers.items()}
-            if path == "/hang":
+            if site.bodiless is not None:
+                self.send_response(site.bodiless)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+            elif path == "/hang":
                 site.closing.wait(300)
             elif path == "/cached.js":
                 self._send(b"window.loaded = true", "text/javascript", "max-age=3600")

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+import trustme
 
 from simulator.testing import RunningSimulator, running_simulator
+from tests.browser.site import serve
 from tests.chromium import require_chromium
-from transcript_service.browser import BrowserPool, PoolConfig
+from transcript_service.browser import OVERLOAD, BrowserPool, BrowserUnavailable, PoolConfig
+from transcript_service.browser.errors import UnavailableReason
 from transcript_service.proxies import JobProxy, ProxyPool
 from transcript_service.resilience import Deadline
 from transcript_service.settings import Settings
 from transcript_service.telemetry.testing import InMemoryTelemetry
-from transcript_service.transcripts.model import Transcript, TranscriptError
+from transcript_service.transcripts.model import NotTried, Transcript, TranscriptError
 from transcript_service.transcripts.stages import youtubei
-from transcript_service.transcripts.stages.base import Job
+from transcript_service.transcripts.stages.base import Job, rotation_reason_of
 from transcript_service.transcripts.stages.youtubei import YoutubeiStage
 
 Fetch = Callable[..., Transcript]
@@ -115,3 +119,47 @@ def test_a_page_script_that_never_ends_is_left_in_time_and_the_pool_serves_on(
     assert deadline.remaining() > 300 - 8 - 3
     simulator.set_fault(video)
     assert fetch(video, "en").segments
+
+
+@pytest.mark.parametrize(
+    ("status", "error_type", "reason"),
+    [(429, "ip_blocked", "http_429"), (403, "http_4xx", "http_403"), (503, "http_5xx", None)],
+)
+def test_a_refusal_without_a_body_is_told_by_its_status_and_not_blamed_on_a_proxy(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    error_type: str,
+    reason: str | None,
+) -> None:
+    authority = trustme.CA()
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    with serve(authority.issue_cert("www.youtube.com", "m.youtube.com")) as site:
+        site.bodiless = status
+        settings = Settings(youtube_resolve_to=site.address, youtube_ca_file=ca_file)
+        pool = BrowserPool(PoolConfig.from_settings(settings))
+        monkeypatch.setattr(youtubei, "get_browser_pool", lambda: pool)
+        job = Job("dQw4w9WgXcQ", (), Deadline(60), JobProxy(ProxyPool([]), "test", None))
+        try:
+            with pytest.raises(TranscriptError) as failure:
+                YoutubeiStage(settings).fetch(job)
+        finally:
+            pool.close(grace_s=0)
+    assert (failure.value.error_type, failure.value.status) == (error_type, status)
+    assert rotation_reason_of(failure.value) == reason
+
+
+@pytest.mark.parametrize("reason", sorted(OVERLOAD))
+def test_the_pools_own_overload_counts_against_nobody(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, reason: UnavailableReason
+) -> None:
+    class Busy:
+        def run(self, *_: object, **__: object) -> None:
+            raise BrowserUnavailable(reason, "busy", 7.0)
+
+    monkeypatch.setattr(youtubei, "get_browser_pool", Busy)
+    job = Job("dQw4w9WgXcQ", (), Deadline(60), JobProxy(ProxyPool([]), "test", None))
+    with pytest.raises(NotTried) as failure:
+        YoutubeiStage(settings).fetch(job)
+    assert (failure.value.error_type, failure.value.retry_after_s) == ("browser_unavailable", 7.0)

@@ -278,3 +278,38 @@ def test_who_waits_for_another_request_in_vain_gets_the_old_transcript(
     release.set()
     other.join(20)
     assert failure.value.error_type == "deadline_exceeded"
+
+
+@pytest.mark.parametrize("how", ["timeout", "hangs"])
+def test_a_stage_that_got_too_little_time_is_not_blamed(
+    how: str, telemetry: InMemoryTelemetry
+) -> None:
+    def eat_the_time(job: Job) -> None:
+        time.sleep(max(0.0, job.deadline.remaining() - 0.15))
+        raise TranscriptError("http_5xx", "late")
+
+    def too_slow(job: Job) -> None:
+        time.sleep(job.deadline.remaining() + (0.3 if how == "hangs" else 0.0))
+        raise TranscriptError("timeout", "it did not come in time")
+
+    stages = [Scripted("youtube_api", eat_the_time), Scripted("timedtext", too_slow)]
+    line = pipeline(*stages, deadline_s=0.6)
+    for _ in range(2):  # the least that a breaker opens on
+        with pytest.raises(TranscriptError) as failure:
+            line.fetch(VIDEO)
+        assert failure.value.attempts[1].error_type == "deadline_exceeded"
+    assert telemetry.metric("circuit_breaker.calls", name="timedtext", kind="ignored") == 2
+    assert telemetry.metric("circuit_breaker.state", name="timedtext", state="open") in (None, 0)
+
+
+def test_a_stage_that_had_enough_time_is_blamed_for_using_it_up(
+    telemetry: InMemoryTelemetry,
+) -> None:
+    def too_slow(job: Job) -> None:
+        time.sleep(job.deadline.remaining())
+        raise TranscriptError("timeout", "it did not come in time")
+
+    line = pipeline(Scripted("timedtext", too_slow), deadline_s=0.3)
+    with pytest.raises(TranscriptError):
+        line.fetch(VIDEO)
+    assert telemetry.metric("circuit_breaker.calls", name="timedtext", kind="failed") == 1

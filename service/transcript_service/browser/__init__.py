@@ -9,7 +9,7 @@ See `BrowserPool` for the three ways to use it and `docs/browser-pool.md` for it
 """
 
 from .config import PoolConfig
-from .errors import BrowserError, BrowserUnavailable, LeaseLost
+from .errors import OVERLOAD, BrowserError, BrowserUnavailable, LeaseLost
 from .facade import (
     BrowserPool,
     PoolStats,
@@ -21,6 +21,7 @@ from .launch import LaunchOptions, find_chromium
 from .lease import LeasedContext, LeasedPage
 
 __all__ = [
+    "OVERLOAD",
     "BrowserError",
     "BrowserPool",
     "BrowserUnavailable",

@@ -13,6 +13,10 @@ UnavailableReason = Literal[
     "memory",
     "shutting_down",
 ]
+# The pool is busy or going away: nobody's browser is broken.
+OVERLOAD: Final[frozenset[UnavailableReason]] = frozenset(
+    {"queue_full", "wait_timeout", "memory", "shutting_down"}
+)
 LostReason = Literal["expired", "crash", "shutdown"]
 
 

@@ -43,6 +43,9 @@ _RETRYABLE: Final[frozenset[ErrorType]] = frozenset(
     {"timeout", "connection_error", "http_5xx", "empty_body", "parse_error"}
 )
 _PATIENCE_S: Final = 3.0
+# A stage that begins with less than this, or with less than half of a configured deadline
+# that is shorter, and runs out of time was given too little by those before it.
+_ENOUGH_S: Final = 10.0
 # Why a stage was not called at all; "unavailable" is its own word (`NotTried`).
 _NO_TRY: Final[frozenset[ErrorType]] = frozenset({"breaker_open", "deadline_exceeded"})
 # Says something about us rather than about YouTube; reported only if nothing else is known.
@@ -72,6 +75,7 @@ class Pipeline:
         self._breakers = breakers
         self._proxies = proxies
         self._cache = cache
+        self._enough_s = min(_ENOUGH_S, settings.job_deadline_s / 2)
         self._final = _FINAL
         if settings.cookies_file or settings.cookies_file_desktop or settings.cookies_file_mobile:
             self._final = _FINAL - {"age_restricted"}  # the browser stage is logged in
@@ -226,9 +230,17 @@ class Pipeline:
             job.deadline.check()
             # A probe may take as long as its job; the place of one that outlives it is given away.
             with self._breakers[stage.name].permit(job.deadline.remaining() + 5.0) as permit:
+                hurried = job.deadline.remaining() < self._enough_s
                 try:
                     transcript = self._within_deadline(stage, job)
+                except DeadlineExceeded:
+                    if hurried:
+                        permit.ignore()
+                    raise
                 except TranscriptError as error:
+                    if hurried and error.error_type == "timeout":
+                        permit.ignore()
+                        raise DeadlineExceeded("the stage was given too little time") from error
                     if error.error_type in ANSWERS or isinstance(error, NotTried):
                         permit.ignore()
                     else:

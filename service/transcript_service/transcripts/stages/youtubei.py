@@ -7,6 +7,7 @@ address ends the direct tries, an answer about the video ends them all.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlencode
 
@@ -15,7 +16,13 @@ from opentelemetry import trace
 from playwright.async_api import Error as PlaywrightError
 from playwright.async_api import TimeoutError as PlaywrightTimeout
 
-from ...browser import BrowserUnavailable, LeasedContext, LeaseLost, get_browser_pool
+from ...browser import (
+    OVERLOAD,
+    BrowserUnavailable,
+    LeasedContext,
+    LeaseLost,
+    get_browser_pool,
+)
 from ...proxies import Proxy
 from ...settings import Settings
 from ...telemetry import get_logger, set_attributes
@@ -23,13 +30,13 @@ from ...telemetry.vocabulary import ANSWERS, PROFILES, ErrorType, Profile
 from ...telemetry.vocabulary import Stage as StageName
 from ..cookies import for_browser
 from ..http import refused
-from ..model import Track, Transcript, TranscriptError
+from ..model import NotTried, Track, Transcript, TranscriptError
 from ..panel import Captured, open_and_capture, pass_consent
 from ..player import check_watch_page, read_player
 from .base import Job, rotation_reason_of, track_for
 
 if TYPE_CHECKING:
-    from playwright.async_api import Page
+    from playwright.async_api import Page, Response
 
 log = get_logger(__name__)
 
@@ -118,12 +125,26 @@ async def _load(page: Page, video_id: str, profile: Profile) -> list[Track]:
         TranscriptError: as `read_player`, and what a page that is no watch page means.
     """
     query = urlencode({"v": video_id, "hl": "en"})
-    response = await page.goto(
-        f"https://{_HOSTS[profile]}/watch?{query}", wait_until="domcontentloaded"
-    )
+    # An error status without a body fails the navigation, and only the event tells it.
+    statuses: list[int] = []
+
+    def answered(response: Response) -> None:
+        with suppress(PlaywrightError):  # a window that is about to open has no frame yet
+            if response.request.is_navigation_request() and response.frame == page.main_frame:
+                statuses.append(response.status)
+
+    page.on("response", answered)
+    try:
+        await page.goto(f"https://{_HOSTS[profile]}/watch?{query}", wait_until="domcontentloaded")
+    except PlaywrightError as error:
+        if "ERR_HTTP_RESPONSE_CODE_FAILURE" not in str(error) or not statuses:
+            raise
+        raise refused(statuses[-1]) from None
+    finally:
+        page.remove_listener("response", answered)
+    if statuses and statuses[-1] >= 400:
+        raise refused(statuses[-1])
     await pass_consent(page)
-    if response is not None and response.status >= 400:
-        raise refused(response.status)
     player: Any = await page.evaluate("() => window.ytInitialPlayerResponse || null")
     if player is None:
         check_watch_page(str(await page.evaluate(_CONTENT)).encode())
@@ -134,13 +155,15 @@ async def _load(page: Page, video_id: str, profile: Profile) -> list[Track]:
 def _meaning(error: Exception) -> TranscriptError:
     """What a browser's failure means; Playwright's texts quote URLs and stay behind."""
     if isinstance(error, BrowserUnavailable):
-        return TranscriptError("browser_unavailable", str(error), retry_after_s=error.retry_after_s)
+        # Our own overload is no fault of the stage, and its breaker must outlast a rush.
+        kind = NotTried if error.reason in OVERLOAD else TranscriptError
+        return kind("browser_unavailable", str(error), retry_after_s=error.retry_after_s)
     if isinstance(error, LeaseLost) and error.reason != "expired":
         return TranscriptError("browser_unavailable", "The browser died on this page.")
     if isinstance(error, TimeoutError | PlaywrightTimeout | LeaseLost):
         return TranscriptError("timeout", "The page did not come in time.")
     text = str(error)
-    if "ERR_PROXY" in text or "ERR_TUNNEL" in text or "ERR_HTTP_RESPONSE_CODE_FAILURE" in text:
+    if "ERR_PROXY" in text or "ERR_TUNNEL" in text:
         return TranscriptError("proxy_error", "The proxy refused or failed.")
     if "net::ERR" in text:
         return TranscriptError("connection_error", "The page could not be loaded.")
