@@ -9,8 +9,11 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pytest
 import redis
 
@@ -20,6 +23,7 @@ from transcript_service.resilience import (
     CircuitBreaker,
     CircuitBreakerConfig,
 )
+from transcript_service.resilience.breaker_state import Bucket, Record
 from transcript_service.resilience.breaker_store import RedisStore
 from transcript_service.telemetry.testing import InMemoryTelemetry
 
@@ -273,3 +277,62 @@ def test_a_forced_state_stays_in_its_process(server: Server) -> None:
     assert state_of(second) == "closed"
     first.reset()
     assert state_of(first) == "closed"
+
+
+def keep(server: Server, record: Record) -> None:
+    """Have Redis hold a record, as another deploy or another clock has left it."""
+    redis.Redis.from_url(server.url).set(
+        "transcript-service:breaker:timedtext", orjson.dumps(record.to_json())
+    )
+
+
+@pytest.mark.parametrize(("failed", "after"), [(0, "closed"), (1, "open")])
+def test_probes_of_a_configuration_that_wanted_more_are_judged_by_the_one_of_now(
+    server: Server, failed: int, after: str
+) -> None:
+    now = time.time()
+    ended = [Bucket(now, 1, failed, 0)] * 3
+    keep(server, Record(state="half_open", since=now, era=5, opened_at=now, window=ended))
+    breaker = worker(server)  # two probes are enough for it
+    if after == "closed":
+        succeed(breaker, 1)
+    else:
+        with pytest.raises(CallNotPermitted), breaker.permit():
+            pass
+    assert state_of(breaker) == after
+    until(lambda: half_open(breaker))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Record(state="open", since=3600.0, era=5, opened_at=3600.0),
+        Record(state="half_open", since=3600.0, era=5, opened_at=3500.0, probes={"a": 3700.0}),
+        Record(state="half_open", since=-60.0, era=5, opened_at=-90.0, probes={"a": 3e3, "b": 4e3}),
+        Record(state="closed", since=-60.0, era=5, window=[Bucket(3600.0, 1, 1, 0)]),
+    ],
+)
+def test_when_the_clock_of_redis_is_set_back_no_wait_exceeds_the_configured_ones(
+    server: Server, record: Record
+) -> None:
+    now = time.time()
+    keep(
+        server,
+        replace(
+            record,
+            since=record.since + now,
+            opened_at=None if record.opened_at is None else record.opened_at + now,
+            window=[bucket._replace(at=bucket.at + now) for bucket in record.window],
+            probes={probe: end + now for probe, end in record.probes.items()},
+        ),
+    )
+    config = replace(CONFIG, permit_expiry_s=0.2)
+    breaker = worker(server, config)
+    with suppress(CallNotPermitted):
+        try:
+            with breaker.permit():
+                pass
+        except CallNotPermitted as refused:
+            assert refused.retry_after_s <= max(config.open_s, config.permit_expiry_s)
+            raise
+    until(lambda: half_open(breaker), 3.0)

@@ -125,6 +125,19 @@ class Record:
             slow += bucket.slow
         return (calls, failed / calls, slow / calls) if calls else (0, None, None)
 
+    def set_back(self, now: float) -> None:
+        """Where the clock went back, put everything that lies in the future before `now`.
+
+        Redis's time is that of a machine that may be corrected, or be another one after a
+        failover. Without this an open breaker would refuse for the length of the jump.
+        """
+        ahead = max(self.since, self.window[-1].at if self.window else self.since) - now
+        if ahead > 0:
+            self.since -= ahead
+            self.opened_at = None if self.opened_at is None else self.opened_at - ahead
+            self.window = [bucket._replace(at=bucket.at - ahead) for bucket in self.window]
+            self.probes = {probe: end - ahead for probe, end in self.probes.items()}
+
     def enter(self, state: BreakerState, now: float, reason: Reason) -> Transition:
         """Change the state; the window starts empty and tickets given before decide nothing."""
         _, failure_rate, slow_call_rate = self.rates()
@@ -144,8 +157,14 @@ class Record:
 def acquire(
     record: Record, config: CircuitBreakerConfig, now: float, lifetime_s: float | None = None
 ) -> tuple[Ticket | Refusal, list[Transition]]:
-    """Ask for leave to make one call at `now` that is given up after `lifetime_s` seconds."""
+    """Ask for leave to make one call at `now` that is given up after `lifetime_s` seconds.
+
+    The record may be of another configuration (a deploy) or another time (a clock that was
+    set back): it is mended here, and no wait exceeds what is configured now.
+    """
     transitions = []
+    lifetime_s = config.permit_expiry_s if lifetime_s is None else lifetime_s
+    record.set_back(now)
     if record.state == "forced_open":
         return Refusal("forced_open", config.open_s), []
     if record.state == "open":
@@ -153,13 +172,21 @@ def acquire(
         if wait > 0:
             return Refusal("open", wait), []
         transitions.append(record.enter("half_open", now, "wait_elapsed"))
+    if record.state == "half_open" and len(record.window) >= config.half_open_calls:
+        # More probes were wanted when these ended; they are enough now.
+        transitions.append(record.enter(*_verdict_of_probes(record, config, now)))
+        if record.state == "open":
+            return Refusal("open", config.open_s), transitions
     if record.state != "half_open":
-        return Ticket(record.era), []
-    record.probes = {probe: end for probe, end in record.probes.items() if end > now}
+        return Ticket(record.era), transitions
+    most_s = max(config.permit_expiry_s, lifetime_s)
+    record.probes = {
+        probe: min(end, now + most_s) for probe, end in record.probes.items() if end > now
+    }
     if len(record.probes) + len(record.window) >= config.half_open_calls:
         return Refusal("half_open", min(record.probes.values()) - now), transitions
     probe = secrets.token_hex(4)
-    record.probes[probe] = now + (config.permit_expiry_s if lifetime_s is None else lifetime_s)
+    record.probes[probe] = now + lifetime_s
     return Ticket(record.era, probe), transitions
 
 
@@ -172,6 +199,7 @@ def finish(
     slow: int,
 ) -> list[Transition]:
     """Take the result of a call into account."""
+    record.set_back(now)
     if ticket.era != record.era:
         return []
     if ticket.probe is not None and record.probes.pop(ticket.probe, None) is None:
