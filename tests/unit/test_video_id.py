@@ -35,6 +35,48 @@ ID = "a-B_9cD3eFg"
         f"https://www.youtube.com/v/{ID}",
         f"https://www.youtube.com/attribution_link?a=x&u=%2Fwatch%3Fv%3D{ID}%26feature%3Dshare",
         f"https://www.youtube.com/oembed?url=https%3A//www.youtube.com/watch?v%3D{ID}&format=json",
+        f"https%3A%2F%2Fwww.youtube.com%2Fwatch%3Fv%3D{ID}",
+        f"https://www.youtube.com/watch?v={ID}?format=text",  # the path, then our own query
+        f"https://www.youtube.com/watch?v={ID}?",
+        f"https://www.youtube.com/watch?v={ID}?si=abc",
+        f"https://www.youtube.com/watch?feature=x&amp;v={ID}",
+        f"https://www.youtube.com/watch?feature=x&amp;amp;v={ID}&amp;t=3",
+        f"https://youtu.be/{ID}&t=30",
+        f"https://youtu.be/{ID}&feature=youtu.be?t=1",
+        f"https://youtu.be/{ID}/",
+        f"https://youtu.be/watch?v={ID}",
+        f"https://www.youtube.com/shorts/{ID}&feature=share",
+        f"https://www.youtube.com/live/{ID}&t=3",
+        f"https://www.youtube.com/embed/{ID}&rel=0",
+        f"https://consent.youtube.com/m?continue=https%3A%2F%2Fwww.youtube.com%2Fwatch%3Fv%3D{ID}"
+        "%26cbrd%3D1&gl=DE&m=0&pc=yt&hl=de",
+        f"https://consent.google.de/ml?continue=https://www.youtube.com/watch?v%3D{ID}&gl=DE",
+        "https://accounts.google.com/ServiceLogin?service=youtube&continue=https%3A%2F%2F"
+        "www.youtube.com%2Fsignin%3Faction_handle_signin%3Dtrue%26next%3D%252Fwatch%253Fv%253D"
+        f"{ID}%26hl%3Den&hl=en",
+        f"https://www.youtube.com/signin?next=%2Fwatch%3Fv%3D{ID}",
+        f"https://www.google.com/url?sa=t&url=https%3A%2F%2Fwww.youtube.com%2Fwatch%3Fv%3D{ID}",
+        f"https://www.youtubekids.com/watch?v={ID}&hl=en",
+        f"https://youtube.googleapis.com/v/{ID}?version=3",
+        f"https://www.youtube.com./watch?v={ID}",
+        f"https://youtu.be/{ID}.",
+        f"https://youtu.be/{ID}...",
+        f"https://www.youtube.com/watch?v={ID}.",
+        f"{ID}.",
+        f"<https://youtu.be/{ID}>",
+        f"(https://youtu.be/{ID}),",
+        f'"https://youtu.be/{ID}"',
+        f"\u200bhttps://youtu.be/{ID}\u200b",
+        f"https://www.youtube.com/watch?v=\u200e{ID}\ufeff",
+        f"\u202a{ID}\u202c",
+        f"\xa0{ID}\u3000",
+        f"https://www.youtube.com/watch?v={ID}&list=PL1234567890",
+        f"https://www.youtube.com/embed/videoseries?list=PL1&v={ID}",
+        f"https://m.youtube.com/#/watch?v={ID}",
+        f"https://www.youtube.com/watch#!v={ID}",
+        f"https://www.youtube.com/tv#/watch?v={ID}",
+        f"//www.youtube.com/watch?v={ID}",
+        f"Watch this: https://youtu.be/{ID}?si=x via @someone",
     ],
 )
 def test_every_form_people_paste_names_the_video(text: str) -> None:
@@ -62,10 +104,37 @@ def test_every_form_people_paste_names_the_video(text: str) -> None:
         "https://[bad/watch?v=" + ID,
         f"https://www.youtube.com/watch?{'&' * 3000}v={ID}",
         f"{ID}\x00",
+        f"https://www.youtube.com/watch?v={ID}\x00",
+        f"https://www.youtube.com/watch?v={ID}x",
+        f"https://www.youtube.com/redirect?q=https%3A%2F%2Fexample.com%2Fwatch%3Fv%3D{ID}",
+        f"https://www.google.com/watch?v={ID}",
+        f"https://accounts.google.com.example.com/?continue=https://youtu.be/{ID}",
+        "https://youtu.be/" + "?continue=/" * 150,
     ],
 )
 def test_anything_else_is_refused_as_invalid(text: str) -> None:
     with pytest.raises(TranscriptError) as refusal:
+        parse_video_id(text)
+    assert refusal.value.error_type == "invalid_video_id"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("https://www.youtube.com/playlist?list=PL1234567890", "playlist"),
+        ("https://www.youtube.com/watch?list=PL1234567890", "playlist"),
+        ("https://www.youtube.com/embed/videoseries?list=PL123", "playlist"),
+        ("https://www.youtube.com/embed/live_stream?channel=UC123", "channel"),
+        ("https://www.youtube.com/@somebody", "channel"),
+        ("https://www.youtube.com/@somebody/live", "channel"),
+        ("youtube.com/channel/UC1234567890123456789012", "channel"),
+        ("https://www.youtube.com/c/somebody/videos", "channel"),
+        ("https://www.youtube.com/user/somebody", "channel"),
+        ("https://consent.youtube.com/m?continue=https://www.youtube.com/@somebody", "channel"),
+    ],
+)
+def test_a_playlist_or_channel_is_refused_by_that_name(text: str, name: str) -> None:
+    with pytest.raises(TranscriptError, match=f"That is a {name}, not a video") as refusal:
         parse_video_id(text)
     assert refusal.value.error_type == "invalid_video_id"
 
