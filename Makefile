@@ -54,7 +54,7 @@ secrets: setup ## the files that containers read their secrets from, made once
 .PHONY: soak
 soak: setup ## no alert may fire during 15 minutes of healthy load on the real stack
 	@$(PY) -m stack build
-	@SOAK_MINUTES=15 $(PY) -m pytest tests/integration/test_alerts_live.py -k healthy_load
+	@SOAK_MINUTES=15 $(PY) -m pytest tests/integration/test_alerts_live.py -k healthy_load -m slow
 
 .PHONY: check
 check: setup ## format, lint, types, import contract, engine configs, generated files

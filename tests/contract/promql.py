@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 import promql_parser as ast
@@ -76,12 +77,17 @@ def expand(expression: str) -> str:
 def read(expression: str, known: Mapping[str, Series]) -> Reading:
     """Parse and check one expression."""
     try:
-        tree = ast.parse(expand(expression))
+        tree = _parsed(expand(expression))
     except ValueError as error:
         return Reading([f"does not parse: {error}"], None, UNKNOWN)
     reader = _Reader(known)
     value = reader.value(tree)
     return Reading(reader.problems, value.labels, value.unit, value.kind)
+
+
+@cache
+def _parsed(expression: str) -> Any:
+    return ast.parse(expression)
 
 
 class _Reader:
