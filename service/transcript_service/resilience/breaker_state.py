@@ -174,8 +174,9 @@ def acquire(
         transitions.append(record.enter("half_open", now, "wait_elapsed"))
     if record.state == "half_open" and len(record.window) >= config.half_open_calls:
         # More probes were wanted when these ended; they are enough now.
-        transitions.append(record.enter(*_verdict_of_probes(record, config, now)))
-        if record.state == "open":
+        verdict = record.enter(*_verdict_of_probes(record, config, now))
+        transitions.append(verdict)
+        if verdict.after == "open":
             return Refusal("open", config.open_s), transitions
     if record.state != "half_open":
         return Ticket(record.era), transitions
