@@ -58,6 +58,11 @@ _CATALOGUE: Final = (
     ),
     Event("transcript.stage.skipped", "A stage was not tried.", ("video_id", "stage", "reason")),
     Event(
+        "transcript.cookies.line_skipped",
+        "A line of the cookie file is no cookie; the others are used.",
+        ("line", "reason"),
+    ),
+    Event(
         "transcript.cache.failed",
         "The transcript cache could not be read or written.",
         ("operation", "error_type"),

@@ -26,7 +26,7 @@ from ..proxies import Proxy
 from ..resilience import Deadline
 from ..settings import Settings
 from ..telemetry import get_logger
-from .cookies import file_for
+from .cookies import as_netscape
 from .http import classify, classify_status
 from .innertube import ask_player
 from .model import TranscriptError
@@ -118,11 +118,11 @@ def download_with_yt_dlp(
         elif settings.youtube_resolve_to:
             command[1:3] = _YT_DLP_ELSEWHERE
             environment["YT_DLP_CONNECT_TO"] = settings.youtube_resolve_to
-        if cookies := file_for(settings, "desktop"):
-            # A copy: yt-dlp writes the file it is given.
+        if cookies := as_netscape(settings, "desktop"):
+            # In a file of its own: yt-dlp writes the one it is given.
             copy = Path(folder) / "cookies.txt"
             copy.touch(mode=0o600)
-            copy.write_bytes(cookies.read_bytes())
+            copy.write_text(cookies)
             command += ["--cookies", str(copy)]
         if settings.youtube_ca_file:
             command += ["--compat-options", "no-certifi"]

@@ -6,28 +6,37 @@ YouTube's hosts only, and never logged.
 
 from __future__ import annotations
 
+import re
 from functools import cache
-from http.cookiejar import CookieJar, LoadError, MozillaCookieJar
+from http.cookiejar import Cookie, CookieJar
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..settings import Settings, SettingsError
-from ..telemetry import register_secrets
+from ..telemetry import get_logger, register_secrets
 from ..telemetry.vocabulary import Profile
 
 if TYPE_CHECKING:
-    from ..browser.identity import Cookie
+    from ..browser.identity import Cookie as BrowserCookie
+
+log = get_logger(__name__)
 
 _DOMAINS: Final = (".youtube.com", ".google.com")
 # Shorter values are settings (`PREF`, `CONSENT`), and masking "1" everywhere helps nobody.
 _SECRET_LENGTH: Final = 12
+_HTTP_ONLY: Final = "#HttpOnly_"
+_SENDABLE: Final = re.compile(r"[ -:<-~]*")
+_NUMBER: Final = re.compile(r"(?:-?[0-9]{1,20}(?:\.[0-9]{0,9})?)?")
+_LATEST: Final = 253_402_300_799  # the end of the year 9999
 
 
 def jar_for(settings: Settings, profile: Profile) -> CookieJar | None:
-    """The cookies of a profile for requests and yt-dlp, `None` where there are none.
+    """The cookies of a profile for requests, `None` where there are none.
+
+    A line that is no cookie is skipped, and its number and what it lacks are logged.
 
     Raises:
-        SettingsError: the file cannot be read as a Netscape cookie file.
+        SettingsError: no line of the file is a cookie.
     """
     path = file_for(settings, profile)
     return _read(path) if path else None
@@ -39,7 +48,7 @@ def file_for(settings: Settings, profile: Profile) -> Path | None:
     return own or settings.cookies_file
 
 
-def for_browser(settings: Settings, profile: Profile) -> list[Cookie] | None:
+def for_browser(settings: Settings, profile: Profile) -> list[BrowserCookie] | None:
     """The same cookies in Playwright's form."""
     jar = jar_for(settings, profile)
     if jar is None:
@@ -55,25 +64,100 @@ def for_browser(settings: Settings, profile: Profile) -> list[Cookie] | None:
             "secure": cookie.secure,
         }
         for cookie in jar
+        if not cookie.is_expired()  # Chromium refuses those, and all others with them
     ]
+
+
+def as_netscape(settings: Settings, profile: Profile) -> str | None:
+    """The same cookies as a file for yt-dlp, which refuses a whole file that starts with a BOM."""
+    jar = jar_for(settings, profile)
+    if jar is None:
+        return None
+    lines = ["# Netscape HTTP Cookie File"]
+    for cookie in jar:
+        flags = ("TRUE" if cookie.domain_initial_dot else "FALSE", cookie.path)
+        secure, expires = "TRUE" if cookie.secure else "FALSE", str(cookie.expires or 0)
+        prefix = _HTTP_ONLY if cookie.has_nonstandard_attr("HTTPOnly") else ""
+        fields = (prefix + cookie.domain, *flags, secure, expires, cookie.name, cookie.value or "")
+        lines.append("\t".join(fields))
+    return "\n".join((*lines, ""))
 
 
 @cache
 def _read(path: Path) -> CookieJar:
-    everything = MozillaCookieJar(path)
     try:
-        # Understands `#HttpOnly_` lines, which hold exactly the cookies of the login.
-        everything.load(ignore_discard=True, ignore_expires=True)
-    except (LoadError, OSError, UnicodeDecodeError):
-        # The cause would quote a line of the file.
-        raise SettingsError(
-            "COOKIES_FILE: not readable as a Netscape cookie file (its first line is "
-            "'# Netscape HTTP Cookie File')"
-        ) from None
+        raw = path.read_bytes()
+    except OSError:
+        raise SettingsError("COOKIES_FILE: not readable") from None
+    # Windows' own editors save with a byte order mark, in either encoding. Bytes of no
+    # encoding end up in the one line that they spoil.
+    wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
+    text = raw.decode("utf-16" if wide else "utf-8-sig", errors="replace")
     jar = CookieJar()
-    for cookie in everything:
+    cookies = 0
+    skipped: list[str] = []
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
+        try:
+            cookie = _cookie(line)
+        except ValueError as problem:  # says nothing of the line's content
+            skipped.append(f"line {number} {problem}")
+            log.warning("transcript.cookies.line_skipped", line=number, reason=str(problem))
+            continue
+        if cookie is None:
+            continue
+        cookies += 1
         if f".{cookie.domain.lstrip('.')}".endswith(_DOMAINS):
             jar.set_cookie(cookie)
             if cookie.value and len(cookie.value) >= _SECRET_LENGTH:
                 register_secrets(cookie.value)
+    if not cookies and not (text.startswith("# ") and not skipped):
+        raise SettingsError(
+            "COOKIES_FILE: holds no cookie in Netscape's format (seven fields between tabs)"
+            + "".join(f"; {problem}" for problem in skipped[:3])
+        )
     return jar
+
+
+def _cookie(line: str) -> Cookie | None:
+    """The cookie of a line, `None` for a comment or an empty line; read as browsers and yt-dlp do.
+
+    Raises:
+        ValueError: what is wrong with the line, without anything that stands in it.
+    """
+    # The login's own cookies stand in such lines.
+    is_http_only = line.startswith(_HTTP_ONLY)
+    line = line.removeprefix(_HTTP_ONLY)
+    if not line.strip() or line.startswith("#"):
+        return None
+    fields = line.split("\t")
+    if len(fields) == 6:
+        fields.append("")  # an empty value, and an editor that cuts tabs off
+    if len(fields) != 7:
+        raise ValueError(f"has {len(fields)} fields between tabs instead of 7")
+    domain, _, path, secure, expires, name, value = fields
+    if not domain.strip(".") or not (name or value):
+        raise ValueError("lacks a domain or a name")
+    if not _SENDABLE.fullmatch("".join(fields)):
+        raise ValueError("holds characters that no header can carry")
+    if not _NUMBER.fullmatch(expires):
+        raise ValueError("has an expiry that is no number")
+    # 0 and -1 are cookies of a session, not of 1970.
+    ends = min(int(float(expires or 0)), _LATEST)
+    return Cookie(
+        version=0,
+        name=name or value,
+        value=value if name else None,
+        port=None,
+        port_specified=False,
+        domain=domain,
+        domain_specified=domain.startswith("."),
+        domain_initial_dot=domain.startswith("."),
+        path=path or "/",
+        path_specified=bool(path),
+        secure=secure.upper() == "TRUE",
+        expires=ends if ends > 0 else None,
+        discard=ends <= 0,
+        comment=None,
+        comment_url=None,
+        rest={"HTTPOnly": ""} if is_http_only else {},
+    )
