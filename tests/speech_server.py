@@ -18,6 +18,9 @@ class SpeechServer:
     url: str
     status: int = 200
     body: bytes = b'{"segments": []}'
+    reads: str = ""
+    """The only kind of file it understands, such as `.wav`."""
+    unread: tuple[int, bytes] = (400, b'{"error": "unsupported format"}')
     seen: dict[str, Any] = field(default_factory=dict)
 
 
@@ -40,10 +43,13 @@ def speech_server() -> Iterator[SpeechServer]:
                     for part in parts
                 },
             }
-            self.send_response(running.status)
-            self.send_header("Content-Length", str(len(running.body)))
+            status, body = running.status, running.body
+            if not any(str(part.get_filename() or "").endswith(running.reads) for part in parts):
+                status, body = running.unread
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(running.body)
+            self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import wave
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, Protocol
+from typing import ClassVar, Final, Protocol
 
-import orjson
 import requests
 
 from ..resilience import Deadline
@@ -16,17 +16,10 @@ from ..settings import Settings
 from .audio import SAMPLE_RATE, compress
 from .http import MAX_BODY_BYTES
 from .model import Segment, TranscriptError
+from .spoken import Spoken, read_verbose_json, whisper_language
 
 # An endpoint says nothing until it has heard everything.
 _LISTENING_S: Final = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Spoken:
-    """What an engine heard; `language` as it says."""
-
-    segments: list[Segment]
-    language: str
 
 
 class SpeechEngine(Protocol):
@@ -94,9 +87,13 @@ class EndpointEngine:
             "timestamp_granularities[]": "segment",
         }
         if language:
-            fields["language"] = language.split("-")[0]
+            fields["language"] = whisper_language(language) or language.split("-")[0]
+        heard_s = len(sound) / 2 / SAMPLE_RATE
         try:
-            response = self._post(fields, compress(sound), deadline)
+            response = self._post(fields, ("sound.ogg", compress(sound), "audio/ogg"), deadline)
+            if _is_unread(response):
+                # whisper.cpp's server reads WAV alone unless it was told that it may convert.
+                response = self._post(fields, ("sound.wav", _as_wav(sound), "audio/wav"), deadline)
         except requests.Timeout:
             raise TranscriptError("timeout", "The speech endpoint did not answer.") from None
         except requests.RequestException:
@@ -105,10 +102,16 @@ class EndpointEngine:
             raise TranscriptError(
                 "asr_unavailable", f"The speech endpoint answered {response.status_code}."
             )
-        progress(len(sound) / 2 / SAMPLE_RATE)
-        return _read_verbose_json(_parse_json(response.content), language)
+        if _is_unread(response):
+            raise TranscriptError(
+                "asr_unavailable", "The speech endpoint could not read the sound."
+            )
+        progress(heard_s)
+        return read_verbose_json(response.content, language, heard_s)
 
-    def _post(self, fields: dict[str, str], sound: bytes, deadline: Deadline) -> requests.Response:
+    def _post(
+        self, fields: dict[str, str], sound: tuple[str, bytes, str], deadline: Deadline
+    ) -> requests.Response:
         adapter = BoundedAdapter(
             deadline, max_body_bytes=MAX_BODY_BYTES, connect_s=10, read_s=_LISTENING_S
         )
@@ -119,45 +122,26 @@ class EndpointEngine:
             return session.post(
                 self._url,
                 data=fields,
-                files={"file": ("sound.ogg", sound, "audio/ogg")},
+                files={"file": sound},
                 headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
             )
 
 
-def _parse_json(body: bytes) -> Any:
-    """JSON of an endpoint.
-
-    Raises:
-        TranscriptError: `asr_unavailable`.
-    """
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise TranscriptError(
-            "asr_unavailable", "The speech endpoint's answer is damaged."
-        ) from None
+def _is_unread(response: requests.Response) -> bool:
+    """Whether an endpoint did not understand the sound's format; some say so with a 200."""
+    if response.ok:
+        return response.content[:200].lstrip().startswith((b'{"error"', b'{ "error"'))
+    return response.status_code in (400, 415, 422)
 
 
-def _read_verbose_json(answer: Any, language: str | None) -> Spoken:
-    listed = answer.get("segments") if isinstance(answer, dict) else None
-    segments = []
-    for item in listed if isinstance(listed, list) else []:
-        try:
-            start, end, text = float(item["start"]), float(item["end"]), str(item["text"]).strip()
-        except (TypeError, KeyError, ValueError):
-            raise TranscriptError(
-                "asr_unavailable", "The speech endpoint's answer has segments without times."
-            ) from None
-        if text:
-            segments.append(Segment(start, max(0.0, end - start), text))
-    return Spoken(segments, _code(answer.get("language") if answer else None, language))
-
-
-def _code(said: object, wanted: str | None) -> str:
-    """A language code from what an endpoint says, which may be a name such as `english`."""
-    if isinstance(said, str) and 2 <= len(said) <= 3:
-        return said.lower()
-    return wanted or "und"
+def _as_wav(pcm: bytes) -> bytes:
+    target = io.BytesIO()
+    with wave.open(target, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes(pcm)
+    return target.getvalue()
 
 
 class WhisperEngine:
@@ -186,7 +170,7 @@ class WhisperEngine:
 
         sound = numpy.frombuffer(b"".join(pcm), numpy.int16).astype(numpy.float32) / 32768
         heard, info = self._model.transcribe(
-            sound, language=language and language.split("-")[0], vad_filter=True
+            sound, language=language and whisper_language(language), vad_filter=True
         )
         segments = []
         for item in heard:  # a generator: the work is done here, piece by piece

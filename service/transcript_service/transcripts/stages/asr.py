@@ -17,8 +17,10 @@ from ...telemetry import get_logger, set_attributes, span
 from ...telemetry.vocabulary import Stage as StageName
 from .. import audio
 from ..http import YouTubeSession
+from ..languages import same_language
 from ..model import NotTried, Transcript, TranscriptError
-from ..speech import SpeechEngine, Spoken, create_engine
+from ..speech import SpeechEngine, create_engine
+from ..spoken import Spoken
 from .base import Job
 
 log = get_logger(__name__)
@@ -151,7 +153,7 @@ def _language(engine: SpeechEngine, job: Job) -> str | None:
     if not engine.languages:
         return job.languages[0]
     for language in job.languages:
-        if language.lower().split("-")[0] in engine.languages:
+        if any(same_language(language, known) for known in engine.languages):
             return language
     raise NotTried(
         "asr_unavailable", f"The speech engine knows only {', '.join(engine.languages)}."
