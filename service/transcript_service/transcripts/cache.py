@@ -7,7 +7,6 @@ stands in while fetching fails.
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
 
-from ..resilience import Deadline, DeadlineExceeded
+from ..resilience import Deadline, SingleFlight
 from ..settings import Settings
 from ..telemetry import get_logger
 from . import stored
@@ -46,15 +45,6 @@ class Entry:
     stale: bool
 
 
-class _Flight:
-    """A fetch under way in this process, and what became of it."""
-
-    def __init__(self) -> None:
-        self.done = threading.Event()
-        self.transcript: Transcript | None = None
-        self.error: Exception | None = None
-
-
 class TranscriptCache:
     """Transcripts by video, languages and kind. Thread-safe.
 
@@ -81,8 +71,7 @@ class TranscriptCache:
         self._clock = clock
         self._sleep = sleep
         self._owner = uuid.uuid4().hex
-        self._lock = threading.Lock()
-        self._flights: dict[CacheKey, _Flight] = {}
+        self._flights: SingleFlight[CacheKey, Transcript] = SingleFlight()
 
     def get(self, key: CacheKey, deadline: Deadline | None = None) -> Entry | None:
         """What is kept, fresh or stale; `None` when there is nothing or it is too old."""
@@ -145,37 +134,11 @@ class TranscriptCache:
     def _fetch(
         self, key: CacheKey, load: Callable[[], Transcript], deadline: Deadline
     ) -> Transcript:
-        while True:
-            with self._lock:
-                flight = self._flights.get(key)
-                mine = flight is None
-                if flight is None:
-                    flight = self._flights[key] = _Flight()
-            if mine:
-                return self._lead(flight, key, load, deadline)
-            if not flight.done.wait(deadline.remaining()):
-                raise DeadlineExceeded("another request's fetch of the same video took too long")
-            if flight.transcript is not None:
-                return replace(flight.transcript, attempts=(), cached=True)
-            if flight.error is not None and not isinstance(flight.error, DeadlineExceeded):
-                raise flight.error
-            # Its time was over or its thread was stopped; ours goes on.
-            deadline.check()
+        def work() -> Transcript:
+            return self._load_or_wait(key, load, deadline)
 
-    def _lead(
-        self, flight: _Flight, key: CacheKey, load: Callable[[], Transcript], deadline: Deadline
-    ) -> Transcript:
-        try:
-            flight.transcript = self._load_or_wait(key, load, deadline)
-        except Exception as error:
-            flight.error = error
-            raise
-        else:
-            return flight.transcript
-        finally:
-            with self._lock:
-                del self._flights[key]
-            flight.done.set()
+        transcript, led = self._flights.run(key, work, deadline)
+        return transcript if led else replace(transcript, attempts=(), cached=True)
 
     def _load_or_wait(
         self, key: CacheKey, load: Callable[[], Transcript], deadline: Deadline
