@@ -85,7 +85,7 @@ async def _serve(options: argparse.Namespace) -> int:
     state.plan.seed = options.seed
     state.plan.everywhere = [Fault.parse(spec) for spec in options.fault]
     if options.recordings is not None:
-        state.recordings = recordings.load(options.recordings)
+        state.serve(options.recordings)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -97,7 +97,7 @@ async def _serve(options: argparse.Namespace) -> int:
         print(
             f"simulator: https://{HOST}:{bound.port} (CA in {options.ca_file}), "
             f"proxy http://{HOST}:{bound.proxy_port}, {len(state.videos())} videos, "
-            f"{len(state.recordings.bodies)} recordings, sound: {sound}",
+            f"{len(state.recordings.bodies)} recordings, {len(state.cases)} cases, sound: {sound}",
             flush=True,
         )
         await stop.wait()

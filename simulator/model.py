@@ -49,6 +49,8 @@ class Track:
     name: str
     kind: TrackKind
     cues: tuple[Cue, ...]
+    variant: str = ""
+    """What tells it from other tracks of its language: "Dialogue"."""
 
     def segments(self) -> list[Segment]:
         """The expected transcript: every cue that has text, times in seconds."""
@@ -117,10 +119,10 @@ class Video:
     recording: str | None = None
     """The file of the recordings folder this video was made from."""
 
-    def track(self, lang: str, kind: TrackKind) -> Track | None:
-        """The track of exactly this language and kind."""
+    def track(self, lang: str, kind: TrackKind, variant: str = "") -> Track | None:
+        """The first track of exactly this language and kind, and of this variant if told."""
         for track in self.tracks:
-            if track.lang == lang and track.kind == kind:
+            if (track.lang, track.kind) == (lang, kind) and variant in ("", track.variant):
                 return track
         return None
 

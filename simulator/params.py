@@ -1,7 +1,7 @@
 """The ``params`` of get_transcript and get_panel: URL-quoted base64 of small protobuf messages.
 
 Field numbers are those seen in recorded pages: get_transcript has 1 = video id,
-2 = language message (1 = kind, 2 = language, 3 = ""), 3 = 1, 5 = panel name,
+2 = language message (1 = kind, 2 = language, 3 = variant, mostly ""), 3 = 1, 5 = panel name,
 6 to 8 = 1; get_panel has 149 = {1 = video id, 3 = 1}.
 """
 
@@ -36,8 +36,8 @@ def transcript_params(video: str, lang: str, kind: TrackKind) -> str:
     return _to_text(message)
 
 
-def read_transcript_params(params: str) -> tuple[str, str, TrackKind] | None:
-    """Video id, language and kind of a get_transcript call; None where the text is something else.
+def read_transcript_params(params: str) -> tuple[str, str, TrackKind, str] | None:
+    """Video id, language, kind and variant of a call; None where the text is something else.
 
     Language is "" where the call leaves it to the server.
     """
@@ -49,11 +49,12 @@ def read_transcript_params(params: str) -> tuple[str, str, TrackKind] | None:
     inner = (
         _decode(_from_text(track.decode("ascii", "replace"))) if isinstance(track, bytes) else None
     )
-    kind, lang = (inner or {}).get(1, b""), (inner or {}).get(2, b"")
+    kind, lang, variant = ((inner or {}).get(number, b"") for number in (1, 2, 3))
     return (
         video.decode("ascii", "replace"),
         lang.decode("ascii", "replace") if isinstance(lang, bytes) else "",
         "asr" if kind == b"asr" else "manual",
+        variant.decode("utf-8", "replace") if isinstance(variant, bytes) else "",
     )
 
 

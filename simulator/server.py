@@ -157,6 +157,8 @@ async def player(request: web.Request) -> web.Response:
 
 def _player_answer(state: State, call: Call, video: Video, *, web_page: bool) -> Json:
     strike = call.strike
+    if (case := state.cases.get(video.id)) and not strike.has("bot_check"):
+        return case.player
     from_page = web_page or call.web
     gate = "xpe" if from_page or strike.has("po_token") else None
     if strike.has("po_token_xpv"):
@@ -189,6 +191,9 @@ async def next_(request: web.Request) -> web.Response:
 
 async def timedtext(request: web.Request) -> web.Response:
     state, call, query = request.app[STATE], request[CALL], request.query
+    if case := state.cases.get(call.video):
+        answer = case.caption(query, query.get("fmt") or "srv1")
+        return web.Response(body=answer.body, status=answer.status, headers=answer.headers)
     if query.get("signature") not in state.recordings.signatures:
         refusal = state.urls.refusal(query, now=state.clock())
         if refusal is not None:
@@ -245,7 +250,7 @@ async def get_transcript(request: web.Request) -> web.Response:
         and video.panel == "classic"
         and video.playability.ok
     ):
-        track = video.track(asked[1], asked[2]) if asked[1] else video.default_track()
+        track = video.track(*asked[1:]) if asked[1] else video.default_track()
     if video is None or track is None:
         return _json(panels.PRECONDITION_FAILED, status=400)
     if call.strike.has("unknown_shape"):

@@ -8,12 +8,14 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from simulator import params
+from simulator import cases, params, recordings
 from simulator.captionurls import CaptionUrls
+from simulator.cases import Case
 from simulator.catalogue import CATALOGUE
 from simulator.faults import Fault, FaultPlan, Strike
 from simulator.innertube import WEB_CLIENTS
@@ -48,6 +50,7 @@ class State:
 
     plan: FaultPlan = field(default_factory=FaultPlan)
     recordings: Recordings = field(default_factory=Recordings)
+    cases: dict[str, Case] = field(default_factory=dict)
     log: RequestLog = field(default_factory=RequestLog)
     clock: Callable[[], float] = time.time
     urls: CaptionUrls = field(default_factory=lambda: CaptionUrls(secrets.token_bytes(16)))
@@ -56,11 +59,19 @@ class State:
     proxy_users: dict[str, ProxyUser] = field(default_factory=dict)
     proxy_log: list[dict[str, Any]] = field(default_factory=list)
 
+    def serve(self, folder: Path) -> None:
+        """Answer with a folder's recordings and cases too. Raises RecordingsError."""
+        self.recordings = recordings.load(folder)
+        self.cases = cases.load(folder)
+
     def video(self, video: str) -> Video | None:
+        if case := self.cases.get(video):
+            return case.video
         return self.recordings.videos.get(video) or CATALOGUE.get(video)
 
     def videos(self) -> list[Video]:
-        return [*CATALOGUE.values(), *self.recordings.videos.values()]
+        reported = [case.video for case in self.cases.values()]
+        return [*CATALOGUE.values(), *self.recordings.videos.values(), *reported]
 
 
 STATE: web.AppKey[State] = web.AppKey("state", State)

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 
-from simulator import recordings
 from simulator.faults import Fault
 from simulator.serving import Addresses, serving
 from simulator.state import State
@@ -138,7 +137,7 @@ def running_simulator(
     state.plan.seed = seed
     state.plan.everywhere = [Fault.parse(spec) for spec in faults]
     if recordings_folder is not None:
-        state.recordings = recordings.load(recordings_folder)
+        state.serve(recordings_folder)
     ca_file = folder / "simulator-ca.pem"
     ready = threading.Event()
     addresses: list[Addresses] = []

@@ -27,13 +27,18 @@ def test_panel_params_are_byte_for_byte_the_reported_ones() -> None:
 @pytest.mark.parametrize("lang", ["en", "zh-Hans", "pt-BR"])
 def test_params_are_read_back(lang: str, kind: TrackKind) -> None:
     text = params.transcript_params("ValvSE_cjzM", lang, kind)
-    assert params.read_transcript_params(text) == ("ValvSE_cjzM", lang, kind)
+    assert params.read_transcript_params(text) == ("ValvSE_cjzM", lang, kind, "")
     assert params.read_panel_params(params.panel_params("ValvSE_cjzM")) == "ValvSE_cjzM"
 
 
 def test_the_two_fields_that_were_enough_before_2025_still_name_a_video() -> None:
     # field 1 only: "ValvSE_cjzM"
-    assert params.read_transcript_params("CgtWYWx2U0VfY2p6TQ==") == ("ValvSE_cjzM", "", "manual")
+    assert params.read_transcript_params("CgtWYWx2U0VfY2p6TQ==") == (
+        "ValvSE_cjzM",
+        "",
+        "manual",
+        "",
+    )
 
 
 @given(st.one_of(st.text(max_size=80), st.binary(max_size=60).map(lambda b: b.hex())))
