@@ -20,14 +20,21 @@ from hypothesis import strategies as st
 
 from simulator import recordings
 from simulator.testing import RunningSimulator, running_simulator
-from tests.contract.test_recordings import EXPECTED, FOLDER, PAGES, PLAYERS, TRANSCRIPTS
+from tests.contract.test_recordings import (
+    EXPECTED,
+    FOLDER,
+    PAGES,
+    PLAYERS,
+    TRANSCRIPTS,
+    player_of,
+)
 from transcript_service.proxies import JobProxy, ProxyPool
 from transcript_service.resilience import Deadline
 from transcript_service.settings import Settings
 from transcript_service.telemetry.vocabulary import ERROR_TYPES
 from transcript_service.transcripts.captions import parse_captions, parse_get_transcript
 from transcript_service.transcripts.model import Segment, Track, TranscriptError
-from transcript_service.transcripts.player import check_watch_page, read_player
+from transcript_service.transcripts.player import check_watch_page
 from transcript_service.transcripts.stages.base import Job
 from transcript_service.transcripts.stages.timedtext import TimedtextStage
 from transcript_service.transcripts.stages.youtube_api import YouTubeApiStage
@@ -81,6 +88,10 @@ SAME_JSON: dict[str, Callable[[bytes], bytes]] = {
     "space around it": lambda body: b"\r\n\t " + body + b"\n\n",
     "escaped and indented": lambda body: json.dumps(json.loads(body), indent=3).encode(),
 }
+
+
+def read_player(body: bytes) -> list[Track]:
+    return list(player_of(body).captions())
 
 
 def reading(parse: Callable[[bytes], list[Any]], body: bytes) -> list[Any] | str:

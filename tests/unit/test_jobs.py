@@ -42,6 +42,7 @@ class FakePipeline:
         languages: tuple[str, ...],
         translate_to: str | None,
         *,
+        track: str | None,
         deadline_s: float,
         on_stage: Callable[[str], None],
     ) -> Transcript:

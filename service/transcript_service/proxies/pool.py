@@ -20,7 +20,10 @@ from .proxy import Proxy
 
 log = get_logger(__name__)
 
-RotationReason = Literal["http_401", "http_403", "http_407", "http_429", "bot_check", "proxy_error"]
+RotationReason = Literal[
+    "http_401", "http_403", "http_407", "http_429", "bot_check", "rate_limited", "country",
+    "proxy_error",
+]  # fmt: skip
 # These say that the proxy itself is of no use; the others only that its exit is blocked.
 _PROXYS_OWN_FAULT: Final[frozenset[str]] = frozenset({"http_407", "proxy_error"})
 _STATUS_REASONS: Final[dict[int, RotationReason]] = {
@@ -127,7 +130,8 @@ class ProxyPool:
         self, job_id: str, current: Proxy, reason: RotationReason, deadline: Deadline
     ) -> Proxy | None:
         """Another way out for a job that `current` failed; `None` if there is none."""
-        if reason in _PROXYS_OWN_FAULT or not self._has_sessions:
+        # A proxy that is in the wrong country for one video is in the right one for others.
+        if reason in _PROXYS_OWN_FAULT or (not self._has_sessions and reason != "country"):
             self.quarantine(current.id, reason)
         return self._choose(job_id, 1, deadline, avoid=current.id)
 

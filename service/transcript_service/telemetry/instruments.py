@@ -515,16 +515,16 @@ PROXY_POOL_PROXIES: Final = Gauge(
     "Proxies known, by health.",
     Attribute("state", ("healthy", "quarantined")),
 )
+_ROTATION_REASONS: Final = (
+    "http_401", "http_403", "http_407", "http_429", "bot_check", "rate_limited", "country",
+    "proxy_error",
+)  # fmt: skip
 PROXY_ROTATIONS: Final = Counter(
     "proxy.rotations",
     "{rotation}",
     "Times a job changed its proxy, and why.",
-    Attribute(
-        "reason", ("http_401", "http_403", "http_407", "http_429", "bot_check", "proxy_error")
-    ),
-    zeros=_each(
-        reason=["http_401", "http_403", "http_407", "http_429", "bot_check", "proxy_error"]
-    ),
+    Attribute("reason", _ROTATION_REASONS),
+    zeros=_each(reason=_ROTATION_REASONS),
 )
 DASHBOARD_QUERY_DURATION: Final = Histogram(
     "dashboard.query.duration",

@@ -17,14 +17,29 @@ ErrorType = Literal[
     "invalid_video_id",
     "invalid_parameter",
     "video_unavailable",
-    "video_unplayable",
+    "video_removed_by_uploader",
+    "video_removed_by_youtube",
+    "video_removed_copyright",
+    "account_closed",
+    "video_private",
+    "members_only",
+    "payment_required",
     "age_restricted",
+    "country_blocked",
+    "video_upcoming",
+    "live_stream",
+    "video_unplayable",
     "transcripts_disabled",
     "language_unavailable",
     "request_blocked",
     "ip_blocked",
+    "rate_limited",
+    "translation_refused",
     "consent_required",
     "po_token_required",
+    "client_outdated",
+    "playability_unknown",
+    "wrong_video",
     "empty_body",
     "html_body",
     "parse_error",
@@ -52,8 +67,18 @@ ERROR_TYPES: Final[tuple[ErrorType, ...]] = get_args(ErrorType)
 ANSWERS: Final[frozenset[ErrorType]] = frozenset(
     {
         "video_unavailable",
-        "video_unplayable",
+        "video_removed_by_uploader",
+        "video_removed_by_youtube",
+        "video_removed_copyright",
+        "account_closed",
+        "video_private",
+        "members_only",
+        "payment_required",
         "age_restricted",
+        "country_blocked",
+        "video_upcoming",
+        "live_stream",
+        "video_unplayable",
         "transcripts_disabled",
         "language_unavailable",
     }
@@ -63,7 +88,14 @@ ANSWERS: Final[frozenset[ErrorType]] = frozenset(
 CALLER_ERRORS: Final[frozenset[ErrorType]] = frozenset({"invalid_video_id", "invalid_parameter"})
 
 _BLOCKED: Final[frozenset[ErrorType]] = frozenset(
-    {"request_blocked", "ip_blocked", "consent_required", "po_token_required"}
+    {
+        "request_blocked",
+        "ip_blocked",
+        "rate_limited",
+        "translation_refused",
+        "consent_required",
+        "po_token_required",
+    }
 )
 _TIMEOUTS: Final[frozenset[ErrorType]] = frozenset({"timeout", "deadline_exceeded"})
 

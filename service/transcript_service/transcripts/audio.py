@@ -14,7 +14,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,9 +27,7 @@ from ..settings import Settings
 from ..telemetry import get_logger
 from .cookies import as_netscape
 from .http import classify, classify_status
-from .innertube import ask_player
 from .model import TranscriptError
-from .player import check_playability
 
 log = get_logger(__name__)
 
@@ -40,39 +37,6 @@ _YT_DLP: Final = ("-m", "yt_dlp")
 _YT_DLP_ELSEWHERE: Final = ("-P", str(Path(__file__).with_name("yt_dlp_elsewhere.py")))
 # Past this much decoded sound of one video something is wrong: twelve hours.
 _MOST_SECONDS: Final = 12 * 3600
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a video's sound can be had, as its player says."""
-
-    duration_s: float
-    url: str | None
-    is_live: bool
-
-
-def find(session: requests.Session, video_id: str) -> Source:
-    """Ask the player for the video's length and its smallest sound track.
-
-    Raises:
-        TranscriptError: as `check_playability`.
-    """
-    player = check_playability(ask_player(session, video_id))
-    details = player.get("videoDetails")
-    details = details if isinstance(details, dict) else {}
-    length = details.get("lengthSeconds")
-    duration_s = float(length) if isinstance(length, str) and length.isdecimal() else 0.0
-    streaming = player.get("streamingData")
-    listed = streaming.get("adaptiveFormats") if isinstance(streaming, dict) else None
-    tracks = [
-        item
-        for item in (listed if isinstance(listed, list) else [])
-        if isinstance(item, dict)
-        and str(item.get("mimeType", "")).startswith("audio/")
-        and isinstance(item.get("url"), str)
-    ]
-    smallest = min(tracks, key=lambda item: item.get("bitrate") or 0, default=None)
-    return Source(duration_s, smallest["url"] if smallest else None, details.get("isLive") is True)
 
 
 def download(session: requests.Session, url: str) -> bytes:

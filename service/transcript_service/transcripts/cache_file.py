@@ -59,7 +59,7 @@ class CacheKey(NamedTuple):
     language: str
     """The languages that were asked for, as they were asked for, such as `en,de`."""
     kind: str
-    """`any`, or `translated:` and the language it was to be translated into."""
+    """`any`, or `translated:` and the language; with `track:` and a name where one was wanted."""
 
 
 class Kept(NamedTuple):

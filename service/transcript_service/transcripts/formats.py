@@ -28,6 +28,7 @@ def as_document(transcript: Transcript, trace_id: str) -> dict[str, Any]:
         "source": transcript.source,
         "language": transcript.language,
         "kind": transcript.kind,
+        "track": transcript.track,
         "translated_from": transcript.translated_from,
         "segments": [
             {"start": s.start, "duration": s.duration, "text": s.text} for s in transcript.segments

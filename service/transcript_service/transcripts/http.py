@@ -1,7 +1,7 @@
-"""The HTTP session towards YouTube: bounded in time and size, and able to talk to a stand-in.
+"""The HTTP session towards YouTube: bounded in time, size and place, able to talk to a stand-in.
 
-The bounds live in the session's adapters, so a library that is handed the session is bound
-by them too.
+The bounds live in the session's adapter, so a library that is handed the session is bound
+by them too, and so is every hop of a redirect.
 """
 
 from __future__ import annotations
@@ -24,6 +24,27 @@ from .model import TranscriptError
 
 # A watch page is about 1 MB, the captions of a twelve-hour video about 3 MB.
 MAX_BODY_BYTES = 20 * 1024 * 1024
+# Where pages, captions and sound are. What a player answer or a redirect names besides is
+# not asked: it could be an address inside our own network.
+_DOMAINS = ("youtube.com", "googlevideo.com")
+# Where YouTube sends whom it wants to consent, to log in or to solve a captcha.
+_GATES = frozenset({"consent.google.com", "accounts.google.com", "www.google.com"})
+
+
+class ForeignAddress(requests.RequestException):
+    """An answer leads away from YouTube, or to plain http."""
+
+
+def is_youtubes(url: str) -> bool:
+    """Whether a URL is https, on the usual port, and of a host of YouTube's own."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    if parts.scheme != "https" or port not in (None, 443) or parts.username is not None:
+        return False
+    return host in _GATES or f".{host}".endswith(tuple(f".{domain}" for domain in _DOMAINS))
 
 
 class YouTubeSession(requests.Session):
@@ -45,12 +66,13 @@ class YouTubeSession(requests.Session):
         self.verify = str(settings.youtube_ca_file) if settings.youtube_ca_file else True
         self.proxies = proxy.as_requests() if proxy else {}
         self.headers["Accept-Language"] = "en-US"
-        self.mount("https://", _YouTubeAdapter(settings, deadline, max_body_bytes))
-        self.mount("http://", _YouTubeAdapter(settings, deadline, max_body_bytes))
+        self.max_redirects = 5
+        self.adapters.clear()
+        self.mount("", _YouTubeAdapter(settings, deadline, max_body_bytes))
 
 
 class _YouTubeAdapter(BoundedAdapter):
-    """Resolves hosts as told."""
+    """Asks YouTube's hosts only, and resolves them as told."""
 
     def __init__(self, settings: Settings, deadline: Deadline, max_body_bytes: int) -> None:
         self._settings = settings
@@ -63,12 +85,20 @@ class _YouTubeAdapter(BoundedAdapter):
         )
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
-        """See `BoundedAdapter.send`."""
+        """See `BoundedAdapter.send`.
+
+        Raises:
+            ForeignAddress: the address is none of YouTube's.
+        """
+        if not is_youtubes(request.url or ""):
+            raise ForeignAddress("an answer leads away from YouTube")
         # A proxy looks names up itself, for Chromium too.
         proxied = bool(select_proxy(request.url or "", kwargs.get("proxies")))
         self._connect_to = None if proxied else self._settings.youtube_resolve_to
         if self._connect_to and request.url:
-            request.headers["Host"] = urlsplit(request.url).netloc
+            # A copy: `requests` makes the request of a redirect from this one.
+            request = request.copy()
+            request.headers["Host"] = urlsplit(request.url or "").netloc
         return super().send(request, *args, **kwargs)
 
     def build_connection_pool_key_attributes(
@@ -77,7 +107,7 @@ class _YouTubeAdapter(BoundedAdapter):
         """Connect elsewhere under the same name, like `curl --connect-to`."""
         attributes: Any = super().build_connection_pool_key_attributes(request, verify, cert)
         host, pool = attributes
-        if self._connect_to and host["scheme"] == "https":
+        if self._connect_to:
             pool["server_hostname"] = pool["assert_hostname"] = host["host"]
             name, _, port = self._connect_to.rpartition(":")
             host["host"], host["port"] = name, int(port)
@@ -98,6 +128,8 @@ def classify(error: requests.RequestException | OSError) -> TranscriptError:
         error_type, detail = "timeout", "YouTube did not answer in time."
     elif isinstance(error, requests.HTTPError) and error.response is not None:
         return classify_status(error.response) or TranscriptError(error_type, detail)
+    elif isinstance(error, ForeignAddress):
+        error_type, detail = "parse_error", "YouTube's answer leads away from YouTube."
     elif isinstance(error, BodyTooLarge):
         error_type, detail = "parse_error", "YouTube's answer is too large."
     elif isinstance(error, requests.exceptions.JSONDecodeError):

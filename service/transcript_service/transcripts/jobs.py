@@ -70,6 +70,7 @@ class JobRecord:
     detail: str | None = None
     attempts: list[dict[str, Any]] = field(default_factory=list)
     translate_to: str | None = None
+    track: str | None = None
 
     @property
     def finished(self) -> bool:
@@ -97,7 +98,11 @@ class JobStore:
             self._storage = SqliteStorage("transcript-jobs", filename=str(path), strict_fifo=True)
 
     def submit(
-        self, video_id: str, languages: tuple[str, ...], translate_to: str | None = None
+        self,
+        video_id: str,
+        languages: tuple[str, ...],
+        translate_to: str | None = None,
+        track: str | None = None,
     ) -> JobRecord:
         """Put a job into the queue, in the current trace.
 
@@ -112,6 +117,7 @@ class JobStore:
             video_id=video_id,
             languages=languages,
             translate_to=translate_to,
+            track=track,
             trace_id=trace.format_trace_id(here.trace_id),
             parent_span_id=trace.format_span_id(here.span_id),
             created_at=self.clock(),
@@ -302,6 +308,7 @@ class JobRunner:
                     job.video_id,
                     job.languages,
                     job.translate_to,
+                    track=job.track,
                     deadline_s=self._deadline_s,
                     on_stage=on_stage,
                 )

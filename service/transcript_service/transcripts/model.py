@@ -59,8 +59,8 @@ class Attempt:
 class Transcript:
     """The result of a request.
 
-    `language` and `kind` say which track was chosen, `available` which there were, and
-    `attempts` what it took to get it.
+    `language`, `kind` and the track's name say which track was chosen, `available` which
+    there were, and `attempts` what it took to get it.
     """
 
     video_id: str
@@ -71,6 +71,7 @@ class Transcript:
     available: tuple[Track, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     translated_from: str | None = None
+    track: str | None = None
     cached: bool = False
 
     def with_attempts(self, attempts: Sequence[Attempt]) -> Transcript:

@@ -11,7 +11,7 @@ import asyncio
 from base64 import b64encode
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import orjson
 from playwright.async_api import Error as PlaywrightError
@@ -217,11 +217,12 @@ def _for_track(body: bytes | None, track: Track, video_id: str) -> bytes | None:
 def transcript_params(video_id: str, track: Track) -> str:
     """`params` of get_transcript: a protobuf message, as base64, as URL component.
 
-    Fields as in recorded pages: 1 video, 2 the track (1 kind, 2 language, 3 empty), 3 = 1,
-    5 the panel, 6 to 8 = 1.
+    Fields as in recorded pages: 1 video, 2 the track (1 kind, 2 language, 3 the name that
+    tells it from others of its language), 3 = 1, 5 the panel, 6 to 8 = 1.
     """
     kind = b"asr" if track.kind == "asr" else b""
-    inner = _field(1, kind) + _field(2, track.language.encode()) + _field(3, b"")
+    name = parse_qs(urlsplit(track.url).query).get("name", [""])[0].encode()
+    inner = _field(1, kind) + _field(2, track.language.encode()) + _field(3, name)
     message = (
         _field(1, video_id.encode())
         + _field(2, _component(inner).encode())
@@ -237,8 +238,12 @@ def _component(message: bytes) -> str:
 
 
 def _field(number: int, value: bytes) -> bytes:
-    # Wire type 2; every value here is shorter than 128 bytes, so its length is one byte.
-    return bytes([number << 3 | 2, len(value)]) + value
+    # Wire type 2; the length is a varint, seven bits a byte, the lowest first.
+    length, more = [], len(value)
+    while more > 127:
+        length.append(more & 127 | 128)
+        more >>= 7
+    return bytes([number << 3 | 2, *length, more]) + value
 
 
 def _flag(number: int) -> bytes:

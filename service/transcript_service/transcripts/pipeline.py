@@ -37,6 +37,10 @@ T = TypeVar("T")
 
 # Answers that end a job at once. Disabled captions do not: speech recognition needs none.
 _FINAL: Final = ANSWERS - {"transcripts_disabled"}
+# Of these, what the browser stage may get around where it is logged in.
+_NEEDS_LOGIN: Final[frozenset[ErrorType]] = frozenset(
+    {"age_restricted", "video_private", "members_only", "payment_required"}
+)
 _NEEDS_CAPTIONS: Final[frozenset[StageName]] = frozenset({"youtube_api", "timedtext", "youtubei"})
 # Worth a second try at once: the next answer may well be a good one.
 _RETRYABLE: Final[frozenset[ErrorType]] = frozenset(
@@ -52,6 +56,16 @@ _NO_TRY: Final[frozenset[ErrorType]] = frozenset({"breaker_open", "deadline_exce
 _OWN: Final[frozenset[ErrorType]] = frozenset(
     {"breaker_open", "deadline_exceeded", "browser_unavailable", "asr_unavailable", "internal"}
 )
+# Says something about one video or track: it counts against a stage once in this time, so
+# that whoever asks for one damaged video again and again closes the stage for nobody.
+_OF_ONE_VIDEO: Final[frozenset[ErrorType]] = frozenset(
+    {
+        "empty_body", "parse_error", "po_token_required", "http_4xx", "playability_unknown",
+        "wrong_video",
+    }
+)  # fmt: skip
+_COUNTED_ONCE_S: Final = 60.0
+_MOST_COUNTED: Final = 10_000
 
 
 class _Result(NamedTuple):
@@ -78,7 +92,8 @@ class Pipeline:
         self._enough_s = min(_ENOUGH_S, settings.job_deadline_s / 2)
         self._final = _FINAL
         if settings.cookies_file or settings.cookies_file_desktop or settings.cookies_file_mobile:
-            self._final = _FINAL - {"age_restricted"}  # the browser stage is logged in
+            self._final = _FINAL - _NEEDS_LOGIN
+        self._counted: dict[tuple[StageName, str], float] = {}
         # A call that hangs where no timeout reaches (DNS, a library) is left behind on
         # these threads when the deadline passes; what it hangs on is ended, or ends by
         # its own timeouts.
@@ -92,6 +107,7 @@ class Pipeline:
         languages: tuple[str, ...] = (),
         translate_to: str | None = None,
         *,
+        track: str | None = None,
         deadline_s: float | None = None,
         on_stage: Callable[[StageName], None] | None = None,
     ) -> Transcript:
@@ -102,6 +118,7 @@ class Pipeline:
             languages: wanted ones, most wanted first; empty takes what there is.
             translate_to: let YouTube translate the chosen track, where it is in another
                 language. Stages that cannot are left out.
+            track: the name that the track must have, as `available` lists it.
             deadline_s: seconds for all of it (JOB_DEADLINE_S).
             on_stage: told each stage that begins.
 
@@ -114,12 +131,13 @@ class Pipeline:
 
             def load() -> Transcript:
                 way = self._way_out(deadline)
-                job = Job(video_id, languages, deadline, way, translate_to, on_stage=on_stage)
+                job = Job(
+                    video_id, languages, deadline, way, translate_to, track, on_stage=on_stage
+                )
                 return self._stages_in_order(job)
 
             try:
-                kind = f"translated:{translate_to}" if translate_to else "any"
-                key = CacheKey(video_id, ",".join(languages), kind)
+                key = CacheKey(video_id, ",".join(languages), _kind(translate_to, track))
                 transcript = self._cached(key, load, deadline)
             except TranscriptError as error:
                 _tell(opened, time.perf_counter() - started, None, error)
@@ -161,6 +179,8 @@ class Pipeline:
                 continue
             if job.translate_to and not stage.translates:
                 continue
+            if job.track and stage.name not in _NEEDS_CAPTIONS:
+                continue  # speech is no named track
             attempt, result = self._attempt(stage, job)
             attempts.append(attempt)
             if result.transcript:
@@ -241,10 +261,10 @@ class Pipeline:
                     if hurried and error.error_type == "timeout":
                         permit.ignore()
                         raise DeadlineExceeded("the stage was given too little time") from error
-                    if error.error_type in ANSWERS or isinstance(error, NotTried):
-                        permit.ignore()
-                    else:
+                    if self._counts(error, stage.name, job.video_id):
                         permit.failure(error)
+                    else:
+                        permit.ignore()
                     return _Result(None, error)
                 permit.success()
                 return _Result(transcript, None)
@@ -264,6 +284,23 @@ class Pipeline:
         except Exception as error:
             log.exception("transcript.stage.failed", error_type=type(error).__name__)
             return _Result(None, TranscriptError("internal", "The stage failed unexpectedly."))
+
+    def _counts(self, error: TranscriptError, stage: StageName, video_id: str) -> bool:
+        """Whether an error counts against the stage's breaker: whether it is about the stage.
+
+        An answer is about the video, a refused translation about translations.
+        """
+        if isinstance(error, NotTried) or error.error_type in ANSWERS | {"translation_refused"}:
+            return False
+        if error.error_type not in _OF_ONE_VIDEO:
+            return True
+        now = time.monotonic()
+        if now - self._counted.get((stage, video_id), -_COUNTED_ONCE_S) < _COUNTED_ONCE_S:
+            return False
+        if len(self._counted) >= _MOST_COUNTED:
+            self._counted.clear()
+        self._counted[stage, video_id] = now
+        return True
 
     def _within_deadline(self, stage: Stage, job: Job) -> Transcript:
         def call() -> Transcript:
@@ -290,6 +327,12 @@ class Pipeline:
             future.cancel()
             deadline.leave_behind()
             raise DeadlineExceeded("the call did not end in time") from None
+
+
+def _kind(translate_to: str | None, track: str | None) -> str:
+    """What besides video and languages makes a request another one, for the cache's key."""
+    kind = f"translated:{translate_to}" if translate_to else "any"
+    return f"{kind} track:{track}" if track else kind
 
 
 def _may_be_hidden(error: Exception) -> bool:

@@ -10,7 +10,7 @@ from ..telemetry import current_trace_id, instruments
 from ..telemetry.vocabulary import ErrorType
 from ..transcripts.formats import FORMATS
 from ..transcripts.jobs import JobStore, QueueFull
-from ..transcripts.languages import parse_languages, parse_translation
+from ..transcripts.languages import parse_languages, parse_track_name, parse_translation
 from ..transcripts.model import TranscriptError
 from ..transcripts.pipeline import Pipeline
 from ..transcripts.video_id import parse_video_id
@@ -23,14 +23,29 @@ STATUS: Final[dict[ErrorType, int]] = {
     "invalid_video_id": 400,
     "invalid_parameter": 400,
     "video_unavailable": 404,
-    "video_unplayable": 403,
+    "video_removed_by_uploader": 404,
+    "video_removed_by_youtube": 404,
+    "video_removed_copyright": 404,
+    "account_closed": 404,
+    "video_private": 403,
+    "members_only": 403,
+    "payment_required": 403,
     "age_restricted": 403,
+    "country_blocked": 403,
+    "video_upcoming": 404,
+    "live_stream": 404,
+    "video_unplayable": 403,
     "transcripts_disabled": 404,
     "language_unavailable": 404,
     "request_blocked": 503,
     "ip_blocked": 503,
+    "rate_limited": 503,
+    "translation_refused": 503,
     "consent_required": 502,
     "po_token_required": 502,
+    "client_outdated": 502,
+    "playability_unknown": 502,
+    "wrong_video": 502,
     "empty_body": 502,
     "html_body": 502,
     "parse_error": 502,
@@ -57,7 +72,7 @@ def create_blueprint(pipeline: Pipeline, jobs: JobStore) -> Blueprint:
     @blueprint.get("/<path:video>")
     def transcript(video: str) -> Response:
         try:
-            languages, translate_to, fmt = _parameters()
+            languages, translate_to, track, fmt = _parameters()
             video_id = parse_video_id(_video(video))
         except TranscriptError as error:
             instruments.TRANSCRIPT_REQUESTS.add(
@@ -66,7 +81,7 @@ def create_blueprint(pipeline: Pipeline, jobs: JobStore) -> Blueprint:
             raise _problem(error) from None
         if fmt == "json" and _wants_it_later():
             try:
-                return accepted(jobs.submit(video_id, languages, translate_to))
+                return accepted(jobs.submit(video_id, languages, translate_to, track))
             except QueueFull:
                 raise Problem(
                     429,
@@ -75,7 +90,7 @@ def create_blueprint(pipeline: Pipeline, jobs: JobStore) -> Blueprint:
                     headers={"Retry-After": "30"},
                 ) from None
         try:
-            result = pipeline.fetch(video_id, languages, translate_to)
+            result = pipeline.fetch(video_id, languages, translate_to, track=track)
         except TranscriptError as error:
             raise _problem(error) from None
         media_type, write = FORMATS[fmt]
@@ -94,17 +109,19 @@ def _video(path: str) -> str:
     return f"{path}?{request.query_string.decode('latin-1')}" if "/" in path else path
 
 
-def _parameters() -> tuple[tuple[str, ...], str | None, str]:
-    for name in ("lang", "translate", "format"):
+def _parameters() -> tuple[tuple[str, ...], str | None, str | None, str]:
+    for name in ("lang", "translate", "track", "format"):
         if len(request.args.getlist(name)) > 1:
             raise TranscriptError("invalid_parameter", f"{name} may be given once.")
     languages = parse_languages(request.args["lang"]) if "lang" in request.args else ()
     wanted = request.args.get("translate")
     translate_to = None if wanted is None else parse_translation(wanted)
+    named = request.args.get("track")
+    track = None if named is None else parse_track_name(named)
     fmt = request.args.get("format", "json")
     if fmt not in FORMATS:
         raise TranscriptError("invalid_parameter", f"format is one of {', '.join(FORMATS)}.")
-    return languages, translate_to, fmt
+    return languages, translate_to, track, fmt
 
 
 def _problem(error: TranscriptError) -> Problem:

@@ -17,8 +17,10 @@ from ...telemetry import get_logger, set_attributes, span
 from ...telemetry.vocabulary import Stage as StageName
 from .. import audio
 from ..http import YouTubeSession
+from ..innertube import ask_player
 from ..languages import same_language
 from ..model import NotTried, Transcript, TranscriptError
+from ..player import Player, read_player
 from ..speech import SpeechEngine, create_engine
 from ..spoken import Spoken
 from .base import Job
@@ -79,31 +81,29 @@ class AsrStage:
                 max_body_bytes=self._settings.asr_max_audio_mb * 1_000_000,
             ) as session,
         ):
-            source = audio.find(session, job.video_id)
-            set_attributes(opened, audio_s=source.duration_s)
-            unfit = self._unfit(source)
+            player = read_player(ask_player(session, job.video_id), job.video_id)
+            set_attributes(opened, audio_s=player.duration_s)
+            unfit = self._unfit(player)
             if unfit is None:
-                sound, way = self._download(job, session, source)
+                sound, way = self._download(job, session, player)
                 set_attributes(opened, audio_source=way, audio_bytes=len(sound))
                 return sound
         raise NotTried("asr_unavailable", unfit)  # outside the span, which did not fail
 
-    def _unfit(self, source: audio.Source) -> str | None:
+    def _unfit(self, player: Player) -> str | None:
         """Why the sound cannot be listened to, `None` where it can."""
-        if source.is_live:
+        if player.is_live:
             return "The video is live: its sound has no end yet."
-        if source.duration_s > self._settings.asr_max_video_minutes * 60:
+        if player.duration_s > self._settings.asr_max_video_minutes * 60:
             return (
                 "The video is longer than speech recognition takes "
                 f"({self._settings.asr_max_video_minutes} minutes)."
             )
-        if source.url is None and "yt_dlp" not in self._settings.asr_audio_sources:
+        if player.audio_url is None and "yt_dlp" not in self._settings.asr_audio_sources:
             return "The video lists no sound to fetch."
         return None
 
-    def _download(
-        self, job: Job, session: YouTubeSession, source: audio.Source
-    ) -> tuple[bytes, str]:
+    def _download(self, job: Job, session: YouTubeSession, player: Player) -> tuple[bytes, str]:
         """The sound and the way it came.
 
         Raises:
@@ -116,8 +116,8 @@ class AsrStage:
                     sound = audio.download_with_yt_dlp(
                         self._settings, job.video_id, job.deadline, job.proxy.identity
                     )
-                elif source.url:
-                    sound = audio.download(session, source.url)
+                elif player.audio_url:
+                    sound = audio.download(session, player.audio_url)
                 else:
                     continue
             except TranscriptError as error:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from ...proxies import JobProxy, RotationReason, rotation_reason
 from ...resilience.deadline import Deadline
 from ...settings import Settings
-from ...telemetry.vocabulary import Profile
+from ...telemetry.vocabulary import ErrorType, Profile
 from ...telemetry.vocabulary import Stage as StageName
 from ..languages import choose_track, choose_translation
 from ..model import Track, Transcript, TranscriptError
-from ..player import read_translations
+from ..player import Player
 
 
 @dataclass(slots=True)
@@ -35,7 +35,8 @@ class Job:
 
     `languages` are the wanted ones, most wanted first; empty takes what there is.
     `proxy` is the job's way out, the same for all its stages. `translate_to` asks YouTube
-    for a machine translation of the chosen track. `on_stage` is told each stage that begins.
+    for a machine translation of the chosen track. `track` is the name that the track must
+    have. `on_stage` is told each stage that begins.
     """
 
     video_id: str
@@ -43,6 +44,7 @@ class Job:
     deadline: Deadline
     proxy: JobProxy
     translate_to: str | None = None
+    track: str | None = None
     notes: Notes = field(default_factory=Notes)
     on_stage: Callable[[StageName], None] | None = None
 
@@ -76,29 +78,35 @@ def track_for(job: Job, tracks: Sequence[Track], settings: Settings) -> Track:
         tracks,
         job.languages or settings.default_languages,
         settings.fallback_languages,
+        name=job.track,
         accept_any=not job.languages,
     )
 
 
-def translation_for(job: Job, track: Track, tracks: Sequence[Track], player: bytes) -> str | None:
+def translation_for(job: Job, track: Track, player: Player) -> str | None:
     """The language to have a job's track translated into, by what the player offers.
 
     Raises:
         TranscriptError: `language_unavailable`, with the tracks that exist.
     """
-    if job.translate_to is None:
-        return None
     try:
-        return choose_translation(track, job.translate_to, read_translations(player))
+        return choose_translation(track, job.translate_to, player.translations)
     except TranscriptError as error:
-        error.available = tuple(tracks)
+        error.available = player.tracks
         raise
+
+
+# Errors that another way out may help against, and what they say of the present one.
+_ROTATES: Final[dict[ErrorType, RotationReason]] = {
+    "request_blocked": "bot_check",
+    "rate_limited": "rate_limited",
+    "country_blocked": "country",
+    "proxy_error": "proxy_error",
+}
 
 
 def rotation_reason_of(error: TranscriptError) -> RotationReason | None:
     """Why this error calls for another way out, `None` where another would change nothing."""
-    if error.error_type == "request_blocked":
-        return "bot_check"
     if error.status is not None and (reason := rotation_reason(error.status)):
         return reason
-    return "proxy_error" if error.error_type == "proxy_error" else None
+    return _ROTATES.get(error.error_type)

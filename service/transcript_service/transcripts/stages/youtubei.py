@@ -6,7 +6,7 @@ address ends the direct tries, an answer about the video ends them all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlencode
@@ -42,7 +42,11 @@ log = get_logger(__name__)
 
 _HOSTS: Final[dict[Profile, str]] = {"desktop": "www.youtube.com", "mobile": "m.youtube.com"}
 # Said of our address: the other page would hear the same from here.
-_ADDRESS: Final[frozenset[ErrorType]] = frozenset({"ip_blocked", "request_blocked"})
+_ADDRESS: Final[frozenset[ErrorType]] = frozenset(
+    {"ip_blocked", "request_blocked", "rate_limited", "country_blocked"}
+)
+# Ends the tries: what is said of the video on every page, and a browser that does not run.
+_ENDS: Final = (ANSWERS - _ADDRESS) | {"browser_unavailable"}
 # One try needs a page load, a few clicks and the panel's own request.
 _TRY_S: Final = 25.0
 _SHORTEST_TRY_S: Final = 3.0
@@ -79,7 +83,7 @@ class YoutubeiStage:
                     blocked = True
                 elif reason := rotation_reason_of(error):
                     job.proxy.rotate(reason, job.deadline)
-                if error.error_type in ANSWERS or error.error_type == "browser_unavailable":
+                if error.error_type in _ENDS:
                     raise
         raise first or TranscriptError("proxy_error", "Direct connections are not allowed.")
 
@@ -93,12 +97,15 @@ class YoutubeiStage:
     def _try(self, job: Job, profile: Profile, proxy: Proxy | None) -> Transcript:
         timeout_s = job.deadline.timeout(_TRY_S)
 
-        async def work(context: LeasedContext) -> tuple[list[Track], Track, Captured]:
+        async def work(context: LeasedContext) -> tuple[tuple[Track, ...], Track, Captured]:
             page = cast("Page", await context.new_page())
             tracks = await _load(page, job.video_id, profile)
             track = track_for(job, tracks, self._settings)
             left_s = context.remaining_s - 1.0  # so that the panel's own error is told
-            return tracks, track, await open_and_capture(page, track, job.video_id, left_s)
+            captured = await open_and_capture(page, track, job.video_id, left_s)
+            if captured.layout != "get_transcript" and track is not _shown(tracks, track):
+                raise NotTried("language_unavailable", "The panel shows one track a language.")
+            return tracks, track, captured
 
         try:
             tracks, track, captured = get_browser_pool().run(
@@ -114,11 +121,18 @@ class YoutubeiStage:
             language=track.language,
             kind=track.kind,
             segments=tuple(captured.segments),
-            available=tuple(tracks),
+            track=track.name,
+            available=tracks,
         )
 
 
-async def _load(page: Page, video_id: str, profile: Profile) -> list[Track]:
+def _shown(tracks: Sequence[Track], track: Track) -> Track:
+    """The track that a panel shows which is asked for a language alone."""
+    like = (track.language, track.kind)
+    return next(other for other in tracks if (other.language, other.kind) == like)
+
+
+async def _load(page: Page, video_id: str, profile: Profile) -> tuple[Track, ...]:
     """Load the watch page and read what it says about the video's captions.
 
     Raises:
@@ -149,7 +163,7 @@ async def _load(page: Page, video_id: str, profile: Profile) -> list[Track]:
     if player is None:
         check_watch_page(str(await page.evaluate(_CONTENT)).encode())
         raise TranscriptError("html_body", "YouTube answered with a page that is no watch page.")
-    return read_player(orjson.dumps(player))
+    return read_player(orjson.dumps(player), video_id).captions()
 
 
 def _meaning(error: Exception) -> TranscriptError:
