@@ -54,6 +54,7 @@ def describe(record: JobRecord) -> dict[str, Any]:
         "video_id": record.video_id,
         "languages": list(record.languages),
         "translate": record.translate_to,
+        "track": record.track,
         "stage": record.stage,
         "attempts": record.attempts,
         "created_at": _time(record.created_at),

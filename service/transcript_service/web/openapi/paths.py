@@ -96,6 +96,10 @@ def _blocks() -> dict[str, Any]:
 _WATCH_URL: Final = r"https://(www\.|m\.)?youtube\.com/watch\?v=[A-Za-z0-9_-]{11}"
 _LANGUAGE: Final = "[A-Za-z]{2,3}([-_][A-Za-z0-9][A-Za-z0-9_-]{0,31})?"
 
+# Anything that can be printed; of the world's letters a few ranges stand for all.
+_NAME_CHARACTERS: Final = "!-~À-ɏА-яא-תぁ-ん一-龥가-힣"
+_TRACK_NAME: Final = f"^[{_NAME_CHARACTERS}]([ {_NAME_CHARACTERS}]*[{_NAME_CHARACTERS}])?$"
+
 _TRANSCRIPT: Final[Schema] = {
     "get": {
         "operationId": "transcript",
@@ -130,6 +134,19 @@ _TRANSCRIPT: Final[Schema] = {
                 "given as they are.",
                 "schema": {"type": "string", "pattern": f"^{_LANGUAGE}$"},
                 "examples": {"german": {"value": "de"}},
+            },
+            {
+                "name": "track",
+                "in": "query",
+                "description": "Only the caption track of this name, as `available` lists it "
+                "or without its language: `English - Dialogue` or `Dialogue`.",
+                "schema": {
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": 200,
+                    "pattern": "^[!-~]([ -~]*[!-~])?$",
+                },
+                "examples": {"dialogue": {"value": "Dialogue"}},
             },
             {
                 "name": "format",

@@ -297,6 +297,7 @@ _TRANSCRIPT: Final = shape(
         "source": {"enum": list(SOURCES)},
         "language": TEXT,
         "kind": {"enum": ["manual", "asr", "speech"]},
+        "track": MAYBE_TEXT,
         "translated_from": MAYBE_TEXT,
         "segments": listed(
             shape({"start": {"type": "number"}, "duration": {"type": "number"}, "text": TEXT})
@@ -314,6 +315,7 @@ _JOB: Final = shape(
         "video_id": TEXT,
         "languages": listed(TEXT),
         "translate": MAYBE_TEXT,
+        "track": MAYBE_TEXT,
         "stage": {"enum": [*STAGES, None]},
         "attempts": listed(ref("Attempt")),
         "created_at": TIME,
