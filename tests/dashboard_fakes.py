@@ -196,6 +196,7 @@ def service(state_dir: Path, prometheus_url: str, **settings: Any) -> Flask:
         "jaeger_url": prometheus_url,
         "loki_url": prometheus_url,
         "web_concurrency": 1,
+        "dashboard_open_on_loopback": True,
         **settings,
     }
     app = Flask("dashboard_under_test")

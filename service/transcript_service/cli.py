@@ -1,19 +1,25 @@
 """`transcript-service`: serve, fetch a transcript, follow a trace, see how it is going.
 
-Bad input is one line on stderr and exit code 2; a job that failed is one line and 1.
+Bad input is one line on stderr and exit code 2; a job that failed is one line and 1. `status`
+ends with 1 when the service is unhealthy and with 3 when it cannot tell.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn, TypeVar
 
 import click
 
 from . import __version__
+from .plain_text import visible
 from .settings import Settings, SettingsError, get_settings
+
+_T = TypeVar("_T")
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
 def _settings() -> Settings:
@@ -24,7 +30,7 @@ def _settings() -> Settings:
 
 
 def _fail(message: str, *, code: int = 1) -> NoReturn:
-    click.echo(f"transcript-service: {message}", err=True)
+    click.echo(f"transcript-service: {visible(message)}", err=True)
     sys.exit(code)
 
 
@@ -43,9 +49,10 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands)
-@click.version_option(__version__)
+@click.version_option(__version__, "-V", "--version", message="transcript-service %(version)s")
 def main() -> None:
     """Transcripts of YouTube videos, and what the service that fetches them is doing."""
+    os.umask(0o077)  # caches, tokens and logs are nobody else's
 
 
 @main.command()
@@ -57,7 +64,8 @@ def serve() -> None:
     os.execv(sys.executable, [sys.executable, "-m", *arguments])  # noqa: S606 - becomes the server
 
 
-@main.command()
+# Video ids may begin with `-`: what is no option is the video.
+@main.command(context_settings={"ignore_unknown_options": True})
 @click.argument("video")
 @click.option("--lang", default="", help="Wanted languages, most wanted first: en,de.")
 @click.option("--translate", help="Language to have the captions translated into: de.")
@@ -90,9 +98,11 @@ def fetch(video: str, lang: str, translate: str | None, fmt: str) -> None:
     if telemetry is None:
         configure_logging(quiet)
     try:
-        with span("transcript.command"):
+        with span("transcript.command"), _progress(video_id) as tell:
             trace_id = current_trace_id()
-            transcript = create_pipeline(settings).fetch(video_id, languages, translate_to)
+            transcript = create_pipeline(settings).fetch(
+                video_id, languages, translate_to, on_stage=tell
+            )
     except TranscriptError as error:
         tried = ", ".join(f"{a.stage}: {a.error_type}" for a in error.attempts)
         _fail(f"{error.error_type}: {error.detail}" + (f" (tried {tried})" if tried else ""))
@@ -100,36 +110,55 @@ def fetch(video: str, lang: str, translate: str | None, fmt: str) -> None:
         if telemetry is not None:
             telemetry.shutdown()
     _, write = FORMATS[fmt]
-    sys.stdout.buffer.write(write(transcript, trace_id))
+    sys.stdout.buffer.write(visible(write(transcript, trace_id).decode()).encode())
+
+
+@contextmanager
+def _progress(video_id: str) -> Iterator[Callable[[str], None] | None]:
+    """What to call with each stage that begins; `None` where nobody watches."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    with console.status(Text(video_id)) as shown:
+        yield lambda stage: shown.update(Text(f"{video_id}  {stage}"))
 
 
 @main.command()
 @click.argument("trace_id")
-def trace(trace_id: str) -> None:
+@_as_json
+def trace(trace_id: str, as_json: bool) -> None:
     """Show the spans of TRACE_ID as a waterfall, with the log lines of each beneath it."""
     from .dashboard.trace_view import TraceProblem, print_trace
 
-    _run(lambda settings: print_trace(settings, trace_id), TraceProblem)
+    _run(lambda settings: print_trace(settings, trace_id, as_json=as_json), TraceProblem)
 
 
 @main.command()
 @click.option("--hours", default="1", show_default=True, help="How far back to look, up to 168.")
-def status(hours: str) -> None:
-    """The dashboard's summary in the terminal."""
+@_as_json
+def status(hours: str, as_json: bool) -> None:
+    """The dashboard's summary in the terminal. Exit code 1: unhealthy, 3: it cannot be told."""
     from .dashboard.status import StatusProblem, print_status
 
-    _run(lambda settings: print_status(settings, hours), StatusProblem)
+    verdict = _run(
+        lambda settings: print_status(settings, hours, as_json=as_json), StatusProblem, failed=3
+    )
+    sys.exit({"unhealthy": 1, "unknown": 3}.get(verdict, 0))
 
 
-def _run(action: Callable[[Settings], Any], problem: type[Exception]) -> None:
+def _run(action: Callable[[Settings], _T], problem: type[Exception], *, failed: int = 1) -> _T:
     settings = _settings()
     from .telemetry import configure_logging
 
     configure_logging(settings.model_copy(update={"log_level": "ERROR"}))
     try:
-        action(settings)
+        return action(settings)
     except problem as error:
-        _fail(str(error), code=2 if getattr(error, "is_usage", False) else 1)
+        _fail(str(error), code=2 if getattr(error, "is_usage", False) else failed)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ it counts twice or hangs.
 from __future__ import annotations
 
 import gc
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from .browser import get_browser_pool
 from .settings import get_settings
 from .telemetry.gunicorn import GunicornLogger
 
+# What workers write (caches, tokens' uses, the alert log, browser profiles) is nobody else's.
+os.umask(0o077)
 # Before anything imports an instrumentation: some read these when they are loaded.
 telemetry.apply_defaults()
 _settings = get_settings()

@@ -101,6 +101,11 @@ class Settings(BaseSettings):
         None,
         description="Hashed tokens of the dashboard API; `tokens.json` in `STATE_DIR` by default.",
     )
+    dashboard_open_on_loopback: bool = Field(
+        False,
+        description="Serve the dashboard API without a token to programs on this machine that "
+        "ask for it directly. `make up` sets it for its own instance. Over once a token was made.",
+    )
     dashboard_auth_failures_per_minute: int = Field(
         10,
         ge=1,

@@ -175,11 +175,15 @@ def test_a_damaged_token_file_closes_the_api(client: FlaskClient, tmp_path: Path
         ("127.0.0.1", {"Host": "evil.example"}, False),  # DNS rebinding
         ("127.0.0.1", {"Host": "localhost.evil.example"}, False),
         ("127.0.0.1", {"X-Forwarded-For": "10.1.2.3"}, False),
+        ("127.0.0.1", {"X-Forwarded-Proto": "https"}, False),
+        ("127.0.0.1", {"X-Real-IP": "10.1.2.3"}, False),
+        ("127.0.0.1", {"Via": "1.1 proxy"}, False),
+        ("127.0.0.1", {"CF-Connecting-IP": "10.1.2.3"}, False),
         ("10.1.2.3", {"X-Forwarded-For": "127.0.0.1"}, False),
         ("127.0.0.1", {"Forwarded": "for=10.1.2.3"}, False),
     ],
 )
-def test_without_any_token_only_this_machine_is_served(
+def test_where_the_launcher_opened_it_only_this_machine_is_served(
     client: FlaskClient, route: str, peer: str, headers: dict[str, str], served: bool
 ) -> None:
     answer: Any = client.get(route, headers=headers, environ_base={"REMOTE_ADDR": peer})
@@ -187,6 +191,35 @@ def test_without_any_token_only_this_machine_is_served(
         assert answer.status_code in (200, 404)
     else:
         assert (answer.status_code, answer.json["code"]) == (403, "tokens_not_configured")
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_behind_a_proxy_that_sends_no_header_nothing_is_open_by_itself(
+    engine: FakeEngine, tmp_path: Path, route: str
+) -> None:
+    # What the service sees of a client of nginx's bare `proxy_pass http://127.0.0.1:5000`.
+    app = service(tmp_path, engine.url, dashboard_open_on_loopback=False)
+    headers = {"Host": "127.0.0.1:5000", "Connection": "close"}
+    answer: Any = app.test_client().get(
+        route, headers=headers, environ_base={"REMOTE_ADDR": "127.0.0.1"}
+    )
+    assert (answer.status_code, answer.json["code"]) == (403, "tokens_not_configured")
+
+
+@pytest.mark.parametrize("lost", ["deleted", "empty list"])
+def test_a_token_file_that_is_lost_does_not_open_the_api_again(
+    client: FlaskClient, store: TokenStore, tmp_path: Path, lost: str
+) -> None:
+    assert client.get("/api/dashboard/metrics").status_code == 200
+    store.create("a", SCOPES, timedelta(days=1))
+    assert client.get("/api/dashboard/metrics").status_code == 401
+    file = tmp_path / "tokens.json"
+    if lost == "empty list":
+        file.write_text("[]")
+    else:
+        file.unlink()
+    answer: Any = client.get("/api/dashboard/metrics")
+    assert (answer.status_code, answer.json["code"]) == (403, "tokens_not_configured")
 
 
 @pytest.mark.parametrize(

@@ -223,9 +223,9 @@ def test_alertmanager_is_asked_to_try_again_while_the_history_cannot_be_written(
 
 
 def test_a_runbook_is_a_page_with_its_tables_and_queries(
-    client: FlaskClient, settings: Settings
+    client: FlaskClient, tmp_path: Path
 ) -> None:
-    (settings.runbooks_dir / "DiskFull.md").write_text(
+    (tmp_path / "runbooks" / "DiskFull.md").write_text(
         "# DiskFull\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```promql\nup < 1\n```\n"
     )
     answer = client.get("/runbooks/DiskFull")
@@ -236,8 +236,8 @@ def test_a_runbook_is_a_page_with_its_tables_and_queries(
     assert '<a href="runbooks/DiskFull">' in client.get("/runbooks").text
 
 
-def test_a_runbook_cannot_carry_a_script(client: FlaskClient, settings: Settings) -> None:
-    (settings.runbooks_dir / "Evil.md").write_text(
+def test_a_runbook_cannot_carry_a_script(client: FlaskClient, tmp_path: Path) -> None:
+    (tmp_path / "runbooks" / "Evil.md").write_text(
         "<script>alert(1)</script>\n\n[x](javascript:alert(1))\n\n<img src=x onerror=alert(1)>"
     )
     answer = client.get("/runbooks/Evil")
@@ -253,11 +253,11 @@ def test_a_runbook_cannot_carry_a_script(client: FlaskClient, settings: Settings
      "sub%2fDiskFull", "."],
 )  # fmt: skip
 def test_only_the_names_of_alerts_lead_to_a_file(
-    client: FlaskClient, settings: Settings, name: str
+    client: FlaskClient, tmp_path: Path, name: str
 ) -> None:
-    (settings.runbooks_dir.parent / "secret.md").write_text("secret")
-    (settings.runbooks_dir / "sub").mkdir()
-    (settings.runbooks_dir / "sub" / "DiskFull.md").write_text("secret")
+    (tmp_path / "secret.md").write_text("secret")
+    (tmp_path / "runbooks" / "sub").mkdir()
+    (tmp_path / "runbooks" / "sub" / "DiskFull.md").write_text("secret")
     answer = client.get(f"/runbooks/{name}")
     assert answer.status_code == 404
     assert "secret" not in answer.text

@@ -48,7 +48,7 @@ def test_the_secret_is_not_in_the_file_and_only_its_owner_reads_it(
     assert secret not in file.read_text()
     assert secret[:64] not in file.read_text()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert [path.name for path in tmp_path.iterdir()] == ["tokens.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {"tokens.json", "tokens.lock"}
 
 
 def test_every_kind_of_wrong_token_is_refused_for_its_reason(store: TokenStore) -> None:

@@ -102,6 +102,19 @@ def test_levels_below_the_configured_one_cost_and_write_nothing(
     assert [line["level"] for line in telemetry.lines()] == ["warning"]
 
 
+def test_no_text_in_a_line_for_people_steers_their_terminal(
+    telemetry: InMemoryTelemetry, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logs.pipeline.configure(Settings(enable_structured_logging=False))
+    try:
+        get_logger("test").warning("alert.rejected", reason="\x1b]0;owned\x07\x9b2J")
+    finally:
+        logs.pipeline.configure(Settings())
+    said = telemetry.log_text() + capfd.readouterr().err
+    assert "\\x1b]0;owned\\x07\\x9b2J" in said
+    assert "\x07" not in said
+
+
 def test_people_can_have_coloured_text(telemetry: InMemoryTelemetry) -> None:
     logs.pipeline.configure(Settings(enable_structured_logging=False))
     try:

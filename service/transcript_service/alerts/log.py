@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
+from ..private_files import make_file
 from ..sqlite_wal import use_wal
 from ..telemetry import get_logger
 
@@ -199,7 +200,7 @@ class AlertLog:
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         """A connection of this call alone: SQLite's may not cross threads or a fork."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_file(self._path)
         connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
         try:
             connection.row_factory = sqlite3.Row

@@ -14,11 +14,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from ..plain_text import all_visible
 from ..settings import Settings
 from .board import SCOPE_OF, Board
 from .engines import Engines
 from .errors import ApiError, UpstreamError
-from .terminal import TerminalProblem, count, percent, seconds, tally
+from .terminal import TerminalProblem, count, create_console, percent, print_json, seconds, tally
 from .window import parse_window
 
 StatusProblem = TerminalProblem
@@ -41,8 +42,17 @@ _COLOUR: Final = {
 _SIGN: Final = {"ok": "✓", "warn": "!", "fail": "✗", "unknown": "?"}
 
 
-def print_status(settings: Settings, hours: str = "1", *, console: Console | None = None) -> None:
-    """Print the summary of the last `hours`.
+def print_status(
+    settings: Settings,
+    hours: str = "1",
+    *,
+    as_json: bool = False,
+    console: Console | None = None,
+) -> str:
+    """Print the summary of the last `hours`, or the API's document with `as_json`.
+
+    Returns:
+        The verdict: `healthy`, `degraded`, `unhealthy` or `unknown`.
 
     Raises:
         StatusProblem: `hours` is no valid window, or no engine answers.
@@ -56,7 +66,11 @@ def print_status(settings: Settings, hours: str = "1", *, console: Console | Non
     finally:
         engines.close()
     document = orjson.loads(orjson.dumps(dict(reply.document)))
-    (console or Console()).print(_summary(document))
+    if as_json:
+        print_json(document)
+    else:
+        (console or create_console()).print(_summary(all_visible(document)))
+    return str((document["blocks"]["health"]["data"] or {}).get("verdict", "unknown"))
 
 
 def _summary(document: Mapping[str, Any]) -> Group:
@@ -88,14 +102,15 @@ def _health(block: Mapping[str, Any], document: Mapping[str, Any]) -> Renderable
     flags = "".join(f", {flag}" for flag in ("partial", "stale") if document[flag])
     return Panel(
         lines or Text(block.get("reason", "")),
-        title=f"{data['verdict']}{flags}",
-        subtitle=f"{document['window']['start']} – {document['window']['end']}",
+        title=Text(f"{data['verdict']}{flags}"),
+        subtitle=Text(f"{document['window']['start']} – {document['window']['end']}"),
         border_style=_COLOUR[data["verdict"]],
+        expand=False,
     )
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", expand=True)
+    table = Table(title=title, title_justify="left", title_style="bold")
     for column in columns:
         table.add_column(
             column, justify="right" if column in ("P50", "P95", "attempts", "success") else "left"

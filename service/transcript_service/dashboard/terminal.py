@@ -1,11 +1,17 @@
-"""What the terminal views share: the problem they report, and how numbers are written."""
+"""What the terminal views share: where they print, what they report, how numbers are written."""
 
 from __future__ import annotations
 
+import json
 import math
-from typing import Any
+from typing import Any, Final
+
+from rich.console import Console
 
 from .errors import ApiError, UpstreamError
+
+# Wider than any line, so that nothing is cut or wrapped where a program reads.
+_UNBOUNDED: Final = 100_000
 
 
 class TerminalProblem(Exception):
@@ -25,6 +31,19 @@ class TerminalProblem(Exception):
         if isinstance(error, UpstreamError):
             return cls(error.detail)
         return cls(error.detail, is_usage=error.status == 400)
+
+
+def create_console() -> Console:
+    """Standard output. What is printed is text: brackets in an alert are no colour."""
+    out = Console(markup=False, emoji=False, highlight=False)
+    if not out.is_terminal:
+        out.width = _UNBOUNDED
+    return out
+
+
+def print_json(document: Any) -> None:
+    """For programs: indented, in ASCII, so that nothing in it can steer a terminal."""
+    print(json.dumps(document, indent=2, ensure_ascii=True))
 
 
 def seconds(value: float | None) -> str:

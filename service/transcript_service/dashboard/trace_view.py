@@ -9,11 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..plain_text import all_visible
 from ..settings import Settings
 from . import traces
 from .engines import Engines
 from .errors import ApiError, UpstreamError
-from .terminal import TerminalProblem, seconds
+from .terminal import TerminalProblem, create_console, print_json, seconds
 
 TraceProblem = TerminalProblem
 _BAR: Final = 32  # characters
@@ -30,8 +31,14 @@ _SHOWN: Final = (
 )
 
 
-def print_trace(settings: Settings, trace_id: str, *, console: Console | None = None) -> None:
-    """Print the trace.
+def print_trace(
+    settings: Settings,
+    trace_id: str,
+    *,
+    as_json: bool = False,
+    console: Console | None = None,
+) -> None:
+    """Print the trace, or the API's document with `as_json`.
 
     Raises:
         TraceProblem: no such id, none by that id, or the engines do not answer.
@@ -43,9 +50,14 @@ def print_trace(settings: Settings, trace_id: str, *, console: Console | None = 
         raise TerminalProblem.of(error) from error
     finally:
         engines.close()
-    out = console or Console()
+    if as_json:
+        print_json(found)
+        return
+    found = all_visible(found)
+    out = console or create_console()
     spans, lines = found["spans"]["data"] or [], found["logs"]["data"] or []
-    out.print(f"[bold]{trace_id}[/]  {found['start'] or ''}  {seconds(found['duration_s'])}")
+    times = f"  {found['start'] or ''}  {seconds(found['duration_s'])}"
+    out.print(Text.assemble((trace_id, "bold"), times))
     for part in ("spans", "logs"):
         if found[part]["status"] != "ok":
             out.print(Text(f"{part}: {found[part]['status']}", "yellow"))
@@ -89,4 +101,6 @@ def _log(line: Mapping[str, Any], *, depth: int) -> Text:
     text = Text("  " * depth)
     text.append(f"{line['offset_s']:+.3f} s {level:<7} ", colour)
     text.append(line["text"])
+    for name, value in line["attributes"].items():
+        text.append(f" {name}={value}", "bright_black")
     return text

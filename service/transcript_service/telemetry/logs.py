@@ -16,6 +16,7 @@ import orjson
 import structlog
 from opentelemetry import trace
 
+from ..plain_text import all_visible
 from ..settings import Settings
 from . import events, instruments
 from .context import current_fields
@@ -130,6 +131,7 @@ class Pipeline:
         line["timestamp"] = f"{line['timestamp']:%H:%M:%S.%f}"[:-3]
         for key in self.common:
             line.pop(key, None)
+        line = all_visible(line)
         stack = line.pop("exception_stack", None)
         text = self._renderer(None, line["level"], line)
         if stack:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
+from ..private_files import make_file
 from ..sqlite_wal import use_wal
 from ..telemetry import get_logger
 
@@ -216,8 +217,7 @@ class CacheFile:
         if self._connection is not None and self._current_inode() == self._inode:
             return self._connection
         self._close()  # another process has set the file aside, or somebody removed it
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.touch(mode=0o600)  # what people asked for is nobody else's business
+        make_file(self._path)
         # Taken first: a file that is replaced in this moment is noticed at the next use.
         self._inode = self._current_inode()
         connection = sqlite3.connect(

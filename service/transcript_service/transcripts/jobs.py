@@ -24,6 +24,7 @@ from huey.storage import RedisStorage, SqliteStorage
 from opentelemetry import context, trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
+from ..private_files import make_file
 from ..settings import Settings
 from ..telemetry import get_logger, instruments, log_context, span
 from ..telemetry.vocabulary import ErrorType
@@ -93,8 +94,7 @@ class JobStore:
             url = settings.redis_url.get_secret_value()
             self._storage: Any = RedisStorage("transcript-jobs", url=url, blocking=False)
         else:
-            settings.state_dir.mkdir(parents=True, exist_ok=True)
-            path = settings.state_dir / "jobs.sqlite3"
+            path = make_file(settings.state_dir / "jobs.sqlite3")
             self._storage = SqliteStorage("transcript-jobs", filename=str(path), strict_fifo=True)
 
     def submit(

@@ -1,8 +1,9 @@
 """Who may use the dashboard API. Everything that is not clearly allowed is refused.
 
-* With tokens in the token file: `Authorization: Bearer <token>` whose scopes open the route.
-* With none: only a process on the same machine, asking for a loopback name directly. The
-  name is checked because a web page can point its own host name at 127.0.0.1 (DNS
+* `Authorization: Bearer <token>` whose scopes open the route.
+* Without: a process on the same machine, where DASHBOARD_OPEN_ON_LOOPBACK says so and no token
+  was ever made. Everybody behind a reverse proxy has its address, so an address alone proves
+  nothing. The host name is checked because a web page can point its own at 127.0.0.1 (DNS
   rebinding), and a forwarding header means that the real caller is somewhere else.
 """
 
@@ -26,7 +27,22 @@ from .tokens import SCOPES, Refused, TokenStore, TokensUnreadable
 
 log = get_logger(__name__)
 
-_FORWARDED: Final = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_VIA")
+# Headers of proxies; all that begin with X-Forwarded are meant too.
+_FORWARDED: Final = frozenset(
+    {
+        "HTTP_FORWARDED",
+        "HTTP_VIA",
+        "HTTP_X_REAL_IP",
+        "HTTP_X_CLIENT_IP",
+        "HTTP_X_CLUSTER_CLIENT_IP",
+        "HTTP_X_ENVOY_EXTERNAL_ADDRESS",
+        "HTTP_X_ORIGINAL_FORWARDED_FOR",
+        "HTTP_CLIENT_IP",
+        "HTTP_CF_CONNECTING_IP",
+        "HTTP_FASTLY_CLIENT_IP",
+        "HTTP_TRUE_CLIENT_IP",
+    }
+)
 _LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 _MINUTE_S: Final = 60.0
 _PEERS: Final = 4096
@@ -60,11 +76,15 @@ class Authorizer:
     Args:
         store: where the tokens are.
         throttle: tells when a peer has presented too many wrong ones.
+        open_on_loopback: serve this machine without a token, until the first is made.
     """
 
-    def __init__(self, store: TokenStore, throttle: FailureThrottle) -> None:
+    def __init__(
+        self, store: TokenStore, throttle: FailureThrottle, *, open_on_loopback: bool = False
+    ) -> None:
         self._store = store
         self._throttle = throttle
+        self._open_on_loopback = open_on_loopback
 
     def __call__(self, scope: str) -> Collection[str]:
         """All scopes of the caller.
@@ -73,8 +93,10 @@ class Authorizer:
             Problem: 401, 403, 429, or 503 when the token file is damaged.
         """
         try:
+            if self._open_on_loopback and not self._store.in_use() and _asked_on_this_machine():
+                return SCOPES
             if not self._store.tokens():
-                return self._without_tokens()
+                raise self._without_tokens()
             token = self._store.check(self._presented())
         except TokensUnreadable as error:
             log.exception("dashboard.auth.refused", reason="tokens_unreadable")
@@ -100,18 +122,12 @@ class Authorizer:
             raise Refused("malformed")
         return text.strip()
 
-    def _without_tokens(self) -> Collection[str]:
-        if (
-            is_loopback(request.remote_addr)
-            and request.host.rsplit(":", 1)[0].lower() in _LOOPBACK_NAMES
-            and request.environ.keys().isdisjoint(_FORWARDED)
-        ):
-            return SCOPES
+    def _without_tokens(self) -> Problem:
         self._count("not_loopback")
-        raise Problem(
+        return Problem(
             403,
             "tokens_not_configured",
-            "Without tokens only this machine is served; an operator creates one with "
+            "There is no token yet; an operator creates one with "
             "'transcript-service token create'.",
         )
 
@@ -148,6 +164,16 @@ class Authorizer:
         log.warning("dashboard.auth.refused", reason=reason)
 
 
+def _asked_on_this_machine() -> bool:
+    return (
+        is_loopback(request.remote_addr)
+        and request.host.rsplit(":", 1)[0].lower() in _LOOPBACK_NAMES
+        and not any(
+            name in _FORWARDED or name.startswith("HTTP_X_FORWARDED") for name in request.environ
+        )
+    )
+
+
 @lru_cache(maxsize=256)
 def is_loopback(address: str | None) -> bool:
     """Whether a peer address is this machine; a Unix socket has none and counts as foreign."""
@@ -164,4 +190,5 @@ def create_authorizer(settings: Settings) -> Authorizer:
     return Authorizer(
         TokenStore(settings.tokens_path),
         FailureThrottle(settings.dashboard_auth_failures_per_minute),
+        open_on_loopback=settings.dashboard_open_on_loopback,
     )

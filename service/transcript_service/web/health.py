@@ -11,6 +11,7 @@ import os
 
 from flask import Blueprint, Response, jsonify
 
+from ..private_files import make_folder
 from ..settings import Settings
 
 # Asked every few seconds for ever, and never interesting as a trace; see `instrument_app`.
@@ -36,7 +37,7 @@ def create_blueprint(settings: Settings) -> Blueprint:
 
 def _writable(settings: Settings) -> str:
     try:
-        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(settings.state_dir)
     except OSError:
         return "cannot be created"
     return "ok" if os.access(settings.state_dir, os.W_OK) else "not writable"

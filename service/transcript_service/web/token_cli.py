@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from ..dashboard.terminal import create_console, print_json
+from ..plain_text import visible
 from ..settings import SettingsError, get_settings
 from .tokens import SCOPES, TokenError, TokenStore, TokensUnreadable
 
@@ -58,29 +59,37 @@ def create(client: str, scopes: tuple[str, ...], days: int) -> None:
 
 
 @token_group.command("list")
-def list_tokens() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+def list_tokens(as_json: bool) -> None:
     """List the tokens; their secrets are not known any more."""
     try:
         store = _store()
         tokens = store.tokens()
     except TokensUnreadable as error:
         raise _failed(error) from error
-    if not tokens:
-        click.echo("No token. The dashboard API serves this machine only.")
-        return
-    table = Table("id", "client", "state", "scopes", "created", "expires", "last used")
     now = datetime.now(UTC)
-    for token in tokens:
-        table.add_row(
-            token.id,
-            token.client,
-            token.state(now),
-            " ".join(token.scopes),
-            token.created_at,
-            token.expires_at,
-            used.isoformat() if (used := store.last_used(token.id)) else "–",
-        )
-    Console().print(table)
+    rows = [
+        {
+            "id": token.id,
+            "client": token.client,
+            "state": token.state(now),
+            "scopes": list(token.scopes),
+            "created": token.created_at,
+            "expires": token.expires_at,
+            "last_used": used.isoformat() if (used := store.last_used(token.id)) else None,
+        }
+        for token in tokens
+    ]
+    if as_json:
+        print_json(rows)
+    elif not rows:
+        click.echo("No token.")
+    else:
+        table = Table(*(name.replace("_", " ") for name in rows[0]))
+        for row in rows:
+            cells = (" ".join(cell) if isinstance(cell, list) else cell for cell in row.values())
+            table.add_row(*(visible(cell or "–") for cell in cells))
+        create_console().print(table)
 
 
 @token_group.command("revoke")

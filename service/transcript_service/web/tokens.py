@@ -5,12 +5,17 @@ finds its record, the secret has 256 bits, the checksum tells a typing error fro
 Only SHA-256 of the secret is stored; a slow hash would add nothing to a random secret of
 that length but load. Every process reads the file again when it has changed.
 
+Changes are made under a lock on a file beside it, because two commands that read, change and
+write at once would lose one of the changes. That file stays: it says that tokens are in use
+here, also when the token file is emptied or deleted.
+
 The day of a token's last use stands in a file of its own beside it: were it in the token
 file, a worker that notes a use could undo a revocation that happened in between.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import os
@@ -19,13 +24,16 @@ import secrets
 import tempfile
 import threading
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
+
+from ..private_files import make_folder
 
 SCOPES: Final = ("metrics:read", "alerts:read", "proxy:read", "export:read")
 # Two, so that a client can take up the new one before the old one is revoked.
@@ -81,6 +89,7 @@ class TokenStore:
         self._lock = threading.Lock()
         self._stamp: tuple[int, int, int] | None = None
         self._tokens: dict[str, Token] = {}
+        self._lock_file = path.with_name(f"{path.stem}.lock")
         self._uses = path.with_name(f"{path.stem}-used")
         self._noted: dict[str, date] = {}
 
@@ -91,6 +100,10 @@ class TokenStore:
             TokensUnreadable: the file is damaged or may not be read.
         """
         return list(self._read().values())
+
+    def in_use(self) -> bool:
+        """Whether a token was ever made here, even if the token file is gone since."""
+        return os.path.lexists(self._path) or os.path.lexists(self._lock_file)
 
     def check(self, presented: str, *, now: datetime | None = None) -> Token:
         """The record of a presented token.
@@ -135,8 +148,7 @@ class TokenStore:
         if lifetime <= timedelta(0):
             raise TokenError("a token must expire in the future")
         now = datetime.now(UTC)
-        with self._lock:
-            tokens = self._read()
+        with self._changing() as tokens:
             active = [t for t in tokens.values() if t.client == client and t.state(now) == "active"]
             if len(active) >= MAX_ACTIVE_PER_CLIENT:
                 ids = ", ".join(token.id for token in active)
@@ -159,8 +171,7 @@ class TokenStore:
         Raises:
             TokenError: there is no such token.
         """
-        with self._lock:
-            tokens = self._read()
+        with self._changing() as tokens:
             token = tokens.get(token_id)
             if token is None:
                 raise TokenError(f"there is no token {token_id}")
@@ -169,13 +180,26 @@ class TokenStore:
                 self._write({**tokens, token_id: token})
         return token
 
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, Token]]:
+        """The tokens as the file has them now, while no other thread or process changes it."""
+        make_folder(self._path.parent)
+        with self._lock:
+            lock = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self._stamp = None  # whatever was read before, the file is read again
+                yield self._read()
+            finally:
+                os.close(lock)  # lets go of it
+
     def _note_use(self, token_id: str, day: date) -> None:
         """Once a day in each process, so that requests cost no write."""
         if self._noted.get(token_id) == day:
             return
         self._noted[token_id] = day  # also where it cannot be written: it is only for information
         try:
-            self._uses.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._uses)
             (self._uses / token_id).write_text(day.isoformat())
         except OSError:
             return
@@ -200,7 +224,6 @@ class TokenStore:
         return self._tokens
 
     def _write(self, tokens: dict[str, Token]) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         body = orjson.dumps(
             [asdict(token) for token in tokens.values()], option=orjson.OPT_INDENT_2
         )
