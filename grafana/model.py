@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 # uids of grafana/provisioning/datasources/stack.yaml
-PROMETHEUS, LOKI, JAEGER = "prometheus", "loki", "jaeger"
+PROMETHEUS, VICTORIALOGS, JAEGER = "prometheus", "victorialogs", "jaeger"
 
 Kind = Literal["graph", "stat", "heatmap", "table", "timeline", "logs", "traces", "bars"]
 
@@ -29,7 +29,7 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Query:
-    """PromQL, or LogQL where `source` is Loki; `legend` may use `{{label}}` of the result."""
+    """PromQL, or LogsQL where VictoriaLogs is asked; `legend` may use `{{label}}` of the result."""
 
     expr: str
     legend: str = ""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from grafana.model import COUNT, JAEGER, LOKI, SECONDS, Link, Panel, Query, TraceSearch
+from grafana.model import COUNT, JAEGER, SECONDS, VICTORIALOGS, Link, Panel, Query, TraceSearch
 
 SERVICE_NAME = "tldw-transcript-service"
 
 # What restricts every query about the service to the chosen environment and workers.
 SERVICE = 'deployment_environment_name=~"$environment", instance=~"$instance"'
 # The same for log lines, which know no workers, and for span metrics, which know nothing else.
-LOGS = f'{{service_name="{SERVICE_NAME}", deployment_environment_name=~"$environment"}}'
+LOGS = (
+    f'{{"service.name"="{SERVICE_NAME}"}} "deployment.environment.name":~"${{environment:regex}}"'
+)
 SPANS = f'service_name="{SERVICE_NAME}"'
 
 LOGS_BOARD = "transcripts-logs"
@@ -95,13 +97,13 @@ def table(
 
 def logs(title: str, description: str, expr: str, **more: Any) -> Panel:
     """Log lines, newest first."""
-    found = (Query(expr, source=LOKI),)
+    found = (Query(expr, source=VICTORIALOGS),)
     return Panel("logs", title, description, found, **{"width": 24, "height": 10} | more)
 
 
 def log_graph(title: str, description: str, *given: tuple[str, str], **more: Any) -> Panel:
     """Counts of log lines over time."""
-    found = tuple(Query(expr, legend, source=LOKI) for expr, legend in given)
+    found = tuple(Query(expr, legend, source=VICTORIALOGS) for expr, legend in given)
     return Panel("graph", title, description, found, COUNT, **more)
 
 

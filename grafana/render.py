@@ -14,7 +14,6 @@ from grafana_foundation_sdk.builders import (
     common,
     heatmap,
     logs,
-    loki,
     prometheus,
     stat,
     statetimeline,
@@ -30,7 +29,7 @@ from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models import heatmap as heatmap_models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from grafana.model import JAEGER, LOKI, PROMETHEUS, Board, Kind, Panel, Query, TraceSearch
+from grafana.model import JAEGER, PROMETHEUS, VICTORIALOGS, Board, Kind, Panel, Query, TraceSearch
 from grafana.panels import SERVICE_NAME
 from grafana.variables import ANNOTATIONS, variables_of
 
@@ -41,7 +40,9 @@ PanelBuilder = Any
 
 _SOURCES = {
     PROMETHEUS: options.DataSourceRef(type_val="prometheus", uid="${datasource}"),
-    LOKI: options.DataSourceRef(type_val="loki", uid=LOKI),
+    VICTORIALOGS: options.DataSourceRef(
+        type_val="victoriametrics-logs-datasource", uid=VICTORIALOGS
+    ),
     JAEGER: options.DataSourceRef(type_val="jaeger", uid=JAEGER),
 }
 
@@ -66,6 +67,24 @@ class _JaegerQuery(Dataquery):
         return {key: value for key, value in query.items() if value != ""}
 
 
+class _LogsQuery(Dataquery):
+    """Nor for VictoriaLogs: src/types.ts of its plugin."""
+
+    def __init__(self, panel: Panel, query: Query, ref: str) -> None:
+        lines = panel.kind == "logs"
+        how = {"queryType": "instant", "maxLines": 200} if lines else {"queryType": "statsRange"}
+        self.query = {
+            "refId": ref,
+            "expr": query.expr,
+            "datasource": _SOURCES[VICTORIALOGS],
+            "legendFormat": query.legend,
+            **how,
+        }
+
+    def to_json(self) -> dict[str, object]:
+        return {key: value for key, value in self.query.items() if value != ""}
+
+
 class _Ready(Builder[Dataquery]):
     """A query that needs no more building."""
 
@@ -79,8 +98,8 @@ class _Ready(Builder[Dataquery]):
 def _target(panel: Panel, query: Query | TraceSearch, ref: str) -> Builder[Dataquery]:
     if isinstance(query, TraceSearch):
         return _Ready(_JaegerQuery(query))
-    if query.source == LOKI:
-        return _loki_target(panel, query, ref)
+    if query.source == VICTORIALOGS:
+        return _Ready(_LogsQuery(panel, query, ref))
     target = prometheus.Dataquery().ref_id(ref).expr(query.expr).datasource(_SOURCES[PROMETHEUS])
     target = target.legend_format(query.legend or "__auto")
     if panel.kind == "table":
@@ -90,14 +109,6 @@ def _target(panel: Panel, query: Query | TraceSearch, ref: str) -> Builder[Dataq
     if panel.kind == "heatmap":
         target = target.format(PromQueryFormat.HEATMAP)
     return target.range().exemplar(query.exemplars)
-
-
-def _loki_target(panel: Panel, query: Query, ref: str) -> Builder[Dataquery]:
-    target = loki.Dataquery().ref_id(ref).expr(query.expr).datasource(_SOURCES[LOKI])
-    target = target.query_type("range")
-    if panel.kind == "logs":
-        return target.max_lines(200)
-    return target.legend_format(query.legend)
 
 
 def _graph(panel: Panel) -> PanelBuilder:

@@ -38,8 +38,8 @@ def _questions(layout: Layout) -> list[tuple[str, str, str, list[str]]]:
     """(file, program whose environment it gets, binary, arguments)."""
     prometheus = layout.config_dir / "prometheus/prometheus.yml"
     alertmanager = layout.config_dir / "alertmanager/alertmanager.yml"
-    collector, loki, jaeger = (
-        layout.checkout / name / "config.yaml" for name in ("otel-collector", "loki", "jaeger")
+    collector, jaeger = (
+        layout.checkout / name / "config.yaml" for name in ("otel-collector", "jaeger")
     )
     return [
         (
@@ -59,12 +59,6 @@ def _questions(layout: Layout) -> list[tuple[str, str, str, list[str]]]:
             "alertmanager",
             "amtool",
             ["check-config", str(alertmanager)],
-        ),
-        (
-            "loki/config.yaml",
-            "loki",
-            "loki",
-            [f"-config.file={loki}", "-config.expand-env=true", "-verify-config"],
         ),
         ("jaeger/config.yaml", "jaeger", "jaeger", ["validate", f"--config=file:{jaeger}"]),
     ]

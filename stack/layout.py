@@ -31,8 +31,7 @@ BASE_PORTS: Mapping[str, int] = {
     "collector-metrics": 8888,
     "prometheus": 9090,
     "alertmanager": 9093,
-    "loki": 3100,
-    "loki-grpc": 9096,
+    "victorialogs": 9428,
     "jaeger": 16686,
     "jaeger-grpc": 16685,
     "jaeger-otlp": 4327,
@@ -119,7 +118,7 @@ class Layout:
         return self.state_dir / "log"
 
     def log(self, name: str) -> Path:
-        """The log of a program, or of a build (`build-loki`)."""
+        """The log of a program, or of a build (`build-jaeger`)."""
         return self.log_dir / f"{name}.log"
 
     def data(self, name: str) -> Path:
@@ -165,7 +164,7 @@ class Layout:
             "PROMETHEUS_URL": self.url("prometheus"),
             "ALERTMANAGER_URL": self.url("alertmanager"),
             "JAEGER_URL": self.url("jaeger"),
-            "LOKI_URL": self.url("loki"),
+            "VICTORIALOGS_URL": self.url("victorialogs"),
             "STATE_DIR": str(self.data("service")),
             "ALERT_WEBHOOK_TOKEN_FILE": str(self.webhook_token),
             # The person at this machine needs no token. Only here: another way to run the
@@ -186,7 +185,7 @@ class Layout:
             "PROMETHEUS_URL": self.url("prometheus"),
             "ALERTMANAGER_URL": self.url("alertmanager"),
             "JAEGER_URL": self.url("jaeger"),
-            "LOKI_URL": self.url("loki"),
+            "VICTORIALOGS_URL": self.url("victorialogs"),
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.url("otlp-http"),
             "OTLP_GRPC_ENDPOINT": self.address("otlp-grpc"),
             "COLLECTOR_METRICS_URL": self.url("collector-metrics", "/metrics"),

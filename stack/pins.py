@@ -66,7 +66,11 @@ ENGINES: tuple[Engine, ...] = (
         ),
         ("alertmanager", "amtool"),
     ),
-    Engine("loki", ("github.com/grafana/loki/v3/cmd/loki",), ("loki",)),
+    Engine(
+        "victorialogs",
+        ("github.com/VictoriaMetrics/VictoriaLogs/app/victoria-logs",),
+        ("victoria-logs",),
+    ),
     Engine("jaeger", ("github.com/jaegertracing/jaeger/cmd/jaeger",), ("jaeger",)),
 )
 

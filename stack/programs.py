@@ -14,6 +14,17 @@ from stack.ready import Probe, http_probe, simulator_probe
 # is still sending to.
 BACKEND, PIPELINE, APPLICATION, OUTSIDE, LOAD = 10, 20, 30, 40, 50
 
+# VictoriaLogs reads no configuration file; docker-compose.yml gives it the same.
+VICTORIALOGS_FLAGS = (
+    "-retentionPeriod=7d",  # as long as a trace is kept (jaeger/config.yaml)
+    # Lines are acknowledged before they are on disk: the shortest time that can be asked for
+    # (docs/decisions/victorialogs.md).
+    "-inmemoryDataFlushInterval=1s",
+    "-http.disableCORS",  # else every web page may read
+    "-memory.allowedPercent=10",  # of the machine, for caches; the default is 60
+    "-loggerLevel=WARN",
+)
+
 # Run only when asked for; the load asks the service about the simulator's videos.
 EXTRAS: Mapping[str, tuple[str, ...]] = {"simulator": (), "load": ("simulator",)}
 
@@ -84,7 +95,7 @@ def _collector_env(layout: Layout, options: Options) -> dict[str, str]:
         "OTELCOL_MEMORY_LIMIT_MIB": "256",
         "GOMEMLIMIT": "205MiB",  # four fifths of it: collect garbage before refusing data
         "PROMETHEUS_OTLP_ENDPOINT": layout.url("prometheus", "/api/v1/otlp"),
-        "LOKI_OTLP_ENDPOINT": layout.url("loki", "/otlp"),
+        "VICTORIALOGS_OTLP_ENDPOINT": layout.url("victorialogs", "/insert/opentelemetry"),
         "JAEGER_OTLP_ENDPOINT": layout.url("jaeger-otlp"),
     }
 
@@ -112,19 +123,13 @@ def _alertmanager(layout: Layout, options: Options, folder: Path) -> list[str]:
     ]
 
 
-def _loki(layout: Layout, options: Options, folder: Path) -> list[str]:
-    config = layout.checkout / "loki/config.yaml"
-    return [str(folder / "loki"), f"-config.file={config}", "-config.expand-env=true"]
-
-
-def _loki_env(layout: Layout, options: Options) -> dict[str, str]:
-    return {
-        "LOKI_LISTEN_ADDRESS": HOST,
-        "LOKI_HTTP_PORT": str(layout.port("loki")),
-        "LOKI_GRPC_LISTEN_ADDRESS": HOST,
-        "LOKI_GRPC_PORT": str(layout.port("loki-grpc")),
-        "LOKI_DATA_DIR": str(layout.data("loki")),
-    }
+def _victorialogs(layout: Layout, options: Options, folder: Path) -> list[str]:
+    return [
+        str(folder / "victoria-logs"),
+        f"-storageDataPath={layout.data('victorialogs')}",
+        f"-httpListenAddr={layout.address('victorialogs')}",
+        *VICTORIALOGS_FLAGS,
+    ]
 
 
 def _jaeger(layout: Layout, options: Options, folder: Path) -> list[str]:
@@ -231,14 +236,12 @@ PROGRAMS: Mapping[str, Program] = {
             stop_within_s=15,
         ),
         Program(
-            "loki",
+            "victorialogs",
             BACKEND,
-            ("loki", "loki-grpc"),
-            command=_loki,
-            environment=_loki_env,
-            config_files=("loki/config.yaml",),
-            probe=_probe("loki", "/ready"),
-            ready_within_s=180,
+            ("victorialogs",),
+            command=_victorialogs,
+            probe=_probe("victorialogs", "/health"),
+            ready_within_s=60,
             stop_within_s=30,  # writes what it holds in memory
         ),
         Program(

@@ -14,7 +14,7 @@ TARGETS = {
     "otel-collector.yml": "collector-metrics",
     "prometheus.yml": "prometheus",
     "alertmanager.yml": "alertmanager",
-    "loki.yml": "loki",
+    "victorialogs.yml": "victorialogs",
     "jaeger.yml": "jaeger-metrics",
     "alertmanagers.yml": "alertmanager",  # where alerts are sent, not a scrape job
 }
@@ -31,7 +31,7 @@ def render(layout: Layout) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     # Secrets lie below, and logs may hold what nobody else should read.
     layout.state_dir.chmod(0o700)
-    for name in ("prometheus", "alertmanager", "loki", "jaeger", "service"):
+    for name in ("prometheus", "alertmanager", "victorialogs", "jaeger", "service"):
         layout.data(name).mkdir(exist_ok=True)
     _secret(layout.webhook_token, secrets.token_hex(32))
     write(layout.secrets_dir / "webhook_url", layout.url("service", WEBHOOK_PATH), mode=0o600)

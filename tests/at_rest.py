@@ -1,4 +1,4 @@
-"""What Loki and Jaeger have written to disk, unpacked, so that it can be searched.
+"""What VictoriaLogs and Jaeger have written to disk, unpacked, so that it can be searched.
 
 Both pack blocks of records: a search of the files as they lie would find nothing, secret or not.
 """
@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import errno
 import os
-import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-_GZIP = b"\x1f\x8b\x08"
+import zstandard
+
+_ZSTD = b"\x28\xb5\x2f\xfd"
 # Of a badger table: what of it is at the end (index and checksum) is no packed block.
 _LEAST_BLOCK = 16
 
@@ -37,19 +38,15 @@ def data_of(path: Path) -> bytes:
     return b"".join(parts)
 
 
-def unpacked_gzip(data: bytes) -> Iterator[bytes]:
-    """Every gzip stream inside some bytes, unpacked; Loki's chunks are full of them."""
-    at = data.find(_GZIP)
+def unpacked_zstd(data: bytes) -> Iterator[bytes]:
+    """Every zstd frame inside some bytes, unpacked; VictoriaLogs' columns are full of them."""
+    at = data.find(_ZSTD)
     while at >= 0:
-        unpacker = zlib.decompressobj(wbits=31)
-        try:
-            found = unpacker.decompress(data[at:])
-        except zlib.error:
-            found = b""  # three bytes that only look like one
-        if found:
-            yield found
+        unpacker = zstandard.ZstdDecompressor().decompressobj()
+        with suppress(zstandard.ZstdError):  # four bytes that only look like one
+            yield unpacker.decompress(data[at:])
         used = len(data) - at - len(unpacker.unused_data) if unpacker.eof else 1
-        at = data.find(_GZIP, at + max(1, used))
+        at = data.find(_ZSTD, at + max(1, used))
 
 
 class NotSnappy(ValueError):
@@ -131,5 +128,5 @@ def texts(folder: Path) -> Iterator[str]:
             continue
         data = data_of(path)
         yield data.decode("latin-1")
-        blocks = badger_blocks(data) if path.suffix == ".sst" else unpacked_gzip(data)
+        blocks = badger_blocks(data) if path.suffix == ".sst" else unpacked_zstd(data)
         yield from (block.decode("latin-1") for block in blocks)

@@ -36,7 +36,7 @@ PORTS = {
     "PROMETHEUS_PORT": "29090",
     "ALERTMANAGER_PORT": "29093",
     "JAEGER_PORT": "26686",
-    "LOKI_PORT": "23100",
+    "VICTORIALOGS_PORT": "29428",
     "GRAFANA_PORT": "23000",
 }
 
@@ -67,7 +67,9 @@ SUBSTITUTES = {
         {"alertmanager": "/bin/alertmanager", "amtool": "/bin/amtool"}, "/bin/alertmanager", BASE
     ),
     "jaeger": Substitute({"jaeger": "/cmd/jaeger/jaeger-linux"}, "/cmd/jaeger/jaeger-linux", BASE),
-    "loki": Substitute({"loki": "/usr/bin/loki"}, "/usr/bin/loki"),
+    "victorialogs": Substitute(
+        {"victoria-logs": "/victoria-logs-prod"}, "/victoria-logs-prod", BASE
+    ),
 }
 
 

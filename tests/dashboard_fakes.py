@@ -134,6 +134,8 @@ def valued(value: str) -> Callable[[Handler, dict[str, str]], None]:
     """Every instant query answers one series, without labels, of this value."""
 
     def behave(handler: Handler, parameters: dict[str, str]) -> None:
+        if parameters["path"] == "/select/logsql/query":
+            return handler.answer(b"")  # no line is no line
         if parameters["path"] != "/api/v1/query":
             return empty(handler, parameters)
         sample = {"metric": {"stage": "asr", "outcome": "success"}, "value": [1.0, value]}
@@ -194,7 +196,7 @@ def service(state_dir: Path, prometheus_url: str, **settings: Any) -> Flask:
         "prometheus_url": prometheus_url,
         "alertmanager_url": prometheus_url,
         "jaeger_url": prometheus_url,
-        "loki_url": prometheus_url,
+        "victorialogs_url": prometheus_url,
         "web_concurrency": 1,
         "dashboard_open_on_loopback": True,
         **settings,

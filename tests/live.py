@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -134,18 +135,15 @@ class LiveStack:
         data = answer.json().get("data") or []
         return list(data[0]["spans"]) if data else []
 
-    def log_lines(self, logql: str) -> list[dict[str, str]]:
-        """The labels and structured metadata of the lines that a LogQL query finds."""
-        answer = requests.get(
-            self.layout.url("loki", "/loki/api/v1/query_range"),
-            {"query": logql, "limit": "5000", "since": "1h"},
+    def log_lines(self, logsql: str) -> list[dict[str, str]]:
+        """The lines of the last hour that a LogsQL query finds, with all their fields."""
+        answer = requests.post(
+            self.layout.url("victorialogs", "/select/logsql/query"),
+            {"query": logsql, "start": str(time.time() - 3600)},
             timeout=20,
-        ).json()
-        return [
-            {**stream["stream"], "body": value[1]}
-            for stream in answer["data"]["result"]
-            for value in stream["values"]
-        ]
+        )
+        answer.raise_for_status()
+        return [json.loads(line) for line in answer.text.splitlines()]
 
     def simulator(self, method: str, path: str, body: object = None) -> Any:
         """Call the simulator's control API."""

@@ -157,7 +157,7 @@ _LOG_ROW = Row(
         logs(
             "State changes",
             "One line per change, with its reason; each opens the trace of the call behind it.",
-            f'{LOGS} | event="circuit_breaker.state_changed"',
+            f"{LOGS} event:=circuit_breaker.state_changed",
         ),
     ),
 )

@@ -174,8 +174,8 @@ _MEMORY = Row(
         logs(
             "What the browsers said",
             "Starts, crashes, and contexts that could not be had.",
-            f'{LOGS} | event=~"browser.launched|browser.replaced|browser.crashed|'
-            'browser.unavailable|browser.context.lease_failed"',
+            f"{LOGS} event:in(browser.launched, browser.replaced, browser.crashed, "
+            "browser.unavailable, browser.context.lease_failed)",
         ),
     ),
 )

@@ -7,7 +7,7 @@ from typing import Final
 from grafana.model import PER_SECOND, RATIO, Board, Row, TraceSearch
 from grafana.panels import LOGS, SPANS, graph, latency, log_graph, logs, traces
 
-_BY_STAGE = f'{LOGS} | stage=~"$stage"'
+_BY_STAGE = f'{LOGS} stage:~"${{stage:regex}}"'
 
 _VOLUME = Row(
     "Volume",
@@ -15,7 +15,7 @@ _VOLUME = Row(
         log_graph(
             "Lines by severity",
             "How much is logged.",
-            (f"sum by (severity_text) (count_over_time({LOGS}[$__auto]))", "{{severity_text}}"),
+            (f"{LOGS} | stats by (severity_text) count() lines", "{{severity_text}}"),
             stacked=True,
             width=12,
             must_have=True,
@@ -23,7 +23,7 @@ _VOLUME = Row(
         log_graph(
             "Lines by event",
             "Every kind of line has a name: the catalogue is in telemetry/events.py.",
-            (f'sum by (event) (count_over_time({LOGS} | event!="" [$__auto]))', "{{event}}"),
+            (f"{LOGS} event:* | stats by (event) count() lines", "{{event}}"),
             stacked=True,
             width=12,
             must_have=True,
@@ -32,8 +32,8 @@ _VOLUME = Row(
             "Failed stages by error type",
             "From the log, not from the metrics: the two must tell the same story.",
             (
-                "sum by (stage, error_type) (count_over_time("
-                f'{_BY_STAGE} | event="transcript.stage.finished" | error_type!="" [$__auto]))',
+                f"{_BY_STAGE} event:=transcript.stage.finished error_type:*"
+                " | stats by (stage, error_type) count() lines",
                 "{{stage}} {{error_type}}",
             ),
             stacked=True,
@@ -49,19 +49,19 @@ _LINES = Row(
         logs(
             "Errors and warnings",
             "A line's details show every field; its trace_id opens the trace.",
-            f'{LOGS} | severity_text=~"WARN|WARNING|ERROR|CRITICAL|FATAL"',
+            f"{LOGS} severity_text:in(WARN, WARNING, ERROR, CRITICAL, FATAL)",
             must_have=True,
         ),
         logs(
             "Stages",
             "What each attempt of the chosen stages and error types ended with.",
-            f'{_BY_STAGE} | event="transcript.stage.finished" | error_type=~"$error_type"',
+            f'{_BY_STAGE} event:=transcript.stage.finished error_type:~"${{error_type:regex}}"',
             must_have=True,
         ),
         logs(
             "Slow requests",
             "Answered requests that took more than 5 seconds.",
-            f'{LOGS} | event="transcript.request.finished" | duration_s > 5',
+            f"{LOGS} event:=transcript.request.finished duration_s:>5",
         ),
     ),
 )

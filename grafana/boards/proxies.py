@@ -95,7 +95,7 @@ _PROBES = Row(
         logs(
             "Rotations and quarantine",
             "One line per event; each opens the trace of its job.",
-            f'{LOGS} | event=~"proxy.rotated|proxy.quarantined|proxy.restored"',
+            f"{LOGS} event:in(proxy.rotated, proxy.quarantined, proxy.restored)",
         ),
     ),
 )

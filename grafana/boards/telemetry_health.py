@@ -274,27 +274,24 @@ _PROMETHEUS = Row(
 )
 
 _STORES = Row(
-    "Loki and Jaeger",
+    "VictoriaLogs and Jaeger",
     (
         graph(
             "Log lines stored",
-            "By Loki.",
+            "By VictoriaLogs; dropped are lines that are too old, too new or too large.",
             PER_SECOND,
-            ("sum(rate(loki_distributor_lines_received_total[$__rate_interval]))", "received"),
+            ("sum(rate(vl_rows_ingested_total[$__rate_interval]))", "received"),
             (
-                "sum(rate(loki_discarded_samples_total[$__rate_interval])) or vector(0)",
-                "discarded",
+                "sum(rate(vl_rows_dropped_total[$__rate_interval])) or vector(0)",
+                "dropped",
             ),
             must_have=True,
         ),
-        latency(
-            "Loki P95 by route",
-            "Writes and queries.",
-            (
-                "histogram_quantile(0.95, sum by (le, route) ("
-                "rate(loki_request_duration_seconds_bucket[$__rate_interval])))",
-                "{{route}}",
-            ),
+        graph(
+            "VictoriaLogs P97 by path",
+            "Writes and queries of the last minutes.",
+            SECONDS,
+            ('max by (path) (vl_http_request_duration_seconds{quantile="0.97"})', "{{path}}"),
             must_have=True,
         ),
         graph(

@@ -91,8 +91,8 @@ class Settings(BaseSettings):
     jaeger_url: HttpUrl = Field(
         HttpUrl("http://127.0.0.1:16686"), description="Jaeger query API, for traces."
     )
-    loki_url: HttpUrl = Field(
-        HttpUrl("http://127.0.0.1:3100"), description="Loki, for log lines of a trace."
+    victorialogs_url: HttpUrl = Field(
+        HttpUrl("http://127.0.0.1:9428"), description="VictoriaLogs, for log lines of a trace."
     )
     alertmanager_url: HttpUrl = Field(HttpUrl("http://127.0.0.1:9093"), description="Alertmanager.")
 

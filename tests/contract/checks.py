@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tests.contract import logql, promql
+from tests.contract import logsql, promql
 from tests.contract.places import Place, all_places, load_rules, metrics_mentioned
 from tests.contract.series import CHECKOUT, Series, engine_series, service_series
 from transcript_service.telemetry.instruments import Instrument
@@ -80,8 +80,8 @@ def _alerts(series: Series, checkout: Path) -> Series:
 
 def problems_at(place: Place, known: Mapping[str, Series]) -> list[str]:
     """What is wrong at one place, each with the place in front."""
-    if place.language == "logql":
-        return [f"{place.where}: {problem}" for problem in logql.problems_of(place.expression)]
+    if place.language == "logsql":
+        return [f"{place.where}: {problem}" for problem in logsql.problems_of(place.expression)]
     reading = promql.read(place.expression, known)
     problems = list(reading.problems)
     if not problems:

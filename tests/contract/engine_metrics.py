@@ -29,8 +29,7 @@ _ONLY_AFTER_A_FAILURE = {
     "otelcol_exporter_send_failed_metric_points_total": ("job", "instance", "exporter"),
     "otelcol_exporter_send_failed_log_records_total": ("job", "instance", "exporter"),
     "otel_sdk_exporter_metric_data_point_exported_total": ("error_type",),
-    "loki_discarded_samples_total": ("job", "instance", "reason"),
-    "loki_ingester_wal_corruptions_total": ("job", "instance", "type"),
+    "vl_http_errors_total": ("job", "instance", "path"),
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from tests.contract.series import CHECKOUT, read_yaml
 from transcript_service.dashboard.queries import QUERIES
 
-Language = Literal["promql", "logql"]
+Language = Literal["promql", "logsql"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def dashboards(checkout: Path) -> Iterator[Place]:
             for target in panel.get("targets", []):
                 if "expr" not in target:
                     continue
-                language: Language = "logql" if target["datasource"]["type"] == "loki" else "promql"
+                kind = target["datasource"]["type"]
+                language: Language = "promql" if kind == "prometheus" else "logsql"
                 yield Place(
                     f"{where}, query {target['refId']}",
                     language,
@@ -113,7 +114,7 @@ def datasources(checkout: Path) -> Iterator[Place]:
             if "tracesToLogsV2" in data:
                 expression = data["tracesToLogsV2"]["query"].replace("$${__tags}", tags)
                 expression = expression.replace("$${__trace.traceId}", "abc")
-                yield Place(f"{where}, trace to logs", "logql", expression)
+                yield Place(f"{where}, trace to logs", "logsql", expression)
 
 
 def _tags(data: dict[str, Any]) -> list[dict[str, str]]:
@@ -157,11 +158,11 @@ def dashboard_api() -> Iterator[Place]:
                 yield Place(f"dashboard/queries.py: {name}", "promql", text)
 
 
-_FENCE = re.compile(r"```(promql|logql)\n(.*?)```", re.DOTALL)
+_FENCE = re.compile(r"```(promql|logsql)\n(.*?)```", re.DOTALL)
 
 
 def documents(checkout: Path) -> Iterator[Place]:
-    """Fenced blocks marked promql or logql; a blank line separates queries in one block."""
+    """Fenced blocks marked promql or logsql; a blank line separates queries in one block."""
     for file in document_files(checkout):
         where = file.relative_to(checkout)
         for language, block in _FENCE.findall(file.read_text()):

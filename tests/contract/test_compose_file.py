@@ -29,7 +29,7 @@ def _native_version(engine: str, module: str) -> str:
     ("service", "module", "translate"),
     [
         ("alertmanager", "github.com/prometheus/alertmanager", "v{}.{}.{}"),
-        ("loki", "github.com/grafana/loki/v3", "{}.{}.{}"),
+        ("victorialogs", "github.com/VictoriaMetrics/VictoriaLogs", "v{}.{}.{}"),
         # Prometheus 3.x is published as the Go module v0.3xx.
         ("prometheus", "github.com/prometheus/prometheus", "v{}.{}.{}"),
         # Jaeger 2.n is the Go module v1.(n + 63).
@@ -69,7 +69,6 @@ def test_the_engines_read_the_same_configuration_as_the_native_stack() -> None:
         "./prometheus/rules",
         "./prometheus/alertmanager.yml",
         "./jaeger/config.yaml",
-        "./loki/config.yaml",
     } <= mounted
 
 

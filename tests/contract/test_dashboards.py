@@ -191,14 +191,14 @@ def test_an_exemplar_leads_to_its_trace() -> None:
 
 def test_a_trace_leads_to_its_logs_and_its_metrics() -> None:
     data = _source("jaeger")["jsonData"]
-    assert data["tracesToLogsV2"]["datasourceUid"] == "loki"
+    assert data["tracesToLogsV2"]["datasourceUid"] == "victorialogs"
     assert "trace_id" in data["tracesToLogsV2"]["query"]
     assert data["tracesToMetrics"]["datasourceUid"] == "prometheus"
     assert data["tracesToMetrics"]["queries"]
 
 
 def test_a_log_line_leads_to_its_trace() -> None:
-    field = _source("loki")["jsonData"]["derivedFields"][0]
+    field = _source("victorialogs")["jsonData"]["derivedFields"][0]
     assert (field["matcherType"], field["matcherRegex"]) == ("label", "trace_id")
     assert field["datasourceUid"] == "jaeger"
 
@@ -281,7 +281,13 @@ def test_dropping_an_attribute_is_noticed(instrument: str, attribute: str, place
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of everything that holds queries."""
-    for folder in ("grafana/dashboards", "grafana/provisioning", "prometheus", "loki", "docs"):
+    for folder in (
+        "grafana/dashboards",
+        "grafana/provisioning",
+        "prometheus",
+        "otel-collector",
+        "docs",
+    ):
         shutil.copytree(CHECKOUT / folder, tmp_path / folder)
     shutil.copy(CHECKOUT / "README.md", tmp_path)
     return tmp_path
@@ -306,8 +312,8 @@ def checkout(tmp_path: Path) -> Path:
         ),
         (
             "grafana/dashboards/circuit-breakers.json",
-            'event=\\"circuit_breaker.state_changed\\"',
-            'event=\\"circuit_breaker.changed\\"',
+            "event:=circuit_breaker.state_changed",
+            "event:=circuit_breaker.changed",
             "circuit-breakers.json: panel 'State changes', query A: "
             "event is never 'circuit_breaker.changed'",
         ),
@@ -350,7 +356,7 @@ def test_a_typing_error_in_a_file_is_noticed_with_its_place(
     [
         ("Look at `transcript_requets_total`.\n", "no such metric: transcript_requets_total"),
         ("```promql\nsum(transcript_requets_total)\n```\n", "no such metric: transcript_requets"),
-        ('```logql\n{service="x"} | stage="asr"\n```\n', "service is no stream label"),
+        ('```logsql\n{service="x"} stage:=asr\n```\n', "service is no stream field"),
     ],
 )
 def test_a_typing_error_in_a_document_is_noticed(
@@ -387,3 +393,29 @@ def test_a_query_that_cannot_mean_what_its_panel_says_is_noticed(
 ) -> None:
     found = problems_at(Place("panel", "promql", expression, unit), known_series())
     assert any(message in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ('{stage="asr"} event:=transcript.stage.finished', "stage is no stream field"),
+        ("stag:=asr", "stag is no field of any event"),
+        ("stage:=speech", "stage is never 'speech'"),
+        ("stage:in(asr, speech)", "stage is never 'speech'"),
+        ('stage:~"asr|speech"', "stage is never 'speech'"),
+        ("event:=transcript.request.finished attempt:>1", "attempt is no field of transcript."),
+        ("stage:=asr error", "error searches message texts"),
+        ('{"service.name"="x"} | event:=a', "no such pipe: event"),
+        ("stage:=asr | stats by (stag) count() n", "stats by (stag): no field"),
+        ("stage:=asr | stats by (stage) counts() n", "no such function: counts"),
+        ("stage:=asr | stats quantile(0.9, duration) p90", "stats of duration: no field"),
+        ("stage:=asr | sort by (n desc)", "sort by (n): no field"),
+        ("stage:in(asr", ") is missing"),
+        ("stage:=asr |", "does not parse"),
+    ],
+)
+def test_logsql_that_cannot_find_what_it_means_is_noticed(expression: str, message: str) -> None:
+    found = problems_at(Place("panel", "logsql", expression), {})
+    assert any(message in line for line in found), found
+    right = "stage:=asr | stats by (stage) quantile(0.9, duration_s) p90 | sort by (p90 desc)"
+    assert problems_at(Place("panel", "logsql", right), {}) == []

@@ -71,7 +71,7 @@ def api(engine: FakeEngine, simulator: RunningSimulator, token: tuple[Path, str]
             prometheus_url=engine.url,
             alertmanager_url=engine.url,
             jaeger_url=engine.url,
-            loki_url=engine.url,
+            victorialogs_url=engine.url,
             # The check of authentication presents wrong tokens all the time.
             dashboard_auth_failures_per_minute=1_000_000,
             alert_webhook_token_file=webhook_token,

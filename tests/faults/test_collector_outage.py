@@ -89,13 +89,9 @@ def spans_in_jaeger(stack: LiveStack, since: float) -> int:
     return len(spans)
 
 
-def lines_in_loki(stack: LiveStack) -> int:
-    answer = requests.get(
-        stack.layout.url("loki", "/loki/api/v1/query"),
-        {"query": f'sum(count_over_time({{service_name="{SERVICE}"}}[1h]))'},
-        timeout=60,
-    ).json()["data"]["result"]
-    return int(answer[0]["value"][1]) if answer else 0
+def lines_in_victorialogs(stack: LiveStack) -> int:
+    (found,) = stack.log_lines(f'{{"service.name"="{SERVICE}"}} | stats count() lines')
+    return int(found["lines"])
 
 
 @pytest.mark.timeout(900 + OUTAGE_S)
@@ -147,7 +143,7 @@ def test_created_is_exported_plus_dropped_and_what_was_exported_is_stored(
         lambda: spans_in_jaeger(stack, began) == exported["span"],
     )
     wait_for(
-        f"{exported['log']} lines in Loki",
-        lambda: lines_in_loki(stack) == exported["log"],
+        f"{exported['log']} lines in VictoriaLogs",
+        lambda: lines_in_victorialogs(stack) == exported["log"],
     )
     print(f"outage of {time.monotonic() - away:.0f} s, {len(load.statuses)} requests: {found}")

@@ -23,7 +23,7 @@ def stack() -> Iterator[LiveStack]:
         "JOB_WORKERS": "1",
         "READ_TIMEOUT_S": "60",
     }
-    with running_stack("jobs", environ, "prometheus", "alertmanager", "loki") as running:
+    with running_stack("jobs", environ, "prometheus", "alertmanager", "victorialogs") as running:
         yield running
 
 

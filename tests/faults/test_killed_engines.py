@@ -22,7 +22,7 @@ def stack() -> Iterator[LiveStack]:
 
 
 @pytest.mark.parametrize(
-    "engine", ["otel-collector", "prometheus", "alertmanager", "loki", "jaeger"]
+    "engine", ["otel-collector", "prometheus", "alertmanager", "victorialogs", "jaeger"]
 )
 def test_a_killed_engine_is_back_by_itself_and_no_request_fails(
     stack: LiveStack, engine: str
@@ -43,7 +43,7 @@ def test_a_killed_engine_is_back_by_itself_and_no_request_fails(
     wait_for("the last trace", lambda: stack.spans(last))
     wait_for(
         "its lines",
-        lambda: stack.log_lines(f'{{service_name="{SERVICE}"}} | trace_id="{last}"'),
+        lambda: stack.log_lines(f'{{"service.name"="{SERVICE}"}} trace_id:="{last}"'),
     )
     if engine != "otel-collector":
         missing = set(load.trace_ids)

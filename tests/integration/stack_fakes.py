@@ -43,12 +43,12 @@ elif command == "build":
         shutil.copy(os.environ["FAKE_ENGINE"], target)
 """
 
-# Serves 200 at every address it is told to listen on; FAKE_LOKI=exit and the like make it fail.
+# Serves 200 at every address it is told to listen on; FAKE_JAEGER=exit and the like make it fail.
 FAKE_ENGINE = """\
 import http.server, os, pathlib, re, sys, threading, time
 
 name = pathlib.Path(sys.argv[0]).name
-mode = os.environ.get("FAKE_" + name.upper(), "")
+mode = os.environ.get("FAKE_" + name.upper().replace("-", "_"), "")
 if mode == "exit":
     print("\\n".join(f"line {number}" for number in range(1, 31)), "last words", sep="\\n")
     sys.exit(3)
@@ -60,12 +60,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *arguments):
         pass
 
-told = [a for a in sys.argv if a.startswith("--web.listen-address=")]
+told = [a for a in sys.argv if a.startswith(("--web.listen-address=", "-httpListenAddr="))]
 prefix = {"otelcol": "OTELCOL_", "jaeger": "JAEGER_"}.get(name, "nothing")
 told += [value for key, value in os.environ.items() if key.startswith(prefix)]
 ports = [int(p) for value in told for p in re.findall(r"127\\.0\\.0\\.1:(\\d+)", value)]
-if name == "loki":
-    ports.append(int(os.environ["LOKI_HTTP_PORT"]))
 http.server.ThreadingHTTPServer.allow_reuse_address = True
 for port in ports:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)

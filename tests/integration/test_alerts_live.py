@@ -265,7 +265,7 @@ def faults(scene: Scene) -> Iterator[Scene]:
     live = scene.live
     scene.emitter = Emitter(live.layout.url("otlp-http"))
     live.simulator("PUT", "faults", {"faults": [*CAPTIONS_REFUSED, *PANEL_REFUSED]})
-    Supervisor(live.layout).stop(["loki"])
+    Supervisor(live.layout).stop(["victorialogs"])
     scene.emitter.start()
     yield scene
     scene.emitter.stop()
@@ -391,8 +391,8 @@ TABLE = {
     "DashboardAuthFailures": (REAL, "requests from outside without a token"),
     "PrometheusNotificationsFailing": (REAL, "Alertmanager stopped"),
     "AlertmanagerFailingToNotify": (REAL, "the webhook answers 503"),
-    "TargetDown": (REAL, "Loki stopped"),
-    "CollectorExportStalled": (REAL, "Loki stopped"),
+    "TargetDown": (REAL, "VictoriaLogs stopped"),
+    "CollectorExportStalled": (REAL, "VictoriaLogs stopped"),
     "CollectorSendFailed": (REAL, "a sample two hours old"),
     "PrometheusSamplesTooOld": (REAL, "a sample two hours old"),
     "TranscriptInternalErrors": (SENT, "exceptions"),

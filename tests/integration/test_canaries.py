@@ -62,7 +62,7 @@ def leaky(live: LiveStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         "OTEL_EXPORTER_OTLP_ENDPOINT": live.layout.url("otlp-http"),
         "PROMETHEUS_URL": live.layout.url("prometheus"),
         "JAEGER_URL": live.layout.url("jaeger"),
-        "LOKI_URL": live.layout.url("loki"),
+        "VICTORIALOGS_URL": live.layout.url("victorialogs"),
         "ALERTMANAGER_URL": live.layout.url("alertmanager"),
         "LOG_RATE_LIMIT_PER_MIN": "0",
         "PROXY_PASSWORD": f"plain{build(820)}word",
@@ -88,8 +88,8 @@ def in_jaeger(live: LiveStack, running: Gunicorn) -> str:
     return "\n".join(found)
 
 
-def in_loki(live: LiveStack, running: Gunicorn) -> str:
-    lines = live.log_lines(f'{{service_name="{SERVICE}"}}')
+def in_victorialogs(live: LiveStack, running: Gunicorn) -> str:
+    lines = live.log_lines(f'{{"service.name"="{SERVICE}"}}')
     return "\n".join(map(repr, lines))
 
 
@@ -122,7 +122,7 @@ def in_files(live: LiveStack, running: Gunicorn) -> str:
 
 PLACES = {
     "stderr": on_stderr,
-    "Loki": in_loki,
+    "VictoriaLogs": in_victorialogs,
     "Jaeger": in_jaeger,
     "Prometheus": in_prometheus,
     "the dashboard API and alert payloads": in_dashboard,
@@ -285,9 +285,9 @@ def test_what_alertmanager_posts_about_series_of_the_service_holds_none(
 def test_nothing_that_waits_in_the_collectors_queue_on_disk_is_one(
     live: LiveStack, leaky: Gunicorn
 ) -> None:
-    stores = [psutil.Process(live.pid(name)) for name in ("jaeger", "loki", "prometheus")]
+    stores = [psutil.Process(live.pid(name)) for name in ("jaeger", "victorialogs", "prometheus")]
     queue = live.layout.data("otel-collector") / "queue"
-    waiting = {"jaeger_traces", "loki_logs", "prometheus_metrics"}
+    waiting = {"jaeger_traces", "victorialogs_logs", "prometheus_metrics"}
 
     def written() -> dict[str, str] | None:
         files = {
@@ -311,16 +311,14 @@ def test_nothing_that_waits_in_the_collectors_queue_on_disk_is_one(
     assert {name: leaks(text) for name, text in files.items() if leaks(text)} == {}
 
 
-def test_what_loki_and_jaeger_have_packed_and_put_away_holds_none(
+def test_what_victorialogs_and_jaeger_have_packed_and_put_away_holds_none(
     live: LiveStack, leaky: Gunicorn
 ) -> None:
-    requests.post(live.layout.url("loki", "/flush"), timeout=60).raise_for_status()
-
-    def chunks() -> str | None:
-        text = "\n".join(texts(live.layout.data("loki") / "chunks"))
+    def parts() -> str | None:
+        text = "\n".join(texts(live.layout.data("victorialogs") / "partitions"))
         return text if CONTROL in text else None
 
-    assert leaks(wait_for("the control in Loki's chunks", chunks)) == []
+    assert leaks(wait_for("the control in VictoriaLogs' parts", parts)) == []
 
     # Jaeger writes its tables when it stops or, if that took too long, when it starts again.
     supervisor = Supervisor(live.layout)

@@ -32,7 +32,7 @@ def engines(live: LiveStack, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         "PROMETHEUS_URL": live.layout.url("prometheus"),
         "ALERTMANAGER_URL": live.layout.url("alertmanager"),
         "JAEGER_URL": live.layout.url("jaeger"),
-        "LOKI_URL": live.layout.url("loki"),
+        "VICTORIALOGS_URL": live.layout.url("victorialogs"),
         "STATE_DIR": str(tmp_path_factory.mktemp("state")),
     }
 
@@ -41,20 +41,20 @@ def engines(live: LiveStack, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 def nothing(tmp_path: Path) -> dict[str, str]:
     """Engines of which none runs."""
     away = f"http://127.0.0.1:{free_port()}"
-    names = ("PROMETHEUS_URL", "ALERTMANAGER_URL", "JAEGER_URL", "LOKI_URL")
+    names = ("PROMETHEUS_URL", "ALERTMANAGER_URL", "JAEGER_URL", "VICTORIALOGS_URL")
     return {**dict.fromkeys(names, away), "STATE_DIR": str(tmp_path)}
 
 
 @pytest.fixture(scope="module")
 def trace_id(live: LiveStack) -> str:
-    """The trace of a request that succeeded, complete in Jaeger and Loki."""
+    """The trace of a request that succeeded, complete in Jaeger and VictoriaLogs."""
     videos = live.simulator("GET", "videos")["videos"]
     video = next(v["id"] for v in videos if v["tracks"] and not v["default_fault"])
     answer = live.get(f"/api/transcripts/{video}")
     assert answer.status_code == 200
     found = str(answer.json()["trace_id"])
     wait_for("its spans", lambda: len(live.spans(found)) >= 3)
-    lines = f'{{service_name="tldw-transcript-service"}} | trace_id="{found}"'
+    lines = f'{{"service.name"="tldw-transcript-service"}} trace_id:="{found}"'
     wait_for("its lines", lambda: len(live.log_lines(lines)) >= 2)
     return found
 

@@ -106,14 +106,17 @@ def _has_values(series: dict[str, Any]) -> bool:
     return not all(math.isnan(float(value)) for _, value in values)
 
 
-def _loki(stack: LiveStack, target: dict[str, Any], start: float) -> tuple[int, list[str]]:
-    asked: dict[str, Any] = {"query": expand(target["expr"]), "limit": 200, "step": "5s"}
-    asked |= {"start": int(start * 1e9), "end": int(time.time() * 1e9)}
-    url = stack.layout.url("loki", "/loki/api/v1/query_range")
-    answer = requests.get(url, asked, timeout=30)
-    if not answer.ok:
-        return 0, [answer.text]
-    return len(answer.json()["data"]["result"]), answer.json().get("warnings", [])
+def _victorialogs(stack: LiveStack, target: dict[str, Any], start: float) -> tuple[int, list[str]]:
+    asked: dict[str, Any] = {"query": expand(target["expr"]), "start": start, "end": time.time()}
+    if target["queryType"] == "instant":
+        asked |= {"limit": target["maxLines"]}
+        answer = requests.post(
+            stack.layout.url("victorialogs", "/select/logsql/query"), asked, timeout=30
+        )
+        return (len(answer.text.splitlines()), []) if answer.ok else (0, [answer.text])
+    url = stack.layout.url("victorialogs", "/select/logsql/stats_query_range")
+    answer = requests.post(url, asked | {"step": "5s"}, timeout=30)
+    return (len(answer.json()["data"]["result"]), []) if answer.ok else (0, [answer.text])
 
 
 def _jaeger(stack: LiveStack, target: dict[str, Any], start: float) -> tuple[int, list[str]]:
@@ -127,7 +130,11 @@ def _jaeger(stack: LiveStack, target: dict[str, Any], start: float) -> tuple[int
     return len(answer["data"] or []), [str(error) for error in answer.get("errors") or []]
 
 
-_ASK = {"prometheus": _prometheus, "loki": _loki, "jaeger": _jaeger}
+_ASK = {
+    "prometheus": _prometheus,
+    "victoriametrics-logs-datasource": _victorialogs,
+    "jaeger": _jaeger,
+}
 
 
 def _ask_every_panel(stack: LiveStack, start: float, *, only_must_have: bool) -> list[Answer]:

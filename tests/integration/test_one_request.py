@@ -60,12 +60,14 @@ def test_a_request_is_found_in_every_backend_by_the_id_it_was_answered_with(
     tags = {tag["key"]: tag["value"] for tag in by_name["transcript.stage"]["tags"]}
     assert (tags["stage"], tags["outcome"], tags["video_id"]) == ("youtube_api", "success", video)
 
-    # In Loki: its lines by trace id, each naming a span of the trace, each once.
+    # In VictoriaLogs: its lines by trace id, each naming a span of the trace, each once.
     lines = wait_for(
-        "the lines in Loki",
+        "the lines in VictoriaLogs",
         lambda: (
             found
-            if len(found := live.log_lines(f'{{service_name="{SERVICE}"}} | trace_id="{trace_id}"'))
+            if len(
+                found := live.log_lines(f'{{"service.name"="{SERVICE}"}} trace_id:="{trace_id}"')
+            )
             > 1
             else None
         ),

@@ -67,7 +67,11 @@ def test_up_builds_in_order_starts_everything_and_says_where_it_is(stack: FakeSt
 
     assert (done.returncode, done.stderr) == (0, "")
     assert stack.builds() == ENGINE_NAMES
-    for name, port in (("prometheus", "prometheus"), ("loki", "loki"), ("jaeger", "jaeger")):
+    for name, port in (
+        ("prometheus", "prometheus"),
+        ("victorialogs", "victorialogs"),
+        ("jaeger", "jaeger"),
+    ):
         assert f"{name:<15}{stack.layout.url(port)}" in done.stdout
         assert answers(stack, port)
 
@@ -113,9 +117,9 @@ def test_env_prints_the_addresses_of_this_stack(shared: FakeStack) -> None:
 
 
 def test_logs_prints_the_end_of_a_programs_log(shared: FakeStack) -> None:
-    done = shared.run("logs", "loki", "-n", "1")
+    done = shared.run("logs", "victorialogs", "-n", "1")
 
-    assert done.stdout.startswith("loki serves")
+    assert done.stdout.startswith("victoria-logs serves")
 
 
 def test_down_stops_everything_and_can_be_said_twice(stack: FakeStack) -> None:
@@ -136,7 +140,7 @@ def test_without_leaves_programs_out_and_stops_those_that_ran(stack: FakeStack) 
     assert stack.up().returncode == 0
     assert answers(stack, "jaeger")
 
-    assert stack.up("--without", "loki", "jaeger").returncode == 0
+    assert stack.up("--without", "victorialogs", "jaeger").returncode == 0
 
     assert not answers(stack, "jaeger")
     assert set(Supervisor(stack.layout).processes()) == {
@@ -147,7 +151,7 @@ def test_without_leaves_programs_out_and_stops_those_that_ran(stack: FakeStack) 
 
 
 def test_no_wait_returns_when_everything_is_started(stack: FakeStack) -> None:
-    done = stack.up("--no-wait", FAKE_LOKI="deaf")
+    done = stack.up("--no-wait", FAKE_VICTORIA_LOGS="deaf")
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-6].startswith("The stack is started")
@@ -161,27 +165,28 @@ def test_what_was_left_out_at_first_does_not_block_the_order(stack: FakeStack) -
 
 
 def test_an_engine_that_ends_at_once_is_named_with_the_end_of_its_log(stack: FakeStack) -> None:
-    done = stack.up(FAKE_LOKI="exit")
+    done = stack.up(FAKE_VICTORIA_LOGS="exit")
 
     assert done.returncode == 1
     *log_lines, last = done.stderr.splitlines()
-    assert last == f"stack: loki ends as soon as it is started (log: {stack.layout.log('loki')})"
+    log = stack.layout.log("victorialogs")
+    assert last == f"stack: victorialogs ends as soon as it is started (log: {log})"
     assert log_lines[-1] == "  | last words"
     assert len(log_lines) == 20
     assert nothing_runs(stack)
 
 
 def test_an_engine_that_fails_leaves_a_stack_that_ran_before_alone(stack: FakeStack) -> None:
-    assert stack.up("--without", "loki").returncode == 0
+    assert stack.up("--without", "victorialogs").returncode == 0
     # The supervisor hands its own environment on, so the mode is in the file it starts.
-    loki = stack.layout.bin_dir
+    binary = stack.layout.bin_dir
     assert stack.run("build").returncode == 0
-    (loki / "loki").resolve().write_text("#!/bin/sh\nexit 3\n")
+    (binary / "victoria-logs").resolve().write_text("#!/bin/sh\nexit 3\n")
 
     done = stack.up()
 
     assert done.returncode == 1
-    assert "loki ends as soon as it is started" in done.stderr
+    assert "victorialogs ends as soon as it is started" in done.stderr
     running = Supervisor(stack.layout).processes()
     assert {name for name, info in running.items() if info.running} == {
         "otel-collector",
@@ -194,14 +199,14 @@ def test_an_engine_that_fails_leaves_a_stack_that_ran_before_alone(stack: FakeSt
 def test_up_mends_a_program_that_fails_again_and_again(stack: FakeStack) -> None:
     stack.up()
     supervisor = Supervisor(stack.layout)
-    loki = (stack.layout.bin_dir / "loki").resolve()
-    whole = loki.read_text()
-    loki.write_text("#!/bin/sh\nexit 3\n")
-    os.kill(supervisor.processes()["loki"].pid, signal.SIGKILL)
-    assert eventually(lambda: supervisor.processes()["loki"].state == "BACKOFF")
+    binary = (stack.layout.bin_dir / "victoria-logs").resolve()
+    whole = binary.read_text()
+    binary.write_text("#!/bin/sh\nexit 3\n")
+    os.kill(supervisor.processes()["victorialogs"].pid, signal.SIGKILL)
+    assert eventually(lambda: supervisor.processes()["victorialogs"].state == "BACKOFF")
     assert stack.run("status").returncode == 1
 
-    loki.write_text(whole)
+    binary.write_text(whole)
     done = stack.up()
 
     assert done.returncode == 0, done.stderr

@@ -188,7 +188,7 @@ HEALTHY = {
     "telemetry_age": [sample(7.0)],
     "recent_requests": [sample(99.0, outcome="success"), FAILED],
     "breakers_now": [sample(1.0, name="asr", state="closed")],
-    "engines": [sample(1.0, job="loki")],
+    "engines": [sample(1.0, job="victorialogs")],
     "firing": [],
 }
 
@@ -207,7 +207,7 @@ HEALTHY = {
         ({"recent_requests": [FAILED]}, "unhealthy"),
         ({"breakers_now": [sample(1.0, name="asr", state="half_open")]}, "degraded"),
         ({"breakers_now": [sample(1.0, name="asr", state="open")]}, "unhealthy"),
-        ({"engines": [sample(0.0, job="loki"), sample(1.0, job="jaeger")]}, "degraded"),
+        ({"engines": [sample(0.0, job="victorialogs"), sample(1.0, job="jaeger")]}, "degraded"),
         ({"firing": [sample(1.0, severity="warning")]}, "degraded"),
         ({"firing": [sample(1.0, severity="critical")]}, "unhealthy"),
     ],

@@ -1,4 +1,4 @@
-"""A trace as Jaeger and Loki tell it, and as the API tells it on."""
+"""A trace as Jaeger and VictoriaLogs tell it, and as the API tells it on."""
 
 from __future__ import annotations
 
@@ -64,43 +64,40 @@ TRACE = {
         ]
     }
 }
-LINES = {
-    "status": "success",
-    "data": {
-        "result": [
-            {
-                "stream": {
-                    "service_name": "svc",
-                    "trace_id": TRACE_ID,
-                    "span_id": "b",
-                    "severity_text": "WARN",
-                    "stage": "asr",
-                    "telemetry_sdk_name": "x",
-                },
-                "values": [[str(START_NS + 40_000_000), "second"]],
-            },
-            {"stream": {"span_id": "a"}, "values": [[str(START_NS + 5_000_000), "first"]]},
-        ]
+LINES = [
+    {
+        "_time": "2027-01-15T08:00:00.04Z",
+        "_msg": "second",
+        "_stream": '{service.name="svc"}',
+        "service.name": "svc",
+        "trace_id": TRACE_ID,
+        "span_id": "b",
+        "severity_text": "WARN",
+        "stage": "asr",
+        "telemetry.sdk.name": "x",
     },
-}
+    {"_time": "2027-01-15T08:00:00.005Z", "_msg": "first", "span_id": "a"},
+]
 
 
 class Stores:
-    """Jaeger and Loki on one port; each answers what is set, or an error status."""
+    """Jaeger and VictoriaLogs on one port; each answers what is set, or an error status."""
 
     def __init__(self, engine: FakeEngine) -> None:
         self.jaeger: Any = TRACE
-        self.loki: Any = LINES
+        self.logs: Any = LINES
         self.asked: list[dict[str, str]] = []
         engine.behave = self._behave
 
     def _behave(self, handler: Handler, parameters: dict[str, str]) -> None:
         self.asked.append(parameters)
-        found = self.loki if "loki" in parameters["path"] else self.jaeger
+        found = self.logs if "logsql" in parameters["path"] else self.jaeger
         if isinstance(found, int):
             handler.answer(b"nope", status=found, kind="text/plain")
         else:
-            handler.answer(json.dumps(found).encode())
+            # Jaeger's answer is one object, VictoriaLogs' one a line.
+            lines = found if isinstance(found, list) and found is self.logs else [found]
+            handler.answer(b"\n".join(json.dumps(line).encode() for line in lines))
 
 
 @pytest.fixture
@@ -155,12 +152,14 @@ def test_log_lines_come_in_time_order_with_their_span(client: FlaskClient, store
 
 def test_the_service_name_is_quoted_in_the_log_query(client: FlaskClient, stores: Stores) -> None:
     get(client)
-    asked = next(p for p in stores.asked if "loki" in p["path"])
-    assert asked["query"] == f'{{service_name="we\\"ird"}} | trace_id="{TRACE_ID}"'
+    asked = next(p for p in stores.asked if "logsql" in p["path"])
+    assert asked["query"] == (
+        f'{{"service.name"="we\\"ird"}} trace_id:="{TRACE_ID}" | sort by (_time)'
+    )
 
 
 def test_a_store_that_is_down_leaves_the_other_half(client: FlaskClient, stores: Stores) -> None:
-    stores.loki = 500
+    stores.logs = 500
     answer = get(client)
     assert answer.status_code == 200
     assert answer.json["partial"] is True
@@ -184,22 +183,22 @@ def test_lines_are_shown_though_the_trace_has_not_arrived(
 def test_an_id_that_nobody_knows_is_not_found_and_may_be_tried_again(
     client: FlaskClient, stores: Stores
 ) -> None:
-    stores.jaeger, stores.loki = 404, {"data": {"result": []}}
+    stores.jaeger, stores.logs = 404, []
     answer = get(client)
     assert (answer.status_code, answer.json["code"]) == (404, "trace_not_found")
     assert answer.headers["Retry-After"]
 
 
 def test_both_stores_down_is_a_bad_gateway(client: FlaskClient, stores: Stores) -> None:
-    stores.jaeger = stores.loki = 500
+    stores.jaeger = stores.logs = 500
     assert (get(client).status_code, get(client).json["code"]) == (502, "upstream_unreachable")
 
 
-@pytest.mark.parametrize("garbage", [[], {}, {"result": 3}, {"data": {"result": [{}]}}, "x", None])
+@pytest.mark.parametrize("garbage", [[[]], {}, {"_time": 3}, {"_time": "x"}, "x", None])
 def test_garbage_from_both_stores_is_a_bad_gateway(
     client: FlaskClient, stores: Stores, garbage: Any
 ) -> None:
-    stores.jaeger = stores.loki = garbage
+    stores.jaeger = stores.logs = garbage
     assert (get(client).status_code, get(client).json["code"]) == (502, "upstream_invalid")
 
 

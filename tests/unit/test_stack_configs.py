@@ -212,7 +212,9 @@ def test_render_writes_targets_and_keeps_the_secret_it_made(tmp_path: Path) -> N
     for secret in (layout.webhook_token, layout.secrets_dir / "webhook_url"):
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     targets = layout.config_dir / "prometheus/targets"
-    assert yaml.safe_load((targets / "loki.yml").read_text()) == [{"targets": ["127.0.0.1:3200"]}]
+    assert yaml.safe_load((targets / "victorialogs.yml").read_text()) == [
+        {"targets": ["127.0.0.1:9528"]}
+    ]
     url = (layout.config_dir / "alertmanager/secrets/webhook_url").read_text()
     assert url == "http://127.0.0.1:5100/api/alerts/webhook"
 
@@ -242,12 +244,12 @@ def variables(text: str) -> set[str]:
 
 
 # Left to their defaults natively; a caller's own value passes through.
-OPTIONAL = {"OTELCOL_LOG_LEVEL", "JAEGER_LOG_LEVEL", "LOKI_LOG_LEVEL"}
+OPTIONAL = {"OTELCOL_LOG_LEVEL", "JAEGER_LOG_LEVEL"}
 # For the libraries in an engine, not for its configuration.
 FOR_LIBRARIES = {"GOMEMLIMIT", "OTEL_TRACES_SAMPLER"}
 
 
-@pytest.mark.parametrize("name", ["otel-collector", "jaeger", "loki"])
+@pytest.mark.parametrize("name", ["otel-collector", "jaeger"])
 def test_the_launcher_sets_every_variable_of_a_configuration(name: str) -> None:
     layout = Layout(Path("/srv/state"))
     asked = variables((CHECKOUT / name / "config.yaml").read_text())

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Engines:
-    """Clients of Prometheus, Alertmanager, Jaeger and Loki on one event loop.
+    """Clients of Prometheus, Alertmanager, Jaeger and VictoriaLogs on one event loop.
 
     Args:
         settings: where they are and what asking them may cost.
@@ -41,7 +41,7 @@ class Engines:
         self.asker = Asker(self.prometheus, service=settings.service_name)
         self.alertmanager = self._upstream(settings.alertmanager_url)
         self.jaeger = self._upstream(settings.jaeger_url)
-        self.loki = self._upstream(settings.loki_url)
+        self.victorialogs = self._upstream(settings.victorialogs_url)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Wait for a coroutine that asks an engine."""

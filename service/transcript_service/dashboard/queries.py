@@ -290,10 +290,9 @@ def export_query(instrument: Instrument) -> Query:
 
 EXPORT: Final = _each(*(export_query(instrument) for instrument in REGISTRY.values()))
 
-# Loki: the collector keeps the trace id of a log record as structured metadata.
-LOGS_OF_TRACE: Final = '{service_name="$service"} | trace_id="$trace"'
+LOGS_OF_TRACE: Final = '{"service.name"="$service"} trace_id:="$trace"'
 
 
 def logs_of_trace(trace_id: str, *, service: str) -> str:
-    """The LogQL for the log lines of one trace, whose id has been checked to be hex."""
+    """The LogsQL for the log lines of one trace, whose id has been checked to be hex."""
     return Template(LOGS_OF_TRACE).substitute(service=_quoted(service), trace=trace_id)

@@ -1,4 +1,4 @@
-"""One request in full: its spans from Jaeger, its log lines from Loki.
+"""One request in full: its spans from Jaeger, its log lines from VictoriaLogs.
 
 Jaeger's API v3 answers in OTLP's JSON form
 (https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding): ids in hex, times as
@@ -11,6 +11,7 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from .engines import Engines
@@ -165,51 +166,44 @@ def _value(value: Mapping[str, Any]) -> Any:
 async def _lines(
     engines: Engines, trace_id: str, start: float, end: float, *, found: bool
 ) -> list[dict[str, Any]]:
-    answer = await engines.loki.json(
-        "/loki/api/v1/query_range",
+    records = await engines.victorialogs.json_lines(
+        "/select/logsql/query",
         {
-            "query": logs_of_trace(trace_id, service=engines.service),
-            "start": str(int((start - _BEFORE_S) * 1e9)),
-            "end": str(int((end + _AFTER_S) * 1e9)),
+            "query": f"{logs_of_trace(trace_id, service=engines.service)} | sort by (_time)",
+            "start": rfc3339(start - _BEFORE_S),
+            "end": rfc3339(end + _AFTER_S),
             "limit": str(MAX_LINES),
-            "direction": "forward",
         },
     )
     try:
-        lines = [
-            _line(stream["stream"], value)
-            for stream in answer["data"]["result"]
-            for value in stream["values"]
-        ]
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise UpstreamInvalid("/loki/api/v1/query_range: unexpected form") from error
-    lines.sort(key=lambda line: line["at_ns"])
+        lines = sorted(map(_line, records), key=lambda line: line["offset_s"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UpstreamInvalid("/select/logsql/query: unexpected form") from error
     if lines and not found:  # no trace to count from
-        start = lines[0]["at_ns"] / 1e9
+        start = lines[0]["offset_s"]
     for line in lines:
-        # Nanoseconds do not fit into a JavaScript number.
-        line["offset_s"] = line.pop("at_ns") / 1e9 - start
+        line["offset_s"] -= start
     return lines
 
 
-# What Loki adds to every line, and what is the same for all lines of a service.
-_HIDDEN: Final = ("service_", "telemetry_", "scope_", "deployment_", "severity_", "detected_")
-_HIDDEN_EXACTLY: Final = frozenset({"trace_id", "span_id", "flags", "observed_timestamp"})
+# What the pipeline adds to every line, and what is the same for all lines of a service.
+_HIDDEN: Final = ("_", "service.", "telemetry.", "scope.", "deployment.", "severity_")
+_HIDDEN_EXACTLY: Final = frozenset({"trace_id", "span_id", "flags", "event_name"})
 
 
-def _line(labels: Mapping[str, str], value: Sequence[Any]) -> dict[str, Any]:
-    at_ns = int(value[0])
+def _line(record: Mapping[str, str]) -> dict[str, Any]:
+    at = datetime.fromisoformat(record["_time"]).timestamp()
     return {
-        "at_ns": at_ns,
-        "at": rfc3339(at_ns / 1e9),
-        "level": labels.get("severity_text") or labels.get("detected_level") or "unknown",
-        "span_id": labels.get("span_id"),
-        "text": str(value[1]),
+        "at": rfc3339(at),
+        "level": record.get("severity_text") or "unknown",
+        "span_id": record.get("span_id"),
+        "text": record["_msg"],
         "attributes": {
             name: value
-            for name, value in sorted(labels.items())
+            for name, value in sorted(record.items())
             if not name.startswith(_HIDDEN) and name not in _HIDDEN_EXACTLY
         },
+        "offset_s": at,  # its caller knows what to count from
     }
 
 

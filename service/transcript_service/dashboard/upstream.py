@@ -104,17 +104,26 @@ class Upstream:
             UpstreamMissing: 404.
             QueryDefect: any other 4xx.
         """
+        return _parsed(path, *await self._answer(path, parameters))
+
+    async def json_lines(self, path: str, parameters: Mapping[str, str]) -> list[Any]:
+        """The parsed lines of an answer that has one object a line. Raises as `json` does."""
+        status, body = await self._answer(path, parameters)
+        if status != 200:
+            _parsed(path, status, body)
+        return [_parsed(path, status, line) for line in body.splitlines()]
+
+    async def _answer(self, path: str, parameters: Mapping[str, str]) -> tuple[int, bytes]:
         async with self._turn:
             try:
                 async with asyncio.timeout(self._timeout_s):
-                    status, body = await self._fetch(path, parameters)
+                    return await self._fetch(path, parameters)
             except TimeoutError as error:
                 raise UpstreamTimeout(path) from error
             except (aiohttp.ClientPayloadError, ValueError) as error:
                 raise UpstreamInvalid(f"{path}: {type(error).__name__}") from error
             except (aiohttp.ClientError, OSError) as error:
                 raise UpstreamUnreachable(f"{path}: {type(error).__name__}") from error
-        return _parsed(path, status, body)
 
     async def close(self) -> None:
         """Close the connections that are kept open."""

@@ -40,7 +40,7 @@ _DATA: Final[dict[str, Any]] = {
         ],
         "workers": 2.0,
         "telemetry_age_s": 6.1,
-        "engines": {"jaeger": True, "loki": True, "otel-collector": True},
+        "engines": {"jaeger": True, "victorialogs": True, "otel-collector": True},
         "redaction_failures": 0.0,
         "logs_suppressed": 0.0,
     },
