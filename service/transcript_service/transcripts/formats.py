@@ -17,7 +17,7 @@ _LANGUAGE: Final = re.compile(r"[A-Za-z0-9-]{1,40}")
 _UNKNOWN_MS: Final = 5000
 # A line that can be the number of a cue.
 _NUMBER: Final = re.compile(r"-?\d+\.?\d*")
-# A time as readers of SRT look for it, in any line and between any words.
+# A time as readers of SRT and WebVTT look for it, in any line and between any words.
 _STAMP: Final = re.compile(r"\d[:,.：，．。]\d{1,6}[:,.：，．。]\d")
 
 
@@ -46,7 +46,7 @@ def _json(transcript: Transcript, trace_id: str) -> bytes:
 
 def _srt(transcript: Transcript, trace_id: str) -> bytes:
     blocks = [
-        f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{_without_timing(text)}\n"
+        f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{text}\n"
         for number, (start, end, text) in enumerate(_cues(transcript.segments), start=1)
     ]
     return "\n".join(blocks).encode()
@@ -78,7 +78,7 @@ def _cues(segments: Sequence[Segment]) -> list[tuple[int, int, str]]:
         (
             (round(segment.start * 1000), round(segment.duration * 1000), text)
             for segment in segments
-            if (text := _lines(segment.text))
+            if (text := _without_timing(_lines(segment.text)))
         ),
         key=itemgetter(0),
     )
@@ -98,9 +98,10 @@ def _lines(text: str) -> str:
 
 
 def _without_timing(text: str) -> str:
-    """The text of an SRT cue with no line in it that a reader takes for the next cue's timing.
+    """A cue's text with no line in it that a reader takes for the next cue's timing.
 
-    SRT has no escaping, so such a line gets signs that look the same.
+    SRT has no escaping, and some readers look for two times in a line whatever is between
+    them, so such a line gets signs that look the same.
     """
     if "-->" not in text and not _STAMP.search(text):
         return text

@@ -34,7 +34,7 @@ _UNSEEN: Final = (
     + ("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 )
 _BLANK: Final = re.compile(rf"[\s{_UNSEEN}]*")
-_CONTROL: Final = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
+_CONTROL: Final = re.compile("[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f]")
 
 
 def clean(text: str) -> str:
