@@ -132,9 +132,9 @@ def _progress(video_id: str) -> Iterator[Callable[[str], None] | None]:
 @_as_json
 def trace(trace_id: str, as_json: bool) -> None:
     """Show the spans of TRACE_ID as a waterfall, with the log lines of each beneath it."""
-    from .dashboard.trace_view import TraceProblem, print_trace
+    from .dashboard.trace_view import print_trace
 
-    _run(lambda settings: print_trace(settings, trace_id, as_json=as_json), TraceProblem)
+    _run(lambda settings: print_trace(settings, trace_id, as_json=as_json))
 
 
 @main.command()
@@ -142,23 +142,22 @@ def trace(trace_id: str, as_json: bool) -> None:
 @_as_json
 def status(hours: str, as_json: bool) -> None:
     """The dashboard's summary in the terminal. Exit code 1: unhealthy, 3: it cannot be told."""
-    from .dashboard.status import StatusProblem, print_status
+    from .dashboard.status import print_status
 
-    verdict = _run(
-        lambda settings: print_status(settings, hours, as_json=as_json), StatusProblem, failed=3
-    )
+    verdict = _run(lambda settings: print_status(settings, hours, as_json=as_json), failed=3)
     sys.exit({"unhealthy": 1, "unknown": 3}.get(verdict, 0))
 
 
-def _run(action: Callable[[Settings], _T], problem: type[Exception], *, failed: int = 1) -> _T:
+def _run(action: Callable[[Settings], _T], *, failed: int = 1) -> _T:
     settings = _settings()
+    from .problem import Problem
     from .telemetry import configure_logging
 
     configure_logging(settings.model_copy(update={"log_level": "ERROR"}))
     try:
         return action(settings)
-    except problem as error:
-        _fail(str(error), code=2 if getattr(error, "is_usage", False) else failed)
+    except Problem as problem:
+        _fail(problem.detail, code=2 if problem.status == 400 else failed)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 from transcript_service.alerts import create_blueprint
 from transcript_service.settings import Settings
 from transcript_service.telemetry.testing import InMemoryTelemetry
+from transcript_service.web import problems
 
 TOKEN = "t0ken-of-the-webhook"
 Post = Callable[..., TestResponse]
@@ -34,6 +35,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def client(settings: Settings, telemetry: InMemoryTelemetry) -> FlaskClient:
     app = Flask("test")
+    problems.register(app)
     app.register_blueprint(create_blueprint(settings))
     return app.test_client()
 
@@ -255,9 +257,9 @@ def test_a_runbook_cannot_carry_a_script(client: FlaskClient, tmp_path: Path) ->
 def test_only_the_names_of_alerts_lead_to_a_file(
     client: FlaskClient, tmp_path: Path, name: str
 ) -> None:
-    (tmp_path / "secret.md").write_text("secret")
+    (tmp_path / "secret.md").write_text("a content")
     (tmp_path / "runbooks" / "sub").mkdir()
-    (tmp_path / "runbooks" / "sub" / "DiskFull.md").write_text("secret")
+    (tmp_path / "runbooks" / "sub" / "DiskFull.md").write_text("a content")
     answer = client.get(f"/runbooks/{name}")
     assert answer.status_code == 404
-    assert "secret" not in answer.text
+    assert "a content" not in answer.text

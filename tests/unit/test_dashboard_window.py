@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transcript_service.dashboard.errors import ApiError
 from transcript_service.dashboard.window import MAX_POINTS, parse_window
+from transcript_service.problem import Problem
 from transcript_service.telemetry.vocabulary import STAGES
 
 NOW = 1_800_000_007.9
@@ -70,7 +70,7 @@ def test_a_plain_decimal_is_a_window(text: str, seconds: int) -> None:
     ],
 )
 def test_anything_else_is_refused_as_a_callers_mistake(text: str) -> None:
-    with pytest.raises(ApiError) as refused:
+    with pytest.raises(Problem) as refused:
         parse_window([("hours", text)], now=NOW)
     assert (refused.value.status, refused.value.code) == (400, "invalid_parameter")
     assert text not in refused.value.detail or len(text) <= 3
@@ -97,17 +97,17 @@ def test_each_stage_can_be_asked_for(stage: str) -> None:
     ],
 )
 def test_a_stage_outside_the_list_never_reaches_a_query(text: str) -> None:
-    with pytest.raises(ApiError):
+    with pytest.raises(Problem):
         parse_window([("stage", text)], now=NOW)
 
 
 def test_a_parameter_given_twice_is_refused_even_with_equal_values() -> None:
-    with pytest.raises(ApiError, match="more than once"):
+    with pytest.raises(Problem, match="more than once"):
         parse_window([("hours", "1"), ("hours", "1")], now=NOW)
 
 
 def test_an_unknown_parameter_is_refused() -> None:
-    with pytest.raises(ApiError):
+    with pytest.raises(Problem):
         parse_window([("query", "up")], now=NOW)
 
 

@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import hmac
 import sqlite3
-from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-import orjson
 from flask import Blueprint, Response, abort, request
 
+from ..problem import Problem
 from ..settings import Settings
-from ..telemetry import AlertLogger, current_trace_id
+from ..telemetry import AlertLogger
 from .log import Alert, AlertLog, Notification
 from .runbooks import Runbooks
 from .webhook import MAX_BODY_BYTES, NotUnderstood, parse
 
 # Pages without scripts, forms or frames, that load nothing: what a hostile runbook could do.
 _PAGE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'"
-
-
-class WebhookRefused(Exception):
-    """A notification that is not taken: `status`, `code` and one sentence."""
-
-    def __init__(self, status: HTTPStatus, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.code = code
-        self.detail = detail
 
 
 def create_alert_log(settings: Settings) -> AlertLog:
@@ -52,14 +41,16 @@ def create_blueprint(settings: Settings, log: AlertLog | None = None) -> Bluepri
     logger = AlertLogger()
     runbooks = Runbooks(settings.runbooks_dir)
 
-    @blueprint.errorhandler(WebhookRefused)
-    def _refused(error: WebhookRefused) -> Response:
-        logger.rejected(error.code)
-        return _problem(error)
-
     @blueprint.post("/api/alerts/webhook")
-    def receive() -> tuple[dict[str, int], int]:
-        _authorize(settings.alert_webhook_token_file)
+    def webhook() -> dict[str, int]:
+        try:
+            _authorize(settings.alert_webhook_token_file)
+            return receive()
+        except Problem as refusal:
+            logger.rejected(refusal.code)
+            raise
+
+    def receive() -> dict[str, int]:
         counts = {"accepted": 0, "duplicates": 0, "rejected": 0}
         try:
             for alert in parse(_body()):
@@ -75,13 +66,11 @@ def create_blueprint(settings: Settings, log: AlertLog | None = None) -> Bluepri
                         _write(logger, alert, notification)
                         counts["accepted"] += 1
         except NotUnderstood as error:
-            raise WebhookRefused(HTTPStatus.BAD_REQUEST, "bad_request", f"{error}.") from None
+            raise Problem(400, "bad_request", f"{error}.") from None
         except sqlite3.Error:
             # Alertmanager tries 5xx again, so nothing is lost while the disk is full.
-            raise WebhookRefused(
-                HTTPStatus.SERVICE_UNAVAILABLE, "alert_log_unavailable", "Try again."
-            ) from None
-        return counts, HTTPStatus.OK
+            raise Problem(503, "alert_log_unavailable", "Try again.") from None
+        return counts
 
     @blueprint.get("/runbooks")
     def index() -> Response:
@@ -90,7 +79,7 @@ def create_blueprint(settings: Settings, log: AlertLog | None = None) -> Bluepri
     @blueprint.get("/runbooks/<name>")
     def runbook(name: str) -> Response:
         page = runbooks.page(name)
-        return abort(HTTPStatus.NOT_FOUND) if page is None else _html(page)
+        return abort(404) if page is None else _html(page)
 
     return blueprint
 
@@ -122,15 +111,18 @@ def _authorize(token_file: Path | None) -> None:
         except OSError:
             expected = b""
     if not expected:
-        raise WebhookRefused(
-            HTTPStatus.SERVICE_UNAVAILABLE,
+        raise Problem(
+            503,
             "webhook_not_configured",
             "ALERT_WEBHOOK_TOKEN_FILE names no readable token, so no notification is taken.",
         )
     scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not hmac.compare_digest(presented.strip().encode(), expected):
-        raise WebhookRefused(
-            HTTPStatus.UNAUTHORIZED, "unauthorized", "The bearer token is missing or wrong."
+        raise Problem(
+            401,
+            "unauthorized",
+            "The bearer token is missing or wrong.",
+            headers={"WWW-Authenticate": "Bearer"},
         )
 
 
@@ -138,29 +130,8 @@ def _body() -> bytes:
     """The body, never more of it than `MAX_BODY_BYTES`."""
     body = request.stream.read(MAX_BODY_BYTES + 1)
     if len(body) > MAX_BODY_BYTES:
-        raise WebhookRefused(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "The notification is too large."
-        )
+        raise Problem(413, "too_large", "The notification is too large.")
     return bytes(body)
-
-
-def _problem(error: WebhookRefused) -> Response:
-    """As RFC 9457, like every error of the service."""
-    document = {
-        "type": f"/problems/{error.code}",
-        "title": error.status.phrase,
-        "status": error.status.value,
-        "detail": error.detail,
-        "instance": request.path,
-        "code": error.code,
-        "trace_id": current_trace_id(),
-    }
-    response = Response(
-        orjson.dumps(document), status=error.status, mimetype="application/problem+json"
-    )
-    if error.status is HTTPStatus.UNAUTHORIZED:
-        response.headers["WWW-Authenticate"] = "Bearer"
-    return response
 
 
 def _html(page: str) -> Response:

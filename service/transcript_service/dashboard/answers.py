@@ -175,7 +175,7 @@ def _tell(failures: Mapping[str, UpstreamError]) -> None:
                 "dashboard.query.failed",
                 query=name,
                 outcome=error.outcome,
-                error_type=error.reason,
+                error_type=error.code,
                 detail=str(error),
             )
     if others:
@@ -184,6 +184,6 @@ def _tell(failures: Mapping[str, UpstreamError]) -> None:
             "dashboard.query.failed",
             query=" ".join(others),
             outcome=told.outcome,
-            error_type=told.reason,
+            error_type=told.code,
             detail=str(told),
         )

@@ -115,7 +115,7 @@ class Board:
                 cached = self._by_now(name, window, future)
             except UpstreamError as failure:
                 failures.append(failure)
-                blocks[name] = {**REFUSED, "reason": failure.reason}
+                blocks[name] = {**REFUSED, "reason": failure.code}
             else:
                 found.append(cached)
                 blocks[name] = _shown(cached)
@@ -227,7 +227,7 @@ def _fetched(
     window: Window, data: dict[str, Any] | None, failures: Mapping[str, UpstreamError]
 ) -> Fetched:
     body = orjson.dumps(data)
-    missing = {name: failure.reason for name, failure in sorted(failures.items())}
+    missing = {name: failure.code for name, failure in sorted(failures.items())}
     return Fetched(
         window,
         empty=data is None,
@@ -256,7 +256,7 @@ def _shown(cached: Cached[Fetched]) -> dict[str, Any]:
         "data": orjson.Fragment(value.body),
     }
     if isinstance(cached.failure, UpstreamError):
-        shown["reason"] = cached.failure.reason
+        shown["reason"] = cached.failure.code
     elif value.empty:
         shown["reason"] = "nothing was measured in this window"
     return shown

@@ -15,7 +15,7 @@ from . import traces
 from .alerts import AlertLog
 from .board import SCOPE_OF, Board, Reply
 from .engines import Engines
-from .errors import ApiError, UpstreamError
+from .errors import invalid_parameter
 from .export import OPENMETRICS, TEXT, prefers_openmetrics
 from .window import parse_window
 
@@ -65,10 +65,7 @@ def create_blueprint(
         _no_parameters()
         openmetrics = prefers_openmetrics(request.accept_mimetypes)
         started = time.perf_counter()
-        try:
-            body, cached = board.export(openmetrics=openmetrics)
-        except UpstreamError as error:
-            raise error.as_api_error() from error
+        body, cached = board.export(openmetrics=openmetrics)
         response = _answer(
             body,
             OPENMETRICS if openmetrics else TEXT,
@@ -84,10 +81,7 @@ def create_blueprint(
     def trace(trace_id: str) -> Response:
         authorize(TRACE_SCOPE)
         _no_parameters()
-        try:
-            found = traces.run(engines, traces.checked_trace_id(trace_id))
-        except UpstreamError as error:
-            raise error.as_api_error() from error
+        found = traces.run(engines, traces.checked_trace_id(trace_id))
         response = Response(orjson.dumps(found), mimetype="application/json")
         # Spans and lines of one request arrive over seconds; a copy would be incomplete.
         response.headers["Cache-Control"] = "no-store"
@@ -98,15 +92,12 @@ def create_blueprint(
 
 def _no_parameters() -> None:
     if request.args:
-        raise ApiError(400, "invalid_parameter", "This takes no parameters.")
+        raise invalid_parameter("This takes no parameters.")
 
 
 def _respond(make: Callable[[], Reply]) -> Response:
     started = time.perf_counter()
-    try:
-        reply = make()
-    except UpstreamError as error:
-        raise error.as_api_error() from error
+    reply = make()
     return _answer(
         orjson.dumps(dict(reply.document)),
         "application/json",

@@ -18,11 +18,9 @@ from ..plain_text import all_visible
 from ..settings import Settings
 from .board import SCOPE_OF, Board
 from .engines import Engines
-from .errors import ApiError, UpstreamError
-from .terminal import TerminalProblem, count, create_console, percent, print_json, seconds, tally
+from .terminal import count, create_console, percent, print_json, seconds, tally
 from .window import parse_window
 
-StatusProblem = TerminalProblem
 _COLOUR: Final = {
     "healthy": "green",
     "degraded": "yellow",
@@ -55,14 +53,12 @@ def print_status(
         The verdict: `healthy`, `degraded`, `unhealthy` or `unknown`.
 
     Raises:
-        StatusProblem: `hours` is no valid window, or no engine answers.
+        Problem: `hours` is no valid window, or no engine answers.
     """
     engines = Engines(settings)
     try:
         window = parse_window([("hours", hours)])
         reply = Board(settings, engines).overview(window, set(SCOPE_OF.values()))
-    except (ApiError, UpstreamError) as error:
-        raise TerminalProblem.of(error) from error
     finally:
         engines.close()
     document = orjson.loads(orjson.dumps(dict(reply.document)))

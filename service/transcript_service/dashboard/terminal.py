@@ -1,4 +1,4 @@
-"""What the terminal views share: where they print, what they report, how numbers are written."""
+"""What the terminal views share: where they print, and how numbers are written."""
 
 from __future__ import annotations
 
@@ -8,29 +8,8 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from .errors import ApiError, UpstreamError
-
 # Wider than any line, so that nothing is cut or wrapped where a program reads.
 _UNBOUNDED: Final = 100_000
-
-
-class TerminalProblem(Exception):
-    """One line for the person at the terminal.
-
-    Attributes:
-        is_usage: they asked for something that cannot be.
-    """
-
-    def __init__(self, text: str, *, is_usage: bool = False) -> None:
-        super().__init__(text)
-        self.is_usage = is_usage
-
-    @classmethod
-    def of(cls, error: ApiError | UpstreamError) -> TerminalProblem:
-        """The problem that an error of the dashboard is to a person."""
-        if isinstance(error, UpstreamError):
-            return cls(error.detail)
-        return cls(error.detail, is_usage=error.status == 400)
 
 
 def create_console() -> Console:

@@ -13,10 +13,8 @@ from ..plain_text import all_visible
 from ..settings import Settings
 from . import traces
 from .engines import Engines
-from .errors import ApiError, UpstreamError
-from .terminal import TerminalProblem, create_console, print_json, seconds
+from .terminal import create_console, print_json, seconds
 
-TraceProblem = TerminalProblem
 _BAR: Final = 32  # characters
 # What a reader looks for first; the rest is on the page and in Jaeger.
 _SHOWN: Final = (
@@ -41,13 +39,11 @@ def print_trace(
     """Print the trace, or the API's document with `as_json`.
 
     Raises:
-        TraceProblem: no such id, none by that id, or the engines do not answer.
+        Problem: no such id, none by that id, or the engines do not answer.
     """
     engines = Engines(settings)
     try:
         found = traces.run(engines, traces.checked_trace_id(trace_id.lower()))
-    except (ApiError, UpstreamError) as error:
-        raise TerminalProblem.of(error) from error
     finally:
         engines.close()
     if as_json:

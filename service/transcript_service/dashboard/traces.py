@@ -14,8 +14,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from ..problem import Problem
 from .engines import Engines
-from .errors import ApiError, UpstreamError, UpstreamInvalid, UpstreamMissing, worst
+from .errors import (
+    UpstreamError,
+    UpstreamInvalid,
+    UpstreamMissing,
+    UpstreamTimeout,
+    invalid_parameter,
+    worst,
+)
 from .queries import logs_of_trace
 from .window import rfc3339
 
@@ -33,10 +41,10 @@ def checked_trace_id(text: str) -> str:
     """The id, if it is one.
 
     Raises:
-        ApiError: 400 `invalid_parameter`.
+        Problem: 400 `invalid_parameter`.
     """
     if not _TRACE_ID.fullmatch(text):
-        raise ApiError(400, "invalid_parameter", "A trace id has 32 hex digits.")
+        raise invalid_parameter("A trace id has 32 hex digits.")
     return text
 
 
@@ -44,7 +52,7 @@ async def fetch_trace(engines: Engines, trace_id: str) -> dict[str, Any]:
     """The trace and its log lines, either of which may be missing with a reason.
 
     Raises:
-        ApiError: 404 `trace_not_found` when neither engine knows the id.
+        Problem: 404 `trace_not_found` when neither engine knows the id.
         UpstreamError: neither engine answered.
     """
     failures: list[UpstreamError] = []
@@ -64,7 +72,7 @@ async def fetch_trace(engines: Engines, trace_id: str) -> dict[str, Any]:
     if len(failures) == 2:
         raise worst(failures)
     if not spans and not lines and not failures:
-        raise ApiError(
+        raise Problem(
             404,
             "trace_not_found",
             "No trace and no log line by that id: it may not have arrived yet, or is too old.",
@@ -211,7 +219,7 @@ def run(engines: Engines, trace_id: str) -> dict[str, Any]:
     """`fetch_trace` for a thread, within the time an answer may take.
 
     Raises:
-        ApiError, UpstreamError: see `fetch_trace`; also 504 when the time is used up.
+        Problem: see `fetch_trace`; also 504 when the time is used up.
     """
 
     async def bounded() -> dict[str, Any]:
@@ -221,4 +229,4 @@ def run(engines: Engines, trace_id: str) -> dict[str, Any]:
     try:
         return engines.run(bounded())
     except TimeoutError as error:
-        raise ApiError(504, "upstream_timeout", "Traces and logs did not come in time.") from error
+        raise UpstreamTimeout("traces and logs") from error

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from ..telemetry.vocabulary import STAGES
-from .errors import ApiError
+from .errors import invalid_parameter
 
 EXPORT_INTERVAL_S: Final = 15  # the service's metric export; finer steps would repeat samples
 MAX_HOURS: Final = 168
@@ -101,14 +101,14 @@ def parse_window(arguments: Iterable[tuple[str, str]], *, now: float | None = No
         now: Unix time, for tests.
 
     Raises:
-        ApiError: 400 `invalid_parameter` for anything that is not exactly one valid value.
+        Problem: 400 `invalid_parameter` for anything that is not exactly one valid value.
     """
     given: dict[str, str] = {}
     for name, value in arguments:
         if name not in ("hours", "stage"):
-            raise _invalid("The only parameters are hours and stage.")
+            raise invalid_parameter("The only parameters are hours and stage.")
         if name in given:
-            raise _invalid(f"{name} is given more than once.")
+            raise invalid_parameter(f"{name} is given more than once.")
         given[name] = value
     return Window(
         seconds=_seconds(given.get("hours", "1")),
@@ -120,15 +120,11 @@ def parse_window(arguments: Iterable[tuple[str, str]], *, now: float | None = No
 def _seconds(text: str) -> int:
     hours = float(text) if _HOURS.fullmatch(text) else math.nan
     if not 0 < hours <= MAX_HOURS:  # also false for NaN
-        raise _invalid(f"hours must be a decimal number above 0 and at most {MAX_HOURS}.")
+        raise invalid_parameter(f"hours must be a decimal number above 0 and at most {MAX_HOURS}.")
     return max(_MIN_SECONDS, math.ceil(round(hours * 3600, 3)))
 
 
 def _stage(text: str | None) -> str | None:
     if text is not None and text not in STAGES:
-        raise _invalid(f"stage must be one of {', '.join(STAGES)}.")
+        raise invalid_parameter(f"stage must be one of {', '.join(STAGES)}.")
     return text
-
-
-def _invalid(detail: str) -> ApiError:
-    return ApiError(400, "invalid_parameter", detail)

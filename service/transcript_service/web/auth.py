@@ -19,10 +19,10 @@ from typing import Final
 
 from flask import request
 
+from ..problem import Problem
 from ..settings import Settings
 from ..telemetry import get_logger
 from ..telemetry.instruments import DASHBOARD_AUTH_FAILURES
-from .problems import Problem
 from .tokens import SCOPES, Refused, TokenStore, TokensUnreadable
 
 log = get_logger(__name__)
@@ -104,7 +104,7 @@ class Authorizer:
                 503,
                 "tokens_unreadable",
                 "The service cannot read its tokens.",
-                headers={"Retry-After": "30"},
+                retry_after_s=30,
             ) from error
         except Refused as refused:
             raise self._refusal(refused.reason) from refused
@@ -140,7 +140,7 @@ class Authorizer:
                 429,
                 "too_many_failures",
                 "Too many wrong tokens from this address.",
-                headers={"Retry-After": str(wait_s)},
+                retry_after_s=wait_s,
             )
         self._count(reason)
         challenge = 'Bearer realm="dashboard"'

@@ -1,18 +1,16 @@
-"""Joins the dashboard with what only the web room knows: tokens and problem documents."""
+"""Joins the dashboard with what only the web room knows: who may ask."""
 
 from __future__ import annotations
 
-from flask import Flask, Response
+from flask import Flask
 
 from ..dashboard.alerts import AlertLog
-from ..dashboard.errors import ApiError
 from ..dashboard.page import create_page
 from ..dashboard.routes import create_blueprint
 from ..settings import Settings
 from . import cors, openapi
 from .auth import create_authorizer
 from .compression import compress
-from .problems import Problem, problem_response
 
 
 def register(app: Flask, settings: Settings, *, alert_log: AlertLog | None = None) -> None:
@@ -21,11 +19,6 @@ def register(app: Flask, settings: Settings, *, alert_log: AlertLog | None = Non
     Args:
         alert_log: where the history of alert notifications is, if it is kept.
     """
-
-    @app.errorhandler(ApiError)
-    def _problem(error: ApiError) -> Response:
-        headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
-        return problem_response(Problem(error.status, error.code, error.detail, headers=headers))
 
     api = create_blueprint(settings, authorize=create_authorizer(settings), alert_log=alert_log)
     api.after_request(compress)

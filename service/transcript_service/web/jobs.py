@@ -8,9 +8,9 @@ from typing import Any, Final
 import orjson
 from flask import Blueprint, Response, url_for
 
+from ..problem import Problem
 from ..transcripts.formats import as_document
 from ..transcripts.jobs import JOB_ID, JobRecord, JobStore
-from .problems import Problem
 
 # How soon to ask again while a job runs.
 _ASK_AGAIN_S: Final = 2

@@ -6,83 +6,27 @@ so that a caller can quote one id and an operator finds the trace and its log li
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Any
-
-import orjson
 from flask import Flask, Response, request
 from opentelemetry import trace
 from werkzeug.exceptions import HTTPException
-from werkzeug.http import HTTP_STATUS_CODES
 
+from ..problem import MEDIA_TYPE, Problem, condition
 from ..telemetry import current_trace_id, get_logger, record_error
 
 log = get_logger(__name__)
 
 
-class Problem(Exception):
-    """Raise it anywhere in a request to answer with a problem document.
-
-    Args:
-        status: HTTP status code.
-        code: short machine-readable word, stable for callers.
-        detail: one sentence for people; never an upstream address or a query.
-        headers: extra response headers, such as `Retry-After`.
-        extensions: extra members of the document, such as `attempts`.
-    """
-
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        detail: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        **extensions: Any,
-    ) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.code = code
-        self.detail = detail
-        self.headers = dict(headers or {})
-        self.extensions = extensions
-
-
-def condition(status: int) -> tuple[str, str]:
-    """An HTTP status as title and code: `("Not Found", "not_found")`.
-
-    From werkzeug's table, because Python's own changes its words between versions.
-    """
-    title = HTTP_STATUS_CODES[status]
-    return title, re.sub(r"[^a-z]+", "_", title.lower())
-
-
 def problem_response(problem: Problem) -> Response:
     """The response for a problem."""
-    document = {
-        "type": f"/problems/{problem.code}",
-        "title": condition(problem.status)[0],
-        "status": problem.status,
-        "detail": problem.detail,
-        "instance": request.path,
-        "code": problem.code,
-        "trace_id": current_trace_id(),
-        **problem.extensions,
-    }
-    response = Response(
-        orjson.dumps(document), status=problem.status, mimetype="application/problem+json"
-    )
+    body = problem.document(trace_id=current_trace_id(), instance=request.path)
+    response = Response(body, status=problem.status, mimetype=MEDIA_TYPE)
     response.headers.update(problem.headers)
     return response
 
 
 def register(app: Flask) -> None:
     """Answer every error of `app` with a problem document, unexpected ones included."""
-
-    @app.errorhandler(Problem)
-    def _problem(error: Problem) -> Response:
-        return problem_response(error)
+    app.register_error_handler(Problem, problem_response)
 
     @app.errorhandler(HTTPException)
     def _http(error: HTTPException) -> Response:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from flask import Blueprint, Response, request
 
+from ..problem import Problem
 from ..telemetry import current_trace_id, instruments
 from ..telemetry.vocabulary import ErrorType
 from ..transcripts.formats import FORMATS
@@ -15,7 +16,6 @@ from ..transcripts.model import TranscriptError
 from ..transcripts.pipeline import Pipeline
 from ..transcripts.video_id import parse_video_id
 from .jobs import accepted
-from .problems import Problem
 
 # 4xx: about the request or the video. 502: YouTube's answer is unusable. 503: come back
 # later. 504: out of time.
@@ -87,7 +87,7 @@ def create_blueprint(pipeline: Pipeline, jobs: JobStore) -> Blueprint:
                     429,
                     "queue_full",
                     "Too many requests wait to be answered later.",
-                    headers={"Retry-After": "30"},
+                    retry_after_s=30,
                 ) from None
         try:
             result = pipeline.fetch(video_id, languages, translate_to, track=track)
@@ -127,10 +127,9 @@ def _parameters() -> tuple[tuple[str, ...], str | None, str | None, str]:
 def _problem(error: TranscriptError) -> Problem:
     status = STATUS[error.error_type]
     wait = error.retry_after_s or (_RETRY_AFTER_S if status == 503 else None)
-    extensions: dict[str, object] = {
+    extensions: dict[str, Any] = {
         "attempts": [attempt.as_dict() for attempt in error.attempts],
     }
     if error.available:
         extensions["available"] = [track.as_dict() for track in error.available]
-    headers = {"Retry-After": str(max(1, round(wait)))} if wait else {}
-    return Problem(status, error.error_type, error.detail, headers=headers, **extensions)
+    return Problem(status, error.error_type, error.detail, retry_after_s=wait, **extensions)

@@ -19,13 +19,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import orjson
 from gunicorn import util
 from gunicorn.workers.gthread import ThreadWorker
 
+from ..problem import MEDIA_TYPE, Problem, condition
 from ..settings import get_settings
 from ..telemetry import current_trace_id, span
-from .problems import condition
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 (\d{3})")
 
@@ -138,20 +137,11 @@ class _Page:
 def _problem(status: int) -> bytes:
     phrase, code = condition(status)
     trace_id = current_trace_id()
-    body = orjson.dumps(
-        {
-            "type": f"/problems/{code}",
-            "title": phrase,
-            "status": status,
-            "detail": "The request could not be read.",
-            "code": code,
-            "trace_id": trace_id,
-        }
-    )
+    body = Problem(status, code, "The request could not be read.").document(trace_id=trace_id)
     head = (
         f"HTTP/1.1 {status} {phrase}\r\n"
         "Connection: close\r\n"
-        "Content-Type: application/problem+json\r\n"
+        f"Content-Type: {MEDIA_TYPE}\r\n"
         f"X-Correlation-ID: {trace_id}\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
