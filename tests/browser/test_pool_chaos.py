@@ -1,4 +1,4 @@
-"""Two hundred leases from sixteen threads while everything breaks at random."""
+"""Leases from sixteen threads while everything breaks at random: sixty, or two hundred."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ from transcript_service.browser import BrowserError, BrowserPool, BrowserUnavail
 from transcript_service.browser.memory import alive, usage_bytes
 from transcript_service.telemetry.testing import InMemoryTelemetry
 
-LEASES = 200
 THREADS = 16
-# Fault: how many of the two hundred leases. The rest behave.
+# Fault: how many of two hundred leases. The rest behave.
 FAULTS = {
     "page_crash": 8,
     "kill_renderer": 6,
@@ -35,9 +34,9 @@ FAULTS = {
     "exception": 20,
 }
 # Past this no further lease is begun: on a machine that does ten other things at once the
-# test ends in time with fewer leases, and says how many. Alone it does all two hundred.
+# test ends in time with fewer leases, and says how many. Alone it does them all.
 MOST_S = float(os.environ.get("CHAOS_MOST_S", "400"))
-LEAST = 60
+LEAST = 40
 
 
 class WrongPageError(Exception):
@@ -56,6 +55,7 @@ class Chaos:
         self.done = threading.Event()
         self.started = time.monotonic()
         self.suffered: Counter[str] = Counter()
+        self.repeated = 0
         self._lock = threading.Lock()
         self._broken_at: float | None = None
 
@@ -83,6 +83,11 @@ class Chaos:
                 result = f"unavailable: {error.reason}"
         with self._lock:
             self.results[result] += 1
+            # Another's fault may have ended the lease before its own could begin.
+            again = fault in FAULTS and fault not in self.suffered
+            self.repeated += again
+        if again:
+            self.one(fault)
 
     def _see_home(self, page: Any) -> None:
         title = page.title()
@@ -131,8 +136,9 @@ class Chaos:
 
 
 @pytest.mark.timeout(MOST_S + 350)
-def test_two_hundred_leases_under_random_faults(
-    make_pool: MakePool, site: Site, telemetry: InMemoryTelemetry
+@pytest.mark.parametrize("count", [60, pytest.param(200, marks=pytest.mark.slow)])
+def test_leases_under_random_faults(
+    make_pool: MakePool, site: Site, telemetry: InMemoryTelemetry, count: int
 ) -> None:
     random.seed(20261124)
     pool = make_pool(
@@ -141,15 +147,15 @@ def test_two_hundred_leases_under_random_faults(
     chaos = Chaos(pool, site)
 
     before = memory_of_full_pool(pool, site)
-    work = [fault for fault, count in FAULTS.items() for _ in range(count - 1)]
-    work += ["none"] * (LEASES - len(work) - len(FAULTS))
+    work = [fault for fault, many in FAULTS.items() for _ in range(many * count // 200 - 1)]
+    work += ["none"] * (count - len(work) - len(FAULTS))
     random.shuffle(work)
     work = [*FAULTS, *work]  # each fault once, early
     chaos.started = time.monotonic()
     with ThreadPoolExecutor(THREADS) as threads:
         leases = [threads.submit(chaos.one, fault) for fault in work]
         try:
-            wait_until(lambda: sum(f.done() for f in leases) >= LEASES - 4, MOST_S + 90)
+            wait_until(lambda: sum(f.done() for f in leases) >= count - 4, MOST_S + 90)
         finally:
             chaos.done.set()
         for future in leases:
@@ -164,7 +170,8 @@ def test_two_hundred_leases_under_random_faults(
         f"{stats.launches} launches; served again after "
         f"{[round(seconds, 1) for seconds in chaos.recovery_s]} s"
     )
-    assert chaos.results.total() == LEASES or (took_s > MOST_S and chaos.results.total() >= LEAST)
+    done = chaos.results.total() - chaos.repeated
+    assert done == count or (took_s > MOST_S and done >= LEAST)
     assert set(chaos.suffered) == set(FAULTS)
     # Besides those who broke something, at most the other holders of a browser's four
     # contexts suffer with it.

