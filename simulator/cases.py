@@ -92,7 +92,9 @@ def _track(entry: dict[str, Any], captions: Mapping[str, Answer], number: int) -
     text = name.get("simpleText") or "".join(run["text"] for run in name.get("runs", []))
     formats: tuple[Kind, ...] = ("json3", "srv1", "srv3")
     written = [(fmt, captions.get(f"track{number}.{fmt}")) for fmt in formats]
-    cues = next((read_cues(fmt, answer.body) for fmt, answer in written if answer), [])
+    cues = next(
+        (read_cues(fmt, answer.body) for fmt, answer in written if answer and answer.body), []
+    )
     return Track(
         lang=entry["languageCode"],
         name=text,

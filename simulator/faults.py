@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Literal
 
+from simulator.model import REFUSALS
+
 ENDPOINTS = ("watch", "player", "timedtext", "get_transcript", "get_panel", "audio", "generate_204")
 
 _DATA = frozenset({"watch", "player", "timedtext", "get_transcript", "get_panel", "audio"})
@@ -67,6 +69,7 @@ KINDS: dict[str, Kind] = {
             seconds=1,
         ),
         Kind("empty_body", "200 with the right type and no body", "answer"),
+        Kind("bomb", "200 with 100 MB of nothing, packed into 100 kB", "answer"),
         Kind("tiny_body", "200 with only the first 20 bytes", "answer"),
         Kind("html_body", "200 with a web page where data was asked for", "answer", _JSON),
         Kind("truncated_json", "200 with the first half of the body, JSON or XML", "answer", _JSON),
@@ -95,12 +98,17 @@ KINDS: dict[str, Kind] = {
             "content",
             _on("watch"),
         ),
-        Kind(
-            "bot_check",
-            "LOGIN_REQUIRED: Sign in to confirm you’re not a bot",
-            "content",
-            _on("watch", "player"),
+        *(
+            Kind(
+                name,
+                " ".join(filter(None, [f"{said.status}: {said.reason}", said.subreason])),
+                "content",
+                _on("watch", "player"),
+            )
+            for name, said in REFUSALS.items()
         ),
+        Kind("other_video", "the player tells of another video", "content", _on("watch", "player")),
+        Kind("no_translations", "429 for captions with tlang alone", "content", _on("timedtext")),
         Kind("recaptcha", "200 with the g-recaptcha page and no API key", "content", _on("watch")),
         Kind("no_api_key", "a watch page without INNERTUBE_API_KEY", "content", _on("watch")),
         Kind(

@@ -75,7 +75,7 @@ def _playability(playability: Playability, *, live: bool) -> Json:
         message: Json = {"reason": {"runs": [{"text": playability.reason}]}}
         if playability.subreason:
             message["subreason"] = {"runs": [{"text": playability.subreason}]}
-        status["errorScreen"] = {"playerErrorMessageRenderer": message}
+        status["errorScreen"] = {playability.screen: message}
     if live:
         status["liveStreamability"] = {"liveStreamabilityRenderer": {"pollDelayMs": "15000"}}
     return status

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 import struct
 import time
 from collections.abc import Awaitable, Callable
+from functools import cache
 
 from aiohttp import web
 
@@ -140,11 +142,19 @@ def _body(response: web.Response) -> bytes:
     return response.body if isinstance(response.body, bytes) else b""
 
 
+@cache
+def _bomb() -> bytes:
+    return gzip.compress(bytes(100_000_000))
+
+
 def _spoilt(response: web.Response, fault: Fault) -> web.Response:
     body, content_type = _body(response), response.headers.get("Content-Type", "text/html")
     match fault.name:
         case "empty_body":
             body = b""
+        case "bomb":
+            packed = {"Content-Type": content_type, "Content-Encoding": "gzip"}
+            return web.Response(body=_bomb(), status=response.status, headers=packed)
         case "tiny_body":
             body = body[:20]
         case "truncated_json":

@@ -74,6 +74,8 @@ class Playability:
     status: str = "OK"
     reason: str = ""
     subreason: str = ""
+    screen: str = "playerErrorMessageRenderer"
+    """The kind of screen that is shown in place of the video."""
 
     @property
     def ok(self) -> bool:
@@ -97,6 +99,47 @@ REGION_BLOCKED = Playability(
     "It may be watched elsewhere.",
 )
 LIVE_SOON = Playability("LIVE_STREAM_OFFLINE", "This live event will begin in 2 hours.")
+REFUSALS: dict[str, Playability] = {
+    "bot_check": BOT_CHECK,
+    "captcha_in_player": Playability(
+        "ERROR", "This video is unavailable", screen="playerCaptchaViewModel"
+    ),
+    "rate_limited": Playability("UNPLAYABLE", "This content isn’t available, try again later."),
+    "client_outdated": Playability(
+        "ERROR", "This video is unavailable", "Watch on the latest version of YouTube."
+    ),
+    "unknown_reason": Playability("UNPLAYABLE", "Video unavailable", "A reason of next year."),
+    "removed_by_uploader": Playability(
+        "ERROR", "Video unavailable", "This video has been removed by the uploader"
+    ),
+    "removed_by_youtube": Playability(
+        "ERROR",
+        "Video unavailable",
+        "This video has been removed for violating YouTube's Terms of Service",
+    ),
+    "removed_copyright": Playability(
+        "ERROR",
+        "Video unavailable",
+        "This video is no longer available due to a copyright claim by Somebody",
+    ),
+    "account_closed": Playability(
+        "ERROR",
+        "Video unavailable",
+        "This video is no longer available because the YouTube account associated with this "
+        "video has been terminated.",
+    ),
+    "members_only": Playability(
+        "UNPLAYABLE", "Join this channel to get access to members-only content like this video."
+    ),
+    "payment_required": Playability("UNPLAYABLE", "This video requires payment to watch."),
+    "region_blocked": REGION_BLOCKED,
+    "upcoming": LIVE_SOON,
+    "live_over": Playability("LIVE_STREAM_OFFLINE", "This live event has ended."),
+    "not_on_this_device": Playability(
+        "UNPLAYABLE", "Video unavailable", "This video is not available on this device"
+    ),
+}
+"""What the player can say of every video, by the name of the fault that makes it say so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -14,7 +15,7 @@ from simulator.captionurls import LIFETIME_S, needs_token
 from simulator.control import control_routes
 from simulator.innertube import Json
 from simulator.misbehaviour import observe
-from simulator.model import BOT_CHECK, UNAVAILABLE, Track, Video
+from simulator.model import REFUSALS, UNAVAILABLE, Track, Video
 from simulator.state import CALL, STATE, Call, State
 from simulator.texts import LANGUAGE_NAMES
 
@@ -172,9 +173,13 @@ def _player_answer(state: State, call: Call, video: Video, *, web_page: bool) ->
             video.id, track, now=now, gate=gate, fmt=None if from_page else "srv3"
         )
 
+    if strike.has("other_video"):
+        video = replace(video, id="otherVideo1")
     return innertube.player(
         video,
-        playability=BOT_CHECK if strike.has("bot_check") else video.playability,
+        playability=REFUSALS.get(strike.fault.name, video.playability)
+        if strike.fault
+        else video.playability,
         web=from_page,
         caption_url=caption_url,
         audio=audio.adaptive_formats(video, expire=int(now) + LIFETIME_S),
@@ -215,6 +220,8 @@ async def timedtext(request: web.Request) -> web.Response:
     body = _recorded_captions(state, call.video, fmt)
     tlang = query.get("tlang", "")
     if tlang:
+        if call.strike.has("no_translations"):
+            return _page(pages.error("429. That’s an error."), status=429)
         if tlang not in LANGUAGE_NAMES:
             return _page(pages.error("400. That’s an error: no such language."), status=400)
         body = formats.write(formats.translated(track, tlang, LANGUAGE_NAMES[tlang]), fmt)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from transcript_service.telemetry.vocabulary import ErrorType, Stage
+from transcript_service.telemetry.vocabulary import STAGES, ErrorType, Stage
 
 Booking = Literal["failed", "ignored", "not_permitted"]
 
@@ -35,6 +35,7 @@ class Row:
     speech: tuple[int, bytes] | None = None
     before: int = 0
     deadline_s: float = 120.0
+    translate: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -54,8 +55,33 @@ _PRIVATE = "Private Diary"
 _ADULT = "For Grown-ups Only"
 _SILENT = "Captions Switched Off"
 _GERMAN = "Brot für das Dorf"
+# What the player says about a video, by the simulator's name.
+_ANSWERS: Mapping[str, ErrorType] = {
+    "removed_by_uploader": "video_removed_by_uploader",
+    "removed_by_youtube": "video_removed_by_youtube",
+    "removed_copyright": "video_removed_copyright",
+    "account_closed": "account_closed",
+    "members_only": "members_only",
+    "payment_required": "payment_required",
+    "region_blocked": "country_blocked",
+    "upcoming": "video_upcoming",
+    "live_over": "live_stream",
+    "not_on_this_device": "video_unplayable",
+}
+# What it says about us in the same place.
+_REFUSALS: Mapping[str, ErrorType] = {
+    "captcha_in_player": "request_blocked",
+    "rate_limited": "rate_limited",
+    "client_outdated": "client_outdated",
+    "unknown_reason": "playability_unknown",
+    "other_video": "wrong_video",
+}
 
 FAULTS: tuple[Row, ...] = (
+    *(Row(s, fault, said, 1, "ignored") for s in STAGES for fault, said in _ANSWERS.items()),
+    *(Row(s, fault, said, 1, "failed") for s in STAGES for fault, said in _REFUSALS.items()),
+    Row("youtube_api", "no_translations", "translation_refused", 1, "ignored", translate="de"),
+    Row("timedtext", "no_translations", "translation_refused", 1, "ignored", translate="de"),
     # The library: watch page, player, captions.
     Row("youtube_api", "http_403@watch", "http_4xx", 1, "failed"),
     Row("youtube_api", "http_404@player", "http_4xx", 1, "failed"),
@@ -72,7 +98,6 @@ FAULTS: tuple[Row, ...] = (
     Row("youtube_api", "truncated_json@player", "parse_error", 2, "failed"),
     Row("youtube_api", "truncated_json@timedtext", "parse_error", 2, "failed"),
     Row("youtube_api", "wrong_format@timedtext", "parse_error", 2, "failed"),
-    Row("youtube_api", "no_start@timedtext", "parse_error", 2, "failed"),
     Row("youtube_api", "xml_entities@timedtext", "parse_error", 2, "failed"),
     Row("youtube_api", "consent_forever", "consent_required", 1, "failed"),
     Row("youtube_api", "bot_check", "request_blocked", 1, "failed"),
@@ -88,7 +113,7 @@ FAULTS: tuple[Row, ...] = (
     Row("youtube_api", "", "proxy_error", 1, "failed", proxy="http_407"),
     Row("youtube_api", "", "proxy_error", 1, "failed", proxy="tunnel_reset"),
     Row("youtube_api", "", "video_unavailable", 1, "ignored", video=_GONE),
-    Row("youtube_api", "", "video_unplayable", 1, "ignored", video=_PRIVATE),
+    Row("youtube_api", "", "video_private", 1, "ignored", video=_PRIVATE),
     Row("youtube_api", "", "age_restricted", 1, "ignored", video=_ADULT),
     Row("youtube_api", "", "transcripts_disabled", 1, "ignored", video=_SILENT),
     Row("youtube_api", "", "language_unavailable", 1, "ignored", video=_GERMAN),
@@ -112,7 +137,7 @@ FAULTS: tuple[Row, ...] = (
     Row("timedtext", "slow_body@player:10", "deadline_exceeded", 1, "failed", deadline_s=1.5),
     Row("timedtext", "", "proxy_error", 1, "failed", proxy="http_403"),
     Row("timedtext", "", "video_unavailable", 1, "ignored", video=_GONE),
-    Row("timedtext", "", "video_unplayable", 1, "ignored", video=_PRIVATE),
+    Row("timedtext", "", "video_private", 1, "ignored", video=_PRIVATE),
     Row("timedtext", "", "age_restricted", 1, "ignored", video=_ADULT),
     Row("timedtext", "", "transcripts_disabled", 1, "ignored", video=_SILENT),
     Row("timedtext", "", "language_unavailable", 1, "ignored", video=_GERMAN),
@@ -130,7 +155,7 @@ FAULTS: tuple[Row, ...] = (
     Row("youtubei", "endless_script", "timeout", 1, "failed"),
     Row("youtubei", "", "proxy_error", 1, "failed", proxy="http_502"),
     Row("youtubei", "", "video_unavailable", 1, "ignored", video=_GONE),
-    Row("youtubei", "", "video_unplayable", 1, "ignored", video=_PRIVATE),
+    Row("youtubei", "", "video_private", 1, "ignored", video=_PRIVATE),
     Row("youtubei", "", "age_restricted", 1, "ignored", video=_ADULT),
     Row("youtubei", "", "transcripts_disabled", 1, "ignored", video=_SILENT),
     Row("youtubei", "", "language_unavailable", 1, "ignored", video=_GERMAN),
@@ -154,13 +179,14 @@ FAULTS: tuple[Row, ...] = (
         speech=(200, b'{"segments": [{"text": "no times"}]}')),
     Row("asr", "", "transcripts_disabled", 1, "ignored", speech=(200, b'{"segments": []}')),
     Row("asr", "", "video_unavailable", 1, "ignored", video=_GONE),
-    Row("asr", "", "video_unplayable", 1, "ignored", video=_PRIVATE),
+    Row("asr", "", "video_private", 1, "ignored", video=_PRIVATE),
     Row("asr", "", "age_restricted", 1, "ignored", video=_ADULT),
 )  # fmt: skip
 
 # Met by one stage and got around by another, or by the same one in another way.
 SURVIVED: tuple[tuple[Stage, str, str], ...] = (
     ("youtube_api", "consent", ""),
+    ("youtube_api", "no_start@timedtext", ""),  # of XML, and json3 is asked for first
     ("youtube_api", "consent_inline", ""),
     ("youtube_api", "wrong_type@timedtext", ""),
     ("youtube_api", "slow_headers:1", ""),
@@ -180,6 +206,6 @@ SURVIVED: tuple[tuple[Stage, str, str], ...] = (
 
 # Refusals of whoever asks, wherever they may strike.
 REFUSALS = (
-    "http_403", "http_429", "bot_check", "recaptcha", "consent_forever", "po_token",
+    *_REFUSALS, "http_403", "http_429", "bot_check", "recaptcha", "consent_forever", "po_token",
     "po_token_xpv", "expired_signature",
 )  # fmt: skip

@@ -173,7 +173,7 @@ def bookings(telemetry: InMemoryTelemetry, stage: Stage) -> dict[str, float]:
 
 def fetch(pipeline: Pipeline, row: Row) -> TranscriptError:
     with pytest.raises(TranscriptError) as failure:
-        pipeline.fetch(by_title(row.video or USUAL[row.stage]).id, ("en",))
+        pipeline.fetch(by_title(row.video or USUAL[row.stage]).id, ("en",), row.translate or None)
     return failure.value
 
 

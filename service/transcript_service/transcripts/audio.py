@@ -16,27 +16,38 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import av
+import orjson
 import requests
-from av.error import FFmpegError
 
 from ..proxies import Proxy
 from ..resilience import Deadline
 from ..settings import Settings
 from ..telemetry import get_logger
 from .cookies import as_netscape
-from .http import classify, classify_status
+from .http import DOMAINS, GATES, classify, classify_status
 from .model import TranscriptError
 
 log = get_logger(__name__)
 
 SAMPLE_RATE: Final = 16_000
-_YT_DLP: Final = ("-m", "yt_dlp")
-# -P: this folder must not become a place to import from, it has an `http` of its own.
-_YT_DLP_ELSEWHERE: Final = ("-P", str(Path(__file__).with_name("yt_dlp_elsewhere.py")))
+# Programs of their own. -P: this folder must not become a place to import from, it has an
+# `http` of its own.
+_YT_DLP: Final = ("-P", str(Path(__file__).with_name("yt_dlp_guarded.py")))
+_DECODER: Final = ("-P", str(Path(__file__).with_name("sound_decoder.py")))
+_MEMORY_BYTES: Final = 1_000_000_000
+# The decoder takes a second of processor for some ten minutes of sound.
+_DECODER_LIMITS: Final = {
+    "RLIMIT_DATA": _MEMORY_BYTES,
+    "RLIMIT_CPU": 600,
+    "RLIMIT_FSIZE": 0,
+    "RLIMIT_CORE": 0,
+}
 # Past this much decoded sound of one video something is wrong: twelve hours.
 _MOST_SECONDS: Final = 12 * 3600
+_PIECE_BYTES: Final = 65_536
 
 
 def download(session: requests.Session, url: str) -> bytes:
@@ -67,21 +78,29 @@ def download_with_yt_dlp(
         TranscriptError: `asr_unavailable` with the cause left in the log.
         DeadlineExceeded: no time is left.
     """
-    limit = settings.asr_max_audio_mb
+    limit_bytes = settings.asr_max_audio_mb * 1_000_000
     with tempfile.TemporaryDirectory(prefix="sound-") as folder:
         command = [
             sys.executable, *_YT_DLP, "--ignore-config", "--no-playlist", "--no-progress",
-            "--format", "worstaudio/worst", "--max-filesize", f"{limit}M", "--no-part",
-            "--cache-dir", folder, "--output", f"{folder}/sound.%(ext)s",
+            "--format", "worstaudio[protocol=https]/worst[protocol=https]", "--no-part",
+            "--fixup", "never", "--max-filesize", str(limit_bytes), "--cache-dir", folder,
+            "--output", f"{folder}/sound.%(ext)s",
         ]  # fmt: skip
+        fence: dict[str, Any] = {
+            "domains": DOMAINS,
+            "hosts": sorted(GATES),
+            "file_bytes": limit_bytes,
+            "memory_bytes": _MEMORY_BYTES,
+        }
         # What happens to be in the environment must not decide where requests go.
         environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
         if proxy:
             # Not on the command line, where every user of the machine could read it.
             environment |= {"https_proxy": proxy.as_url(), "http_proxy": proxy.as_url()}
+            fence["proxy"] = urlsplit(proxy.server).netloc
         elif settings.youtube_resolve_to:
-            command[1:3] = _YT_DLP_ELSEWHERE
-            environment["YT_DLP_CONNECT_TO"] = settings.youtube_resolve_to
+            fence["connect_to"] = settings.youtube_resolve_to
+        environment["YT_DLP_FENCE"] = orjson.dumps(fence).decode()
         if cookies := as_netscape(settings, "desktop"):
             # In a file of its own: yt-dlp writes the one it is given.
             copy = Path(folder) / "cookies.txt"
@@ -124,32 +143,40 @@ def _run(command: list[str], environment: dict[str, str], deadline: Deadline) ->
 
 
 def decode(body: bytes, deadline: Deadline) -> Iterator[bytes]:
-    """Signed 16-bit mono samples at 16 kHz, in pieces, whatever the container and codec.
+    """Signed 16-bit mono samples at 16 kHz, in pieces, decoded in a process with limits.
 
     Raises:
-        TranscriptError: `parse_error` where it is no sound.
+        TranscriptError: `parse_error` where it is no sound of a kind that YouTube has, or
+            takes more memory or time than any has.
         DeadlineExceeded: no time is left.
     """
-    samples = 0
-    try:
-        with av.open(io.BytesIO(body), "r") as container:
-            resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
-            for frame in container.decode(audio=0):
+    with os.fdopen(os.memfd_create("sound"), "w+b") as sound:
+        sound.write(body)
+        sound.seek(0)
+        limits = orjson.dumps(_DECODER_LIMITS).decode()
+        process = subprocess.Popen(
+            [sys.executable, *_DECODER, str(SAMPLE_RATE), limits],
+            env={},
+            stdin=sound,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+    most = left = _MOST_SECONDS * SAMPLE_RATE * 2
+    with process, deadline.ending(process.kill):
+        assert process.stdout is not None  # noqa: S101 - asked for above
+        try:
+            while piece := process.stdout.read(_PIECE_BYTES):
                 deadline.check()
-                for piece in resampler.resample(frame):
-                    samples += piece.samples
-                    if samples > _MOST_SECONDS * SAMPLE_RATE:
-                        raise TranscriptError("parse_error", "The video's sound does not end.")
-                    yield _bytes(piece)
-            for piece in resampler.resample(None):
-                yield _bytes(piece)
-    except (FFmpegError, IndexError, ValueError):
-        raise TranscriptError("parse_error", "The video's sound cannot be decoded.") from None
-
-
-def _bytes(piece: Any) -> bytes:
-    # A plane is padded; only the samples count.
-    return bytes(piece.planes[0])[: piece.samples * 2]
+                left -= len(piece)
+                if left < 0:
+                    raise TranscriptError("parse_error", "The video's sound does not end.")
+                yield piece
+            process.wait()
+        finally:
+            process.kill()  # nobody listens any more; after its end this does nothing
+    deadline.check()
+    if process.returncode or left == most:
+        raise TranscriptError("parse_error", "The video's sound cannot be decoded.")
 
 
 def compress(pcm: bytes) -> bytes:

@@ -26,9 +26,9 @@ from .model import TranscriptError
 MAX_BODY_BYTES = 20 * 1024 * 1024
 # Where pages, captions and sound are. What a player answer or a redirect names besides is
 # not asked: it could be an address inside our own network.
-_DOMAINS = ("youtube.com", "googlevideo.com")
+DOMAINS = ("youtube.com", "googlevideo.com")
 # Where YouTube sends whom it wants to consent, to log in or to solve a captcha.
-_GATES = frozenset({"consent.google.com", "accounts.google.com", "www.google.com"})
+GATES = frozenset({"consent.google.com", "accounts.google.com", "www.google.com"})
 
 
 class ForeignAddress(requests.RequestException):
@@ -44,7 +44,7 @@ def is_youtubes(url: str) -> bool:
         return False
     if parts.scheme != "https" or port not in (None, 443) or parts.username is not None:
         return False
-    return host in _GATES or f".{host}".endswith(tuple(f".{domain}" for domain in _DOMAINS))
+    return host in GATES or f".{host}".endswith(tuple(f".{domain}" for domain in DOMAINS))
 
 
 class YouTubeSession(requests.Session):
