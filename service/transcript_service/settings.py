@@ -243,6 +243,9 @@ class Settings(BaseSettings):
     job_result_ttl_s: float = Field(
         3600.0, gt=0, le=604_800, description="Seconds for which a result can be fetched."
     )
+    job_results_max_mb: int = Field(
+        100, ge=1, le=100_000, description="Most space for results, compressed; old ones go first."
+    )
 
     # Transcript cache
     enable_transcript_cache: bool = Field(

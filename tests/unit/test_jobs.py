@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,13 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from tests.live import wait_for
+from tests.ports import free_port
 from transcript_service.settings import Settings
 from transcript_service.telemetry import span
 from transcript_service.telemetry.testing import InMemoryTelemetry
-from transcript_service.transcripts.jobs import JobRecord, JobRunner, JobStore, QueueFull
+from transcript_service.transcripts.job_store import JobRecord, JobStore, QueueFull
+from transcript_service.transcripts.jobs import JobRunner
 from transcript_service.transcripts.model import Segment, Transcript, TranscriptError
+from transcript_service.web import create_app
 
 VIDEO = "a-B_9cD3eFg"
 TRANSCRIPT = Transcript(VIDEO, "asr", "en", "speech", (Segment(0, 1, "hello"),))
@@ -97,7 +106,7 @@ def test_a_job_is_done_in_the_trace_of_the_request_that_asked(
     run(pipeline)
     done = finished(store, job)
     assert done.state == "succeeded"
-    assert store.result(job.id) == TRANSCRIPT
+    assert store.result(done) == TRANSCRIPT
     assert pipeline.calls == [(VIDEO, ("en", "de"), "fr", 77.0)]
     worked = telemetry.span("transcript.job")
     assert worked.context is not None
@@ -116,14 +125,15 @@ def test_a_failure_is_kept_with_its_error_type(
     run(FakePipeline(fail))
     done = finished(store, job)
     assert (done.state, done.error_type, done.detail) == ("failed", "ip_blocked", "Not now.")
-    assert store.result(job.id) is None
+    assert store.result(done) is None
 
 
 def test_the_queue_has_a_bound(store: JobStore) -> None:
-    for _ in range(3):
-        store.submit(VIDEO, ())
+    for language in ("en", "de", "fr"):
+        store.submit(VIDEO, (language,))
     with pytest.raises(QueueFull):
-        store.submit(VIDEO, ())
+        store.submit(VIDEO, ("it",))
+    assert store.submit(VIDEO, ("de",)).languages == ("de",)  # joins the one that waits
 
 
 def test_jobs_survive_the_process(settings: Settings, store: JobStore, clock: Clock) -> None:
@@ -156,7 +166,7 @@ def test_a_run_that_died_is_done_once_more_and_then_given_up(
 
     # The first run was only slow: its result comes too late to count.
     assert not store.finish(replace(first, state="succeeded"), TRANSCRIPT)
-    assert store.result(job.id) is None
+    assert store.get(job.id) == replace(second, stage=None)
 
     clock.now += 20
     store.recover()
@@ -197,12 +207,173 @@ def test_a_stopping_worker_gives_its_job_back(
     release.set()
 
 
-def test_old_results_are_forgotten(store: JobStore, clock: Clock) -> None:
-    job = store.submit(VIDEO, ())
+def done(store: JobStore, *languages: str, text: str = "hello") -> JobRecord:
+    """A job that has ended."""
+    job = store.submit(VIDEO, languages)
     taken = store.next()
     assert taken is not None
-    assert store.finish(replace(taken, state="succeeded"), TRANSCRIPT)
+    assert taken.id == job.id
+    said = replace(TRANSCRIPT, segments=(Segment(0, 1, text),))
+    assert store.finish(replace(taken, state="succeeded"), said)
+    ended = store.get(job.id)
+    assert ended is not None
+    return ended
+
+
+def test_old_results_are_forgotten(store: JobStore, clock: Clock) -> None:
+    job = done(store)
     clock.now += 3601
     store.recover()
     assert store.get(job.id) is None
-    assert store.result(job.id) is None
+    assert store.result(job) is None
+    assert store._keys() == []
+
+
+def test_equal_requests_are_one_job_until_it_has_ended(store: JobStore) -> None:
+    first = store.submit(VIDEO, ("en",), "de", "Dialogue")
+    assert store.submit(VIDEO, ("en",), "de", "Dialogue") == first
+    others = [
+        store.submit("bbbbbbbbbbb", ("en",), "de", "Dialogue"),
+        store.submit(VIDEO, ("en",), "de"),
+    ]
+    running = store.next()
+    assert running is not None
+    assert store.submit(VIDEO, ("en",), "de", "Dialogue").id == running.id == first.id
+    assert store.finish(replace(running, state="failed"), None)
+    again = store.submit(VIDEO, ("en",), "de", "Dialogue")
+    assert len({first.id, again.id, *(other.id for other in others)}) == 4
+
+
+def random_text(size: int) -> str:
+    return os.urandom(size // 2).hex()
+
+
+def test_equal_results_are_kept_once_and_as_long_as_one_of_them(
+    store: JobStore, clock: Clock, settings: Settings
+) -> None:
+    text = random_text(2_000_000)
+    jobs = []
+    for _ in range(20):
+        jobs.append(done(store, text=text))
+        clock.now += 200
+    size = (settings.state_dir / "jobs.sqlite3").stat().st_size
+    assert size < 4_000_000  # hexadecimal digits pack into half
+    assert len({job.result for job in jobs}) == 1
+    for job in jobs[-10:]:
+        result = store.result(job)
+        assert result is not None
+        assert result.segments[0].text == text
+    store.recover()
+    assert store.get(jobs[0].id) is None
+    assert store.result(jobs[-1]) is not None
+
+
+def test_all_results_together_have_a_bound(settings: Settings, clock: Clock) -> None:
+    store = JobStore(settings.model_copy(update={"job_results_max_mb": 3}), clock)
+    jobs = []
+    for number in range(10):
+        jobs.append(done(store, f"x{number}".replace("0", "a"), text=random_text(2_000_000)))
+        clock.now += 1
+    assert [job for job in jobs if store.get(job.id)] == jobs[-2:]
+    assert (settings.state_dir / "jobs.sqlite3").stat().st_size < 6_000_000
+
+
+def test_bookkeeping_reads_names_and_no_results(
+    store: JobStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [done(store, text=random_text(1000)) for _ in range(5)]
+    waiting = store.submit(VIDEO, ("fr",))
+    read: list[str] = []
+    peek = store._storage.peek_data
+
+    def noted(key: str) -> Any:
+        read.append(key)
+        return peek(key)
+
+    monkeypatch.setattr(store._storage, "peek_data", noted)
+    monkeypatch.delattr(type(store._storage), "result_items")
+    store._storage.dequeue()  # fell out of the queue: to be looked at
+    store.recover()
+    assert {key.split(":")[1] for key in read} == {waiting.id}
+    assert all(store.get(job.id) for job in jobs)
+
+
+def test_a_run_whose_storage_fails_is_taken_up_again(
+    store: JobStore, run: Callable[[Any], JobRunner], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its heartbeat must end with it, or it would be running for ever."""
+
+    def away(*_: Any) -> bool:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    job = store.submit(VIDEO, ())
+    with monkeypatch.context() as failing:
+        failing.setattr(store, "finish", away)
+        runner = run(FakePipeline(lambda: TRANSCRIPT))
+        wait_for("the failure", lambda: not runner._running and store._keys(), 20)
+        wait_for("its end", lambda: (r := store.get(job.id)) and r.state == "running", 20)
+    clock.now += 20
+    store.recover()
+    assert finished(store, job).run == 2
+
+
+REDIS = shutil.which("redis-server")
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def any_store(
+    request: pytest.FixtureRequest, settings: Settings, clock: Clock, tmp_path: Path
+) -> Iterator[JobStore]:
+    """The same store over both kinds of storage."""
+    if request.param == "sqlite":
+        yield JobStore(settings, clock)
+        return
+    if REDIS is None:
+        pytest.skip("no redis-server here")
+    port = free_port()
+    server = subprocess.Popen(
+        [REDIS, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+    )
+    url = f"redis://127.0.0.1:{port}/0"
+    store = JobStore(settings.model_copy(update={"redis_url": SecretStr(url)}), clock)
+    wait_for("Redis", lambda: store._storage.conn.ping() if _answers(port) else None, 20)
+    yield store
+    server.terminate()
+    server.wait()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_both_storages_share_bound_and_forget(any_store: JobStore, clock: Clock) -> None:
+    first, second = done(any_store), done(any_store)
+    assert first.id != second.id
+    assert any_store.result(first) == any_store.result(second) == TRANSCRIPT
+    assert sum(key.startswith("result:") for key in any_store._keys()) == 1
+    waiting = any_store.submit(VIDEO, ("fr",))
+    assert any_store.submit(VIDEO, ("fr",)).id == waiting.id
+    clock.now += 3601
+    any_store.recover()
+    assert {key for key in any_store._keys() if not key.startswith(("job", "same"))} == set()
+    taken = any_store.next()
+    assert taken is not None
+    assert taken.id == waiting.id
+
+
+def test_storage_that_is_away_is_503_with_a_time_to_come_back(tmp_path: Path) -> None:
+    settings = Settings(
+        state_dir=tmp_path, redis_url=SecretStr(f"redis://127.0.0.1:{free_port()}/0"), job_workers=0
+    )
+    client = create_app(settings).test_client()
+    for answer in (
+        client.get(f"/api/transcripts/{VIDEO}", headers={"Prefer": "respond-async"}),
+        client.get("/api/jobs/" + "0" * 32),
+    ):
+        assert answer.status_code == 503
+        assert answer.mimetype == "application/problem+json"
+        assert answer.json is not None
+        assert answer.json["code"] == "job_storage_unavailable"
+        assert int(answer.headers["Retry-After"]) > 0

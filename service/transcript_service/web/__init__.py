@@ -9,7 +9,8 @@ from ..alerts import create_blueprint as create_alerts_blueprint
 from ..settings import Settings, get_settings
 from ..telemetry import current_trace_id, instrument_app
 from ..transcripts import create_pipeline
-from ..transcripts.jobs import JobRunner, JobStore
+from ..transcripts.job_store import JobStore
+from ..transcripts.jobs import JobRunner
 from . import dashboard_api, health, jobs, problems, transcripts
 
 

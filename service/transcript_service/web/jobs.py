@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -9,11 +12,16 @@ import orjson
 from flask import Blueprint, Response, url_for
 
 from ..problem import Problem
+from ..telemetry import get_logger
 from ..transcripts.formats import as_document
-from ..transcripts.jobs import JOB_ID, JobRecord, JobStore
+from ..transcripts.job_store import STORAGE_ERRORS, JobRecord, JobStore
+
+log = get_logger(__name__)
 
 # How soon to ask again while a job runs.
 _ASK_AGAIN_S: Final = 2
+_STORAGE_BACK_S: Final = 10
+_JOB_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def create_blueprint(store: JobStore) -> Blueprint:
@@ -22,11 +30,13 @@ def create_blueprint(store: JobStore) -> Blueprint:
 
     @blueprint.get("/<job_id>")
     def job(job_id: str) -> Response:
-        record = store.get(job_id) if JOB_ID.fullmatch(job_id) else None
-        if record is None:
+        with storage_at_hand():
+            record = store.get(job_id) if _JOB_ID.fullmatch(job_id) else None
+            transcript = store.result(record) if record else None
+        if record is None or (record.state == "succeeded" and transcript is None):
             raise Problem(404, "job_unknown", "There is no such job (any more).")
         document = describe(record)
-        if record.state == "succeeded" and (transcript := store.result(job_id)):
+        if transcript is not None:
             document["result"] = as_document(transcript, record.trace_id)
         response = Response(orjson.dumps(document), mimetype="application/json")
         if not record.finished:
@@ -34,6 +44,21 @@ def create_blueprint(store: JobStore) -> Blueprint:
         return response
 
     return blueprint
+
+
+@contextmanager
+def storage_at_hand() -> Iterator[None]:
+    """Answer 503 where the jobs' storage is away: Redis restarting, a disk full."""
+    try:
+        yield
+    except STORAGE_ERRORS as error:
+        log.warning("job.storage_failed", error_type=type(error).__name__)
+        raise Problem(
+            503,
+            "job_storage_unavailable",
+            "Requests that are answered later cannot be kept or looked up for now.",
+            headers={"Retry-After": str(_STORAGE_BACK_S)},
+        ) from None
 
 
 def accepted(record: JobRecord) -> Response:

@@ -10,12 +10,12 @@ from ..problem import Problem
 from ..telemetry import current_trace_id, instruments
 from ..telemetry.vocabulary import ErrorType
 from ..transcripts.formats import FORMATS
-from ..transcripts.jobs import JobStore, QueueFull
+from ..transcripts.job_store import JobStore, QueueFull
 from ..transcripts.languages import parse_languages, parse_track_name, parse_translation
 from ..transcripts.model import TranscriptError
 from ..transcripts.pipeline import Pipeline
 from ..transcripts.video_id import parse_video_id
-from .jobs import accepted
+from .jobs import accepted, storage_at_hand
 
 # 4xx: about the request or the video. 502: YouTube's answer is unusable. 503: come back
 # later. 504: out of time.
@@ -81,7 +81,8 @@ def create_blueprint(pipeline: Pipeline, jobs: JobStore) -> Blueprint:
             raise _problem(error) from None
         if fmt == "json" and _wants_it_later():
             try:
-                return accepted(jobs.submit(video_id, languages, translate_to, track))
+                with storage_at_hand():
+                    return accepted(jobs.submit(video_id, languages, translate_to, track))
             except QueueFull:
                 raise Problem(
                     429,

@@ -1,0 +1,319 @@
+"""Where requests that are answered later are kept: the queue, the records and the results.
+
+In huey's storage: a SQLite file of its own by default, Redis where REDIS_URL is set, so that
+all workers (and with Redis all machines) see them. Equal requests that wait or run are one
+job, equal results are kept once, and all results together within a bound.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import time
+import uuid
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, NamedTuple
+
+import orjson
+from huey.constants import EmptyData
+from huey.storage import RedisStorage, SqliteStorage
+from opentelemetry import trace
+from redis import ConnectionPool
+from redis.exceptions import RedisError
+
+from ..private_files import make_file
+from ..settings import Settings
+from ..telemetry import get_logger, instruments
+from ..telemetry.vocabulary import ErrorType
+from . import stored
+from .model import Transcript
+
+log = get_logger(__name__)
+
+State = Literal["queued", "running", "succeeded", "failed"]
+STORAGE_ERRORS: Final = (RedisError, sqlite3.Error)
+"""What any method of a store raises while its storage is away."""
+# A run gives a sign of life every two seconds; six missed ones mean that the process is gone.
+_LOST_S: Final = 15.0
+# One run and, after a crash, one more: a video that kills workers must not do it for ever.
+_RUNS: Final = 2
+_REDIS_CONNECT_S: Final = 2.0
+_REDIS_ANSWER_S: Final = 10.0
+
+
+class QueueFull(Exception):
+    """There are as many jobs waiting as may wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """What is known of a job; times in seconds since the epoch.
+
+    `stage` is the one being tried. `run` counts the starts. The ids are those of the span
+    that asked first, whose trace the job continues. `result` is the name of what it found.
+    """
+
+    id: str
+    video_id: str
+    languages: tuple[str, ...]
+    trace_id: str
+    parent_span_id: str
+    created_at: float
+    state: State = "queued"
+    stage: str | None = None
+    run: int = 0
+    started_at: float | None = None
+    finished_at: float | None = None
+    error_type: ErrorType | None = None
+    detail: str | None = None
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+    translate_to: str | None = None
+    track: str | None = None
+    result: str | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.state in ("succeeded", "failed")
+
+    @property
+    def request(self) -> str:
+        """The same for all jobs that ask for the same."""
+        asked = [self.video_id, self.languages, self.translate_to, self.track]
+        return _digest(orjson.dumps(asked))
+
+
+class _Done(NamedTuple):
+    """The end of a job, as its key says it: bookkeeping reads keys and no values."""
+
+    finished_at: float
+    job_id: str
+    result: str
+    size: int
+
+    @property
+    def key(self) -> str:
+        return f"done:{self.finished_at:.3f}:{self.job_id}:{self.result}:{self.size}"
+
+    @classmethod
+    def read(cls, key: str) -> _Done:
+        _, finished_at, job_id, result, size = key.split(":")
+        return cls(float(finished_at), job_id, result, int(size))
+
+
+class JobStore:
+    """Records, results and the queue. Safe between processes.
+
+    Args:
+        settings: where the storage is and its bounds.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        self.clock = clock
+        self._most = settings.job_queue_max
+        self._keep_s = settings.job_result_ttl_s
+        self._most_bytes = settings.job_results_max_mb * 1_000_000
+        if settings.redis_url:
+            pool = ConnectionPool.from_url(
+                settings.redis_url.get_secret_value(),
+                socket_connect_timeout=_REDIS_CONNECT_S,
+                socket_timeout=_REDIS_ANSWER_S,
+            )
+            self._storage: Any = RedisStorage(
+                "transcript-jobs", connection_pool=pool, blocking=False
+            )
+        else:
+            path = make_file(settings.state_dir / "jobs.sqlite3")
+            self._storage = SqliteStorage("transcript-jobs", filename=str(path), strict_fifo=True)
+
+    def submit(
+        self,
+        video_id: str,
+        languages: tuple[str, ...],
+        translate_to: str | None = None,
+        track: str | None = None,
+    ) -> JobRecord:
+        """Put a job into the queue, in the current trace, or join an equal one.
+
+        Raises:
+            QueueFull: too many are waiting.
+        """
+        here = trace.get_current_span().get_span_context()
+        job = JobRecord(
+            id=uuid.uuid4().hex,
+            video_id=video_id,
+            languages=languages,
+            translate_to=translate_to,
+            track=track,
+            trace_id=trace.format_trace_id(here.trace_id),
+            parent_span_id=trace.format_span_id(here.span_id),
+            created_at=self.clock(),
+        )
+        same = f"same:{job.request}"
+        other = self._peek(same)
+        if other and (equal := self.get(other.decode())) and not equal.finished:
+            return equal
+        if self._storage.queue_size() >= self._most:
+            raise QueueFull
+        self.save(job)
+        self._storage.put_data(same, job.id.encode())
+        self._storage.enqueue(job.id.encode())
+        self.measure()
+        return job
+
+    def save(self, job: JobRecord) -> None:
+        """Keep a job's record."""
+        self._storage.put_data(f"job:{job.id}", orjson.dumps(job))
+
+    def get(self, job_id: str) -> JobRecord | None:
+        """A job's record, `None` where there is none (any more)."""
+        body = self._peek(f"job:{job_id}")
+        if body is None:
+            return None
+        fields = orjson.loads(body)
+        fields["languages"] = tuple(fields["languages"])
+        job = JobRecord(**fields)
+        if job.state != "running":
+            return job
+        return replace(job, stage=self._last_sign(job)[1])
+
+    def result(self, job: JobRecord) -> Transcript | None:
+        """The transcript of a job that succeeded, as long as it is kept."""
+        body = self._peek(f"result:{job.result}") if job.result else None
+        return None if body is None else stored.load(zlib.decompress(body))
+
+    def next(self) -> JobRecord | None:
+        """Take the next job out of the queue and begin its run; `None` where none waits."""
+        taken = self._storage.dequeue()
+        if taken is None:
+            return None
+        job = self.get(bytes(taken).decode())
+        if job is None or job.finished or job.state == "running":
+            return None
+        job = replace(job, state="running", run=job.run + 1, started_at=self.clock())
+        if not self._storage.put_if_empty(f"run:{job.id}:{job.run}", b"1"):
+            return None  # somebody else's already
+        self.beat(job)
+        self.save(job)
+        self.measure()
+        return job
+
+    def beat(self, job: JobRecord) -> None:
+        """Say that the run goes on, and at which stage."""
+        self._storage.put_data(f"beat:{job.id}", orjson.dumps([self.clock(), job.stage]))
+
+    def finish(self, job: JobRecord, transcript: Transcript | None) -> bool:
+        """Keep the end of a run, unless a later run has begun meanwhile."""
+        now = self.get(job.id)
+        if now is None or now.run != job.run or now.finished:
+            return False
+        job = replace(job, finished_at=self.clock(), stage=None)
+        size = 0
+        if transcript is not None:
+            body = stored.dump(transcript)
+            job = replace(job, result=_digest(body))
+            packed = zlib.compress(body, 1)
+            size = len(packed)
+            self._storage.put_data(f"result:{job.result}", packed)
+        self._storage.put_data(_Done(job.finished_at or 0, job.id, job.result or "", size).key, b"")
+        self.save(job)
+        for kind in ("run", "lost"):
+            for run in range(1, job.run + 1):
+                self._storage.delete_data(f"{kind}:{job.id}:{run}")
+        self._storage.delete_data(f"beat:{job.id}")
+        self._storage.delete_data(f"same:{job.request}")
+        if transcript is not None:
+            self._forget_old(self._keys())
+        return True
+
+    def requeue(self, job: JobRecord) -> None:
+        """Give a run back: to be done by whoever comes next."""
+        current = self.get(job.id)
+        if current is not None and current.run == job.run and not current.finished:
+            self.save(replace(job, state="queued", stage=None, started_at=None))
+            self._storage.enqueue(job.id.encode())
+
+    def recover(self) -> None:
+        """Find jobs whose run died or that fell out of the queue, and forget old ones.
+
+        Of what is kept only the names are read, and the records of unfinished jobs.
+        """
+        keys = self._keys()
+        ended = {done.job_id for done in self._forget_old(keys)}
+        waiting = {bytes(item).decode() for item in self._storage.enqueued_items()}
+        for job_id in (key[4:] for key in keys if key.startswith("job:")):
+            if job_id in ended or job_id in waiting:
+                continue
+            job = self.get(job_id)
+            if job and not job.finished and self.clock() - self._last_sign(job)[0] > _LOST_S:
+                self._take_up(job)
+        self.measure()
+
+    def measure(self) -> None:
+        """Say to the metrics how many jobs wait."""
+        instruments.JOB_QUEUE_SIZE.set(self._storage.queue_size())
+
+    def _take_up(self, job: JobRecord) -> None:
+        # Several processes notice at once; one of them acts.
+        if not self._storage.put_if_empty(f"lost:{job.id}:{job.run}", b"1"):
+            return
+        log.warning("job.lost", job_id=job.id, video_id=job.video_id, run=job.run)
+        if job.run >= _RUNS:
+            self.finish(
+                replace(
+                    job,
+                    state="failed",
+                    error_type="internal",
+                    detail="The worker was stopped while it worked on this, more than once.",
+                ),
+                None,
+            )
+        else:
+            self.beat(job)
+            self.requeue(job)
+
+    def _forget_old(self, keys: list[str]) -> list[_Done]:
+        """Forget what ended long ago and, from the oldest on, what goes beyond the bound.
+
+        Returns all that had ended.
+        """
+        done = sorted((_Done.read(key) for key in keys if key.startswith("done:")), reverse=True)
+        kept: set[str] = set()
+        total = 0
+        for each in done:  # the newest first
+            if each.result not in kept:
+                total += each.size
+            young = self.clock() - each.finished_at <= self._keep_s
+            if young and total <= self._most_bytes:
+                kept.add(each.result)
+                continue
+            self._storage.delete_data(each.key)
+            self._storage.delete_data(f"job:{each.job_id}")
+            if each.result and each.result not in kept:
+                self._storage.delete_data(f"result:{each.result}")
+        return done
+
+    def _last_sign(self, job: JobRecord) -> tuple[float, str | None]:
+        """When a job was last heard of, and the stage it was at."""
+        body = self._peek(f"beat:{job.id}")
+        at, stage = orjson.loads(body) if body else (job.created_at, None)
+        return at, stage
+
+    def _peek(self, key: str) -> bytes | None:
+        body = self._storage.peek_data(key)
+        return None if body is EmptyData else bytes(body)
+
+    def _keys(self) -> list[str]:
+        """The names of all that is kept; huey itself reads the values with them."""
+        if isinstance(self._storage, RedisStorage):
+            return [key.decode() for key in self._storage.conn.hkeys(self._storage.result_key)]
+        rows = self._storage.sql(
+            "SELECT key FROM kv WHERE queue = ?", (self._storage.name,), results=True
+        )
+        return [key for (key,) in rows]
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()[:32]
