@@ -79,6 +79,8 @@ class Panel:
     # Value -> (text, colour), for state timelines and stats.
     mappings: Mapping[str, tuple[str, str]] | None = None
     decimals: int | None = None
+    # What stands in the place of no value, and of a share of nothing.
+    empty: str = "no data"
 
 
 @dataclass(frozen=True)

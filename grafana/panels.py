@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
+from urllib.parse import quote
 
 from grafana.model import COUNT, JAEGER, SECONDS, VICTORIALOGS, Link, Panel, Query, TraceSearch
 
-SERVICE_NAME = "tldw-transcript-service"
-
-# What restricts every query about the service to the chosen environment and workers.
-SERVICE = 'deployment_environment_name=~"$environment", instance=~"$instance"'
-# The same for log lines, which know no workers, and for span metrics, which know nothing else.
-LOGS = (
-    f'{{"service.name"="{SERVICE_NAME}"}} "deployment.environment.name":~"${{environment:regex}}"'
+# What restricts every query about the service to the chosen one, its environment and workers.
+SERVICE = (
+    'service_name="$service", deployment_environment_name=~"$environment", instance=~"$instance"'
 )
-SPANS = f'service_name="{SERVICE_NAME}"'
+# The same for log lines, which know no workers, for span metrics, which know nothing else, and for
+# what the rules recorded: Prometheus makes the job of the service's namespace and name.
+LOGS = '{"service.name"="$service"} "deployment.environment.name":~"${environment:regex}"'
+SPANS = 'service_name="$service"'
+RECORDED = 'job=~"(.+/)?$service"'
+# Every alert but the Watchdog, which always fires and says that alerting works.
+ALERTING = 'severity!="none"'
 
 LOGS_BOARD = "transcripts-logs"
 STAGES_BOARD = "transcripts-stages"
 
 
 def _board_url(uid: str, *variables: str) -> str:
-    query = "&".join((*variables, "${environment:queryparam}", "${__url_time_range}"))
+    query = "&".join(
+        (*variables, "${service:queryparam}", "${environment:queryparam}", "${__url_time_range}")
+    )
     return f"/d/{uid}?{query}"
 
 
@@ -39,12 +45,15 @@ def stage_to_logs(label: str = "stage", *, row: bool = False) -> Link:
 
 
 def error_to_traces(*, row: bool = False) -> Link:
-    """From a line or row with an error type to the traces whose stage failed with it."""
+    """From a line or row with an error type to the traces that failed with it.
+
+    Rows are about whole requests, lines about stages.
+    """
     search = {
         "refId": "A",
         "queryType": "search",
-        "service": SERVICE_NAME,
-        "operation": "transcript.stage",
+        "service": "${service}",
+        "operation": "transcript.fetch" if row else "transcript.stage",
         "tags": f"error.type={_label('error_type', row)}",
     }
     pane = {
@@ -52,8 +61,14 @@ def error_to_traces(*, row: bool = False) -> Link:
         "queries": [search],
         "range": {"from": "${__from}", "to": "${__to}"},
     }
-    panes = json.dumps({"traces": pane}, separators=(",", ":"))
+    panes = _quoted(json.dumps({"traces": pane}, separators=(",", ":")))
     return Link("Traces with this error", f"/explore?schemaVersion=1&orgId=1&panes={panes}")
+
+
+def _quoted(text: str) -> str:
+    """As a value in an address, except for what Grafana fills in."""
+    parts = re.split(r"(\$\{[^}]+\})", text)
+    return "".join(part if part.startswith("${") else quote(part, safe="") for part in parts)
 
 
 def queries(*given: str | tuple[str, str], exemplars: bool = False) -> tuple[Query, ...]:

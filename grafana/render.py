@@ -30,7 +30,6 @@ from grafana_foundation_sdk.models import heatmap as heatmap_models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from grafana.model import JAEGER, PROMETHEUS, VICTORIALOGS, Board, Kind, Panel, Query, TraceSearch
-from grafana.panels import SERVICE_NAME
 from grafana.variables import ANNOTATIONS, variables_of
 
 TAG = "transcripts"
@@ -57,7 +56,7 @@ class _JaegerQuery(Dataquery):
         query = {
             "refId": "A",
             "queryType": "search",
-            "service": SERVICE_NAME,
+            "service": "$service",
             "operation": self.search.operation,
             "tags": self.search.tags,
             "minDuration": self.search.min_duration,
@@ -201,6 +200,16 @@ _BUILDERS: dict[Kind, Any] = {
 }
 
 
+# Kinds that would show an empty box; a graph without lines says "No data" by itself.
+_SHOW_NOTHING = frozenset(("stat", "table", "timeline", "bars"))
+
+# A worker's id ends in a UUID; its first eight digits tell two workers apart.
+_UUID = "([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_SHORT_WORKERS = models.DataTransformerConfig(
+    id_val="renameByRegex", options={"regex": f"(.*){_UUID}(.*)", "renamePattern": "$1$2$3"}
+)
+
+
 def _ref(number: int) -> str:
     return chr(ord("A") + number)
 
@@ -218,13 +227,21 @@ def _thresholds(panel: Panel) -> builders.ThresholdsConfig:
     )
 
 
-def _mapping(panel: Panel) -> models.ValueMap:
-    return models.ValueMap(
+def _mappings(panel: Panel) -> list[models.ValueMapping]:
+    """What values are called; the share of nothing (0/0) is no number that a person can read."""
+    nothing = models.SpecialValueMap(
+        models.DashboardSpecialValueMapOptions(
+            match=models.SpecialValueMatch.NA_N,
+            result=models.ValueMappingResult(text=panel.empty, color="text"),
+        )
+    )
+    named = models.ValueMap(
         {
             value: models.ValueMappingResult(text=text, color=colour, index=index)
             for index, (value, (text, colour)) in enumerate((panel.mappings or {}).items())
         }
     )
+    return [named, nothing] if panel.mappings else [nothing]
 
 
 def _panel(panel: Panel, number: int) -> PanelBuilder:
@@ -242,10 +259,13 @@ def _panel(panel: Panel, number: int) -> PanelBuilder:
     if panel.kind in ("logs", "traces"):
         return builder
     builder = builder.unit(panel.unit).thresholds(_thresholds(panel))
-    if panel.mappings:
-        builder = builder.mappings([_mapping(panel)])
+    if panel.kind in _SHOW_NOTHING:
+        builder = builder.no_value(panel.empty)
+    builder = builder.mappings(_mappings(panel))
     if panel.decimals is not None:
         builder = builder.decimals(panel.decimals)
+    if any("{{instance}}" in query.legend for _, query in _numbered(panel)):
+        builder = builder.with_transformation(_SHORT_WORKERS)
     if panel.links:
         links = [builders.DashboardLink(li.title).url(li.url) for li in panel.links]
         builder = builder.data_links(links)
@@ -286,4 +306,7 @@ def render(board: Board) -> dict[str, Any]:
             builder = builder.with_panel(_panel(panel, number))
     # Through the SDK's encoder and back: plain dictionaries, which the caller can write sorted.
     rendered: dict[str, Any] = json.loads(JSONEncoder().encode(builder.build()))
+    # The SDK puts these into a menu where nobody finds them; without a placement they are shown.
+    for shown in (*rendered["links"], *rendered["annotations"]["list"]):
+        shown.pop("placement", None)
     return rendered

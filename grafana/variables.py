@@ -10,9 +10,13 @@ from grafana_foundation_sdk.models import common as options
 from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.model import PROMETHEUS, Board
+from grafana.panels import ALERTING
 from transcript_service.telemetry.vocabulary import ERROR_TYPES, STAGES
 
 _SOURCE = options.DataSourceRef(type_val="prometheus", uid="${datasource}")
+_CHOSEN: Final = 'service_name="$service", deployment_environment_name=~"$environment"'
+# The address that the alerts' own links have, see prometheus/README.md.
+SERVICE_ADDRESS: Final = "http://127.0.0.1:5000"
 _ALL: Final = models.VariableOption(text="All", value="$__all", selected=True)
 
 
@@ -25,13 +29,40 @@ def _datasource() -> Builder[models.VariableModel]:
     )
 
 
-def _from_labels(name: str, label: str, query: str) -> Builder[models.VariableModel]:
+def _service() -> Builder[models.VariableModel]:
+    """One at a time: Jaeger's search takes one service."""
+    query = "label_values(transcript_requests_total, service_name)"
+    return (
+        builders.QueryVariable("service")
+        .label("Service")
+        .datasource(_SOURCE)
+        .query({"query": query, "refId": "service"})
+        .definition(query)
+        .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(models.VariableSort.ALPHABETICAL_ASC)
+    )
+
+
+def _service_address() -> Builder[models.VariableModel]:
+    """Where the service's runbooks are, as a browser reaches it."""
+    return (
+        builders.TextBoxVariable("service_url")
+        .label("Service address")
+        .default_value(SERVICE_ADDRESS)
+        .current(models.VariableOption(text=SERVICE_ADDRESS, value=SERVICE_ADDRESS, selected=True))
+    )
+
+
+def _from_labels(
+    name: str, label: str, query: str, regex: str = ""
+) -> Builder[models.VariableModel]:
     return (
         builders.QueryVariable(name)
         .label(label)
         .datasource(_SOURCE)
         .query({"query": query, "refId": name})
         .definition(query)
+        .regex(regex)
         .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(models.VariableSort.ALPHABETICAL_ASC)
         .multi(True)
@@ -54,20 +85,25 @@ def _closed(name: str, label: str, values: tuple[str, ...]) -> Builder[models.Va
 
 
 def variables_of(board: Board) -> list[Builder[models.VariableModel]]:
-    """Data source, environment and instance, then what the board asks for."""
+    """Data source, service, environment and instance, then what the board asks for."""
     found = [
         _datasource(),
+        _service(),
         _from_labels(
             "environment",
             "Environment",
-            "label_values(transcript_requests_total, deployment_environment_name)",
+            'label_values(transcript_requests_total{service_name="$service"},'
+            " deployment_environment_name)",
         ),
         _from_labels(
             "instance",
             "Worker",
-            "label_values(transcript_requests_total"
-            '{deployment_environment_name=~"$environment"}, instance)',
+            'label_values(transcript_requests_total{service_name="$service",'
+            ' deployment_environment_name=~"$environment"}, instance)',
+            # Shown by its first eight digits; a UUID fills the bar.
+            regex="/(?<value>(?<text>.+?(?=-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-)|.+).*)/",
         ),
+        _service_address(),
     ]
     # The lists come from the vocabulary: a stage that has not run yet can be chosen too.
     if "stage" in board.variables:
@@ -97,9 +133,9 @@ def _annotation(
 ANNOTATIONS: Final = (
     _annotation(
         "Deploys",
-        'group by (service_version) (target_info{deployment_environment_name=~"$environment"})'
+        f"group by (service_version) (target_info{{{_CHOSEN}}})"
         " unless group by (service_version)"
-        ' (target_info{deployment_environment_name=~"$environment"} offset 5m)',
+        f" (target_info{{{_CHOSEN}}} offset 5m)",
         "blue",
         "Version {{service_version}}",
         "First seen in the last five minutes",
@@ -107,14 +143,14 @@ ANNOTATIONS: Final = (
     _annotation(
         "Breaker openings",
         "sum by (name) (increase(circuit_breaker_transitions_total"
-        '{to="open", deployment_environment_name=~"$environment"}[1m])) > 0',
+        f'{{to="open", {_CHOSEN}}}[1m])) > 0',
         "orange",
         "Breaker {{name}} opened",
         "",
     ),
     _annotation(
         "Alerts",
-        'ALERTS{alertstate="firing"}',
+        f'ALERTS{{alertstate="firing", {ALERTING}}}',
         "red",
         "{{alertname}}",
         "{{severity}} {{stage}}{{name}}",

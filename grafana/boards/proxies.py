@@ -24,6 +24,7 @@ _HEALTH = Row(
             "max(last_over_time("
             f'proxy_pool_proxies{{{SERVICE}, state="healthy"}}[2m])) / sum({_BY_STATE})',
             thresholds={None: "red", 0.5: "orange", 0.8: "green"},
+            empty="none configured",
             width=6,
             height=8,
         ),

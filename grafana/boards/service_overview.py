@@ -6,6 +6,8 @@ from typing import Final
 
 from grafana.model import COUNT, RATIO, REQUESTS_PER_SECOND, SECONDS, Board, Link, Row
 from grafana.panels import (
+    ALERTING,
+    RECORDED,
     SERVICE,
     error_to_traces,
     graph,
@@ -59,9 +61,10 @@ _NOW = Row(
         ),
         stat(
             "Firing alerts",
-            "Alerts that Prometheus has sent to Alertmanager.",
+            "Alerts that Prometheus has sent to Alertmanager. The Watchdog, which always fires, is "
+            "left out.",
             COUNT,
-            'count(ALERTS{alertstate="firing"}) or vector(0)',
+            f'count(ALERTS{{alertstate="firing", {ALERTING}}}) or vector(0)',
             thresholds={None: "green", 1: "red"},
             must_have=True,
         ),
@@ -213,7 +216,10 @@ _OBJECTIVES = Row(
             "How many times faster than allowed the 30-day error budget is used up. 14.4 over "
             "1 h and 5 min pages, so does 6 over 6 h and 30 min.",
             COUNT,
-            *((f"{_BURN}{span} / (1 - {_OBJECTIVE})", span) for span in ("5m", "30m", "1h", "6h")),
+            *(
+                (f"{_BURN}{span}{{{RECORDED}}} / (1 - {_OBJECTIVE})", span)
+                for span in ("5m", "30m", "1h", "6h")
+            ),
             thresholds={None: "green", 6: "orange", 14.4: "red"},
             width=12,
             must_have=True,
@@ -222,7 +228,7 @@ _OBJECTIVES = Row(
             "Budget left",
             "Share of the error budget of 30 days that is left; below 0 it is overdrawn.",
             RATIO,
-            "job:transcript_availability_budget_remaining:ratio_rate30d",
+            f"job:transcript_availability_budget_remaining:ratio_rate30d{{{RECORDED}}}",
             thresholds={None: "red", 0: "orange", 0.25: "green"},
             width=6,
             height=8,
@@ -249,18 +255,19 @@ _ALERTS = Row(
     (
         table(
             "Active alerts",
-            "Pending and firing alerts. A click opens the runbook.",
+            "Pending and firing alerts. A click opens the runbook, at the service's address above.",
             COUNT,
             (
-                "count by (alertname, alertstate, severity, stage, name) (ALERTS)",
+                f"count by (alertname, alertstate, severity, stage, name) (ALERTS{{{ALERTING}}})",
                 "series",
             ),
             width=24,
+            empty="no alert",
             links=(
-                Link("Runbook", "http://127.0.0.1:5000/runbooks/${__data.fields.alertname}"),
+                Link("Runbook", "${service_url}/runbooks/${__data.fields.alertname}"),
                 Link(
                     "Breakers of this stage",
-                    "/d/transcripts-breakers?${environment:queryparam}&${__url_time_range}",
+                    "/d/transcripts-breakers?${service:queryparam}&${environment:queryparam}&${__url_time_range}",
                 ),
             ),
         ),

@@ -40,6 +40,7 @@ _SETS = {"and", "or", "unless"}
 _VARIABLES = (
     (re.compile(r"\$(__rate_interval|__interval|__auto)\b"), "1m"),
     (re.compile(r"\$__range\b"), "1h"),
+    (re.compile(r"\$\{?service(:\w+)?\}?(?!_)"), "tldw-transcript-service"),
     (re.compile(r"\$\{?(environment|instance|stage|error_type)(:\w+)?\}?"), ".*"),
 )
 

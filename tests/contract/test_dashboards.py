@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -91,7 +92,7 @@ def test_every_panel_says_what_it_shows_and_in_which_unit(file: str) -> None:
 @pytest.mark.parametrize("file", DASHBOARDS)
 def test_every_dashboard_has_the_common_variables_and_annotations(file: str) -> None:
     variables = {variable["name"] for variable in DASHBOARDS[file]["templating"]["list"]}
-    assert {"datasource", "environment", "instance"} <= variables
+    assert {"datasource", "service", "environment", "instance"} <= variables
     notes = {note["name"] for note in DASHBOARDS[file]["annotations"]["list"]}
     assert {"Deploys", "Breaker openings", "Alerts"} <= notes
 
@@ -154,7 +155,7 @@ def test_every_link_to_a_search_asks_a_provisioned_source() -> None:
     }
     assert links
     for url in links:
-        for pane in json.loads(url.partition("panes=")[2]).values():
+        for pane in json.loads(unquote(url.partition("panes=")[2])).values():
             assert pane["datasource"] in provisioned
             assert pane["queries"]
 
@@ -173,12 +174,88 @@ def test_a_link_uses_only_labels_that_its_panel_has() -> None:
 
 
 def test_an_active_alert_leads_to_its_runbook() -> None:
-    urls = list(_everything(DASHBOARDS["service-overview.json"]["panels"], "url"))
+    overview = DASHBOARDS["service-overview.json"]
+    (address,) = [v for v in overview["templating"]["list"] if v["name"] == "service_url"]
+    urls = list(_everything(overview["panels"], "url"))
     pattern = next(url for url in urls if "/runbooks/" in url)
+    assert pattern.startswith("${service_url}/")
+    pattern = pattern.replace("${service_url}", address["query"])
     for _, rule in load_rules():
         if "alert" in rule:
             expected = pattern.replace("${__data.fields.alertname}", rule["alert"])
             assert rule["annotations"]["runbook_url"] == expected
+
+
+@pytest.mark.parametrize("file", DASHBOARDS)
+def test_no_service_and_no_address_is_written_into_a_panel(file: str) -> None:
+    panels = json.dumps(DASHBOARDS[file]["panels"])
+    assert "tldw-transcript-service" not in panels
+    assert "127.0.0.1" not in panels
+
+
+@pytest.mark.parametrize("file", DASHBOARDS)
+def test_every_question_about_the_service_names_the_chosen_one(file: str) -> None:
+    own = tuple(prometheus_name(instrument) for instrument in REGISTRY.values())
+    for expression in _everything(DASHBOARDS[file]["panels"], "expr"):
+        for selector in re.findall(r"(\w+)(\{[^}]*\}|\b)", expression):
+            if selector[0].removesuffix("_bucket") in own:
+                assert 'service_name="$service"' in selector[1], expression
+
+
+@pytest.mark.parametrize("file", DASHBOARDS)
+def test_the_alert_that_always_fires_is_no_alarm(file: str) -> None:
+    dashboard = DASHBOARDS[file]
+    asked = [
+        *_everything(dashboard["panels"], "expr"),
+        *_everything(dashboard["annotations"], "expr"),
+    ]
+    for expression in asked:
+        for selector in re.findall(r"\bALERTS\b(\{[^}]*\})?", expression):
+            assert 'severity!="none"' in selector, expression
+
+
+@pytest.mark.parametrize("file", DASHBOARDS)
+def test_no_value_and_no_share_have_words(file: str) -> None:
+    for panel in panels_of(DASHBOARDS[file]):
+        if panel["type"] not in ("stat", "table", "state-timeline", "bargauge"):
+            continue
+        if panel["datasource"]["type"] == "jaeger":
+            continue
+        defaults = panel["fieldConfig"]["defaults"]
+        assert defaults["noValue"], panel["title"]
+        matches = [
+            m["options"].get("match") for m in defaults["mappings"] if m["type"] == "special"
+        ]
+        assert matches == ["nan"], panel["title"]
+
+
+@pytest.mark.parametrize("file", DASHBOARDS)
+def test_links_and_annotation_switches_are_on_the_board_and_not_in_a_menu(file: str) -> None:
+    dashboard = DASHBOARDS[file]
+    for shown in (*dashboard["links"], *dashboard["annotations"]["list"]):
+        assert "placement" not in shown
+
+
+@pytest.mark.parametrize(
+    ("instance", "shown"),
+    [
+        ("0d9f3c52-7f5e-4c1b-9d1e-0a1b2c3d4e5f", "0d9f3c52"),
+        ("pod-7-0d9f3c52-7f5e-4c1b-9d1e-0a1b2c3d4e5f", "pod-7-0d9f3c52"),
+        ("worker 3", "worker 3"),
+    ],
+)
+def test_a_worker_is_told_by_the_start_of_its_id(instance: str, shown: str) -> None:
+    for dashboard in DASHBOARDS.values():
+        (variable,) = [v for v in dashboard["templating"]["list"] if v["name"] == "instance"]
+        found = re.search(variable["regex"].strip("/").replace("?<", "?P<"), instance)
+        assert found is not None
+        assert (found["value"], found["text"]) == (instance, shown)
+        for panel in panels_of(dashboard):
+            if "{{instance}}" not in json.dumps(panel.get("targets", [])):
+                continue
+            (rename,) = [t for t in panel["transformations"] if t["id"] == "renameByRegex"]
+            pattern = rename["options"]["renamePattern"].replace("$", "\\")
+            assert re.sub(rename["options"]["regex"], pattern, instance) == shown
 
 
 # --- links between the data sources ----------------------------------------------------------
