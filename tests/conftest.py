@@ -10,6 +10,7 @@ import requests
 from hypothesis import HealthCheck, settings
 
 from simulator.testing import RunningSimulator, running_simulator
+from tests.live import FAST_TELEMETRY, LiveStack, running_stack
 from transcript_service.telemetry.testing import InMemoryTelemetry
 
 TESTS = Path(__file__).parent
@@ -22,11 +23,11 @@ FIRST = (
     "integration/test_one_request.py",
     "integration/test_command_line.py",
     "integration/test_canaries.py",
+    "faults/test_killed_engines.py",
     "integration/test_stack.py",
     "integration/test_dashboards_live.py",
     "browser/test_dashboard_page.py",
     "integration/test_dashboard_under_load.py",
-    "faults/test_killed_engines.py",
     "faults/test_collector_outage.py",
     "integration/test_stack_launcher.py",
     "faults/",
@@ -65,6 +66,15 @@ def telemetry() -> Iterator[InMemoryTelemetry]:
     """Spans, metrics and log lines of this test, kept in memory."""
     with InMemoryTelemetry() as memory:
         yield memory
+
+
+@pytest.fixture(scope="session")
+def live() -> Iterator[LiveStack]:
+    """A running stack with two workers and the simulator; its users are in the group `live`."""
+    # The Collector's debug output is one of the places that are searched for secrets.
+    environ = {**FAST_TELEMETRY, "WEB_CONCURRENCY": "2", "OTELCOL_LOG_LEVEL": "debug"}
+    with running_stack("shared", environ) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
-"""The native stack with the real engines: what it keeps, masks, restarts and listens on.
+"""The native stack with the real engines: what it keeps, masks and listens on.
 
 The launcher's own behaviour (failures, signals, builds) is in test_stack_launcher.py,
-with stand-ins; the service under kill -9 is in tests/faults/.
+with stand-ins; a whole stack under kill -9 is in tests/faults/.
 """
 
 from __future__ import annotations
@@ -225,25 +225,6 @@ def on_disk(stack: LiveStack) -> bool:
     found = re.findall(in_memory, text, re.MULTILINE)
     assert len(found) == 2
     return not any(map(int, found))
-
-
-@pytest.mark.parametrize("engine", ENGINE_NAMES)
-def test_a_killed_engine_is_back_by_itself_with_what_it_had(stack: LiveStack, engine: str) -> None:
-    wait_for("every engine ready", lambda: all_ready(stack))
-    sent = send(stack)
-    arrived(stack, sent)
-    if engine == "victorialogs":
-        wait_for("the line on disk", lambda: on_disk(stack))
-    victim = stack.pid(engine)
-
-    os.kill(victim, signal.SIGKILL)
-
-    # Between the two it has no process, which stack.pid would not accept.
-    known = Supervisor(stack.layout).processes
-    wait_for(f"another {engine}", lambda: known()[engine].pid not in (0, victim))
-    wait_for("every engine ready", lambda: all_ready(stack))
-    arrived(stack, sent)
-    arrived(stack, send(stack))
 
 
 def test_what_the_collector_accepted_outlives_it_while_every_backend_is_away(
