@@ -29,7 +29,7 @@ from transcript_service.web.tokens import SCOPES, TokenStore
 
 WEBHOOK_TOKEN = "t0ken-of-the-webhook"
 pytestmark = pytest.mark.hypothesis  # more examples in `make test-all`
-EXAMPLES = settings().max_examples // 5
+EXAMPLES = settings().max_examples // 4
 OPERATIONS = [
     (method.upper(), path)
     for path, operations in document()["paths"].items()

@@ -347,7 +347,7 @@ def test_a_page_is_known_by_its_meaning(name: str, change: Callable[[bytes], byt
 
 
 @pytest.mark.parametrize("name", [*PLAYERS, *TRANSCRIPTS])
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_half_a_recording_is_refused_or_read_and_never_taken_for_an_answer(
     name: str, data: st.DataObject
@@ -363,7 +363,7 @@ def test_half_a_recording_is_refused_or_read_and_never_taken_for_an_answer(
 
 
 @pytest.mark.parametrize("name", PLAYERS)
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_strange_player_answer_is_classified_and_can_be_served(
     name: str, data: st.DataObject

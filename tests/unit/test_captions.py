@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from transcript_service.telemetry.vocabulary import ERROR_TYPES
@@ -175,7 +175,6 @@ PARSERS: list[tuple[bytes, Callable[[bytes], list[Segment]]]] = [
 ]
 
 
-@settings(max_examples=600, deadline=None)
 @given(st.data())
 def test_a_damaged_body_is_a_transcript_or_a_classified_error(data: st.DataObject) -> None:
     body, parse = data.draw(st.sampled_from(PARSERS))
@@ -193,7 +192,6 @@ def test_a_damaged_body_is_a_transcript_or_a_classified_error(data: st.DataObjec
         assert all(segment.text.strip() and segment.start >= 0 for segment in segments)
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=5),

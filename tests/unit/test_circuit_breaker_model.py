@@ -247,6 +247,6 @@ class BreakerMachine(RuleBasedStateMachine):
             self.telemetry.__exit__()
 
 
-BreakerMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+BreakerMachine.TestCase.settings = settings(stateful_step_count=40)
 # Hypothesis may spend five minutes on the shortest way to a failure.
 TestBreakerAgainstModel = pytest.mark.timeout(600)(BreakerMachine.TestCase)

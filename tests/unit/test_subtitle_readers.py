@@ -16,7 +16,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator import formats as youtube
@@ -267,7 +267,6 @@ _CAPTIONS = st.lists(
 ).filter(lambda captions: any(clean(caption.text) for caption in captions))  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_CAPTIONS)
 def test_any_captions_are_the_same_words_by_every_way(
     node: NodeReaders, captions: list[Caption]
