@@ -1,13 +1,13 @@
-"""The dashboard's quantiles under load against the simulator's own record of its answers.
+"""The dashboard's quantiles under load against what every single answer said it took.
 
-The simulator holds its answers back for seconds, by times between half a second and three for
-each answer of an ordinary try, so that nearly all of a stage's time is spent there and the
-simulator knows it: its log has the seconds of every request. Only the first two stages take
-part; the others spend their time in a browser and in a speech engine.
+The simulator holds its answers back by known times, which its log has; no try may say that it
+took less. How much more it took is the machine's business, so quantiles are compared with those
+of the tries that the answers list. Only the first two stages take part; the others spend their
+time in a browser and in a speech engine.
 
-Quantiles of the record are by nearest rank, as `histogram_quantile` means them: the smallest
-value that at least the wanted share of all values does not exceed. The numbers of tries are
-such that no wanted rank is a whole number, where a quantile could be either of two values.
+Quantiles of a list are by nearest rank, as `histogram_quantile` means them: the smallest value
+that at least the wanted share of all values does not exceed. The numbers of tries are such that
+no wanted rank is a whole number, where a quantile could be either of two values.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from typing import Any
 import pytest
 
 from tests.live import FAST_TELEMETRY, LiveStack, running_stack, wait_for
-
-pytestmark = pytest.mark.timeout(600)  # about 100 s are served delays, whatever the machine
 
 ENVIRON = {
     **FAST_TELEMETRY,
@@ -40,7 +38,7 @@ ENVIRON = {
 # page is a captcha, so that the second stage must do.
 PLAIN, PLAIN_ROUNDS = 4, 12
 WALLED, WALLED_ROUNDS = 5, 7
-# Native histograms resolve this range to about 4 %; one more for what happens on the way.
+# Native histograms resolve this range to about 4 %; one more for what answers leave out.
 CLOSE = 0.05
 
 
@@ -79,12 +77,11 @@ def videos(stack: LiveStack) -> list[Video]:
     ]
 
 
-def ask(stack: LiveStack, video: Video, dice: random.Random) -> None:
-    """One request, whose answers are held back by times that `dice` chooses."""
+def ask(stack: LiveStack, video: Video, dice: random.Random) -> list[dict[str, Any]]:
+    """The tries of one request, whose answers are held back by times that `dice` chooses."""
 
     def slow(endpoint: str, answers: int = 1) -> dict[str, Any]:
-        # More long times than short: what the service itself adds weighs less against them.
-        seconds = sum(dice.triangular(0.5, 3.0, 2.8) for _ in range(answers))
+        seconds = sum(dice.triangular(0.2, 1.0, 0.9) for _ in range(answers))
         return {"name": "slow_headers", "endpoint": endpoint, "seconds": round(seconds, 3)}
 
     faults: list[Any] = [slow("player"), slow("timedtext")]
@@ -94,7 +91,10 @@ def ask(stack: LiveStack, video: Video, dice: random.Random) -> None:
     stack.simulator("PUT", f"videos/{video.id}/fault", faults)
     answer = stack.get(f"/api/transcripts/{video.id}?lang=en")
     assert answer.status_code == 200
-    assert answer.json()["source"] == ("timedtext" if video.walled else "youtube_api")
+    document = answer.json()
+    assert document["source"] == ("timedtext" if video.walled else "youtube_api")
+    tries: list[dict[str, Any]] = document["attempts"]
+    return tries
 
 
 def seconds_by_stage(stack: LiveStack, videos: list[Video]) -> dict[str, list[float]]:
@@ -125,7 +125,7 @@ def stored(stack: LiveStack) -> float:
     return stack.number("sum(histogram_count(transcript_stage_duration_seconds))") or 0
 
 
-def test_quantiles_of_every_stage_are_those_of_the_simulators_record(
+def test_quantiles_of_every_stage_are_those_of_its_tries(
     stack: LiveStack, videos: list[Video]
 ) -> None:
     # Every series must exist before the record begins: its first sample is no increase.
@@ -135,10 +135,13 @@ def test_quantiles_of_every_stage_are_those_of_the_simulators_record(
     wait_for("the first tries in Prometheus", lambda: stored(stack) == warm)
     stack.simulator("DELETE", "requests")
 
+    told: dict[str, list[float]] = {"youtube_api": [], "timedtext": []}
+
     def client(video: Video) -> None:
         dice = random.Random(f"load {video.id}")
         for _ in range(video.rounds):
-            ask(stack, video, dice)
+            for one in ask(stack, video, dice):
+                told[one["stage"]].append(one["duration_s"])
 
     with ThreadPoolExecutor(len(videos)) as clients:
         list(clients.map(client, videos))
@@ -148,6 +151,11 @@ def test_quantiles_of_every_stage_are_those_of_the_simulators_record(
         "youtube_api": PLAIN * PLAIN_ROUNDS + WALLED * WALLED_ROUNDS,
         "timedtext": WALLED * WALLED_ROUNDS,
     }
+    for stage, tries in record.items():
+        assert len(told[stage]) == len(tries)
+        assert all(
+            said > spent for said, spent in zip(sorted(told[stage]), sorted(tries), strict=True)
+        )
     total = warm + sum(map(len, record.values()))
     wait_for("all tries in Prometheus", lambda: stored(stack) == total)
 
@@ -160,7 +168,7 @@ def test_quantiles_of_every_stage_are_those_of_the_simulators_record(
         return shown
 
     shown = wait_for("a block with all tries", block)
-    for stage, tries in record.items():
+    for stage, tries in told.items():
         for name, share in (("p50_s", 0.5), ("p95_s", 0.95)):
             exact = nearest_rank(tries, share)
             assert shown[stage][name] == pytest.approx(exact, rel=CLOSE), (stage, name)
