@@ -24,6 +24,8 @@ log = get_logger(__name__)
 _DOMAINS: Final = (".youtube.com", ".google.com")
 # Shorter values are settings (`PREF`, `CONSENT`), and masking "1" everywhere helps nobody.
 _SECRET_LENGTH: Final = 12
+# Of a file that is something else altogether, this many lines are named.
+_MOST_NAMED: Final = 20
 _HTTP_ONLY: Final = "#HttpOnly_"
 _SENDABLE: Final = re.compile(r"[ -:<-~]*")
 _NUMBER: Final = re.compile(r"(?:-?[0-9]{1,20}(?:\.[0-9]{0,9})?)?")
@@ -101,7 +103,8 @@ def _read(path: Path) -> CookieJar:
             cookie = _cookie(line)
         except ValueError as problem:  # says nothing of the line's content
             skipped.append(f"line {number} {problem}")
-            log.warning("transcript.cookies.line_skipped", line=number, reason=str(problem))
+            if len(skipped) <= _MOST_NAMED:
+                log.warning("transcript.cookies.line_skipped", line=number, reason=str(problem))
             continue
         if cookie is None:
             continue
