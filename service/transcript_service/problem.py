@@ -8,12 +8,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final, NotRequired
 
 import orjson
+from pydantic import Field
+from typing_extensions import TypedDict
 from werkzeug.http import HTTP_STATUS_CODES
 
 MEDIA_TYPE: Final = "application/problem+json"
+
+
+class ProblemDocument(TypedDict):
+    """The shape of every error body; more members may follow."""
+
+    type: Annotated[
+        str,
+        Field(
+            json_schema_extra={"format": "uri-reference"}, examples=["/problems/invalid_parameter"]
+        ),
+    ]
+    title: Annotated[str, Field(examples=["Bad Request"])]
+    status: Annotated[int, Field(examples=[400])]
+    detail: Annotated[str, Field(examples=["hours must be a decimal number above 0."])]
+    instance: NotRequired[Annotated[str, Field(examples=["/api/dashboard/metrics"])]]
+    code: Annotated[
+        str, Field(description="Stable word for programs.", examples=["invalid_parameter"])
+    ]
+    trace_id: Annotated[
+        str, Field(pattern="^[0-9a-f]{32}$", examples=["4bf92f3577b34da6a3ce929d0e0e4736"])
+    ]
 
 
 class Problem(Exception):
@@ -68,19 +91,17 @@ class Problem(Exception):
             trace_id: what the caller quotes to the operators.
             instance: path of the request, where it could be read.
         """
-        members = {
+        members: ProblemDocument = {
             "type": f"/problems/{self.code}",
             "title": condition(self.status)[0],
             "status": self.status,
             "detail": self.detail,
-            "instance": instance,
             "code": self.code,
             "trace_id": trace_id,
-            **self._extensions,
         }
-        if instance is None:
-            del members["instance"]
-        return orjson.dumps(members)
+        if instance is not None:
+            members["instance"] = instance
+        return orjson.dumps({**members, **self._extensions})
 
 
 def condition(status: int) -> tuple[str, str]:

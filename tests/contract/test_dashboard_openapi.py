@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from jsonschema_rs import Draft202012Validator
 
 from tests import dashboard_fakes as fakes
 from tests.dashboard_fakes import FakeEngine, service
+from transcript_service.dashboard.board import SCOPE_OF
 from transcript_service.settings import Settings
 from transcript_service.web import create_app
 from transcript_service.web.openapi import document
@@ -120,3 +122,23 @@ def test_only_the_needed_files_of_the_package_are_served(
         service(tmp_path, engine.url).test_client().get(f"/api/docs/swagger/{name}").status_code
         == 404
     )
+
+
+def test_the_page_reads_only_what_the_answers_have() -> None:
+    """Names of the API are in snake case, those of JavaScript are not."""
+    declared = {
+        name
+        for schema in document()["components"]["schemas"].values()
+        for name in schema.get("properties", {})
+    } | set(SCOPE_OF)
+    folder = files("transcript_service.dashboard.page").joinpath("static")
+    read = {
+        name: file.name
+        for file in folder.iterdir()
+        if file.name.endswith(".js")
+        for name in re.findall(
+            r"\.([a-z]+_[a-z0-9_]+)\b(?!\()", re.sub(r'"[^"\n]*"', "", file.read_text("utf-8"))
+        )
+    }
+    assert len(read) > 20
+    assert {name: where for name, where in read.items() if name not in declared} == {}

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -20,6 +19,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from ..private_files import make_file
+from ..rfc3339 import rfc3339
 from ..sqlite_wal import use_wal
 from ..telemetry import get_logger
 
@@ -186,11 +186,11 @@ class AlertLog:
             "labels": labels,
             "annotations": annotations,
             "state": state,
-            "since": _rfc3339(row["starts_at"]),
-            "ended": _rfc3339(row["ended_at"]),
-            "last_notified": _rfc3339(notified),
+            "since": rfc3339(row["starts_at"], "milliseconds"),
+            "ended": rfc3339(row["ended_at"], "milliseconds"),
+            "last_notified": rfc3339(notified, "milliseconds"),
             "next_repeat_at_earliest": (
-                _rfc3339(notified + self._cooldown_s) if state == "firing" else None
+                rfc3339(notified + self._cooldown_s, "milliseconds") if state == "firing" else None
             ),
             "notifications": row["notifications"],
             "runbook_url": annotations.get("runbook_url"),
@@ -212,9 +212,3 @@ class AlertLog:
             yield connection
         finally:
             connection.close()
-
-
-def _rfc3339(at: float | None) -> str | None:
-    if at is None:
-        return None
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

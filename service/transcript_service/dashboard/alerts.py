@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
+from ..rfc3339 import rfc3339
 from .errors import UpstreamError, UpstreamInvalid, UpstreamUnreachable
 from .prometheus import Prometheus
+from .shapes import ActiveAlert, Alerts, LoggedAlert
 from .upstream import Upstream
-from .window import rfc3339
 
 T = TypeVar("T")
 ALERTS: Final = "alerts"
@@ -32,7 +33,7 @@ class AlertLog(Protocol):
 
 async def fetch_alerts(
     prometheus: Prometheus, alertmanager: Upstream, log: AlertLog | None
-) -> tuple[dict[str, Any] | None, dict[str, UpstreamError]]:
+) -> tuple[Alerts | None, dict[str, UpstreamError]]:
     """The data of the block, and the sources that failed.
 
     No alert at all is an answer (an empty list), not a lack of data.
@@ -66,9 +67,9 @@ async def fetch_alerts(
 _SEVERITIES: Final = ("critical", "warning", "info", None, "none")
 
 
-def _urgency(alert: Mapping[str, Any]) -> tuple[int, bool, str]:
+def _urgency(alert: ActiveAlert) -> tuple[int, bool, str]:
     severity = alert["severity"] if alert["severity"] in _SEVERITIES else None
-    return _SEVERITIES.index(severity), alert["state"] != "firing", alert["since"]
+    return _SEVERITIES.index(severity), alert["state"] != "firing", alert["since"] or ""
 
 
 async def _history(log: AlertLog | None) -> Sequence[Mapping[str, Any]]:
@@ -105,7 +106,7 @@ def _active(
     alert: Mapping[str, Any],
     managed: Sequence[Mapping[str, Any]] | None,
     history: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
+) -> ActiveAlert:
     labels, annotations = alert["labels"], alert["annotations"]
     # Prometheus shows its rule's labels; Alertmanager may have added external ones.
     manager = next((m for m in managed or () if labels.items() <= m["labels"].items()), None)
@@ -128,7 +129,7 @@ def _active(
     }
 
 
-def _logged(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _logged(entry: Mapping[str, Any]) -> LoggedAlert:
     labels = entry["labels"]
     return {
         "alertname": labels.get("alertname", ""),

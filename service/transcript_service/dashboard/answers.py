@@ -10,16 +10,15 @@ import asyncio
 import time
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import orjson
-
+from ..rfc3339 import rfc3339
 from ..telemetry import get_logger
 from ..telemetry.instruments import DASHBOARD_QUERY_DURATION
+from . import shapes
 from .errors import QueryDefect, UpstreamError, UpstreamTimeout, worst
 from .prometheus import Exemplar, Prometheus, Sample, Series
 from .queries import Query
-from .window import EXPORT_INTERVAL_S, Window, rfc3339
+from .window import EXPORT_INTERVAL_S, Window
 
 log = get_logger(__name__)
 
@@ -81,18 +80,18 @@ class Answers:
             samples = [sample for sample in samples if where.items() <= sample.labels.items()]
         return tally(samples, label)
 
-    def chart(self, name: str, unit: str, *, as_: str | None = None) -> list[dict[str, Any]]:
+    def chart(self, name: str, unit: str, *, as_: str | None = None) -> list[shapes.Series]:
         """The series of a query on the window's raster, `null` where there is no value."""
         steps = self.window.chart_steps
         start = rfc3339(steps.start)
         return [
             {
                 "name": as_ or name,
-                "labels": dict(series.labels),
+                "labels": series.labels,
                 "unit": unit,
                 "start": start,
                 "step_s": steps.step,
-                "values": series.values if series.json is None else orjson.Fragment(series.json),
+                "values": series.values,
             }
             for series in sorted(self.series.get(name, ()), key=lambda s: sorted(s.labels.items()))
         ]

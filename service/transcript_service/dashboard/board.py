@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from ..rfc3339 import rfc3339
 from ..settings import Settings
 from ..telemetry.instruments import REGISTRY
 from .alerts import ALERTS, ALERTS_SCOPE, AlertLog, fetch_alerts
@@ -19,7 +20,7 @@ from .engines import Engines
 from .errors import UpstreamError, UpstreamTimeout, worst
 from .export import Family, expose
 from .queries import EXEMPLARS, EXPORT, QUERIES
-from .window import Window, moment, rfc3339
+from .window import Window, moment
 
 # What a token must hold to see a block.
 SCOPE_OF: Final = {**{name: block.scope for name, block in BLOCKS.items()}, ALERTS: ALERTS_SCOPE}
@@ -224,7 +225,7 @@ class Board:
 
 
 def _fetched(
-    window: Window, data: dict[str, Any] | None, failures: Mapping[str, UpstreamError]
+    window: Window, data: Mapping[str, Any] | None, failures: Mapping[str, UpstreamError]
 ) -> Fetched:
     body = orjson.dumps(data)
     missing = {name: failure.code for name, failure in sorted(failures.items())}

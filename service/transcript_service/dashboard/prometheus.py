@@ -44,15 +44,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Series:
-    """One series over time: a value for each step, `None` where there is no finite one.
-
-    Attributes:
-        json: the values as JSON, where they came as such and need not be written again.
-    """
+    """One series over time: a value for each step, `None` where there is no finite one."""
 
     labels: Mapping[str, str]
     values: Sequence[float | None]
-    json: str | None = None
 
 
 @dataclass(frozen=True)
@@ -168,16 +163,14 @@ def _series(item: Any, steps: range) -> Series:
     if times != tuple(steps):
         found = dict(zip(times, texts, strict=True))
         texts = tuple([found.get(at, "null") for at in steps])
-    together = f"[{','.join(texts)}]"
-    json: str | None = together
     try:
         # Thousands of numbers in an answer, which take float() three times as long.
-        values = orjson.loads(together)
+        values = orjson.loads(f"[{','.join(texts)}]")
     except orjson.JSONDecodeError:  # NaN and Inf are no JSON
-        json, values = None, [None if text == "null" else number(text) for text in texts]
+        values = [None if text == "null" else number(text) for text in texts]
     if len(values) != len(steps) or not {*map(type, values)} <= _NUMBERS:
         raise ValueError("a value that is no number")
-    return Series(_labels(item["metric"]), values, json)
+    return Series(_labels(item["metric"]), values)
 
 
 def _exemplar(series_labels: Any, item: Any) -> Exemplar | None:

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from ..problem import Problem
+from ..rfc3339 import rfc3339
 from .engines import Engines
 from .errors import (
     UpstreamError,
@@ -25,7 +26,6 @@ from .errors import (
     worst,
 )
 from .queries import logs_of_trace
-from .window import rfc3339
 
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 MAX_LINES: Final = 500

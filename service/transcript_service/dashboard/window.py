@@ -7,11 +7,12 @@ import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
-from ..telemetry.vocabulary import STAGES
+from ..rfc3339 import rfc3339
+from ..telemetry.vocabulary import STAGES, Stage
+from . import shapes
 from .errors import invalid_parameter
 
 EXPORT_INTERVAL_S: Final = 15  # the service's metric export; finer steps would repeat samples
@@ -28,11 +29,6 @@ _STEPS_S: Final = (15, 30, 60, 300, 900, 3600)
 _HOURS: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{1,20})?(e-[0-9]{1,3})?", re.ASCII)
 
 
-def rfc3339(at: float) -> str:
-    """A Unix time in seconds as RFC 3339 in UTC."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
 @dataclass(frozen=True)
 class Window:
     """A stretch of time that ends now, and the raster that charts of it use.
@@ -46,11 +42,11 @@ class Window:
     """
 
     seconds: int
-    stage: str | None
+    stage: Stage | None
     now: int
 
     @property
-    def key(self) -> tuple[int, str | None]:
+    def key(self) -> tuple[int, Stage | None]:
         """What makes two windows the same question, whenever they are asked."""
         return self.seconds, self.stage
 
@@ -77,7 +73,7 @@ class Window:
         last = self.now - self.now % self.step_s
         return range(last - self.seconds // self.step_s * self.step_s, last + 1, self.step_s)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> shapes.Window:
         return {
             "hours": round(self.seconds / 3600, 6),
             "start": rfc3339(self.now - self.seconds),
@@ -124,7 +120,8 @@ def _seconds(text: str) -> int:
     return max(_MIN_SECONDS, math.ceil(round(hours * 3600, 3)))
 
 
-def _stage(text: str | None) -> str | None:
-    if text is not None and text not in STAGES:
+def _stage(text: str | None) -> Stage | None:
+    found = next((stage for stage in STAGES if stage == text), None)
+    if found is None and text is not None:
         raise invalid_parameter(f"stage must be one of {', '.join(STAGES)}.")
-    return text
+    return found

@@ -6,11 +6,12 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from .model import Segment, Transcript
+from .shapes import TranscriptDocument
 
 _LANGUAGE: Final = re.compile(r"[A-Za-z0-9-]{1,40}")
 # How long a cue is shown of which only the start is known, where none follows sooner.
@@ -21,7 +22,7 @@ _NUMBER: Final = re.compile(r"-?\d+\.?\d*")
 _STAMP: Final = re.compile(r"\d[:,.：，．。]\d{1,6}[:,.：，．。]\d")
 
 
-def as_document(transcript: Transcript, trace_id: str) -> dict[str, Any]:
+def as_document(transcript: Transcript, trace_id: str) -> TranscriptDocument:
     """The JSON document of a transcript; times in seconds."""
     return {
         "video_id": transcript.video_id,

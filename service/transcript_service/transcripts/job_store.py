@@ -26,9 +26,10 @@ from redis.exceptions import RedisError
 from ..private_files import make_file
 from ..settings import Settings
 from ..telemetry import get_logger, instruments
-from ..telemetry.vocabulary import ErrorType
+from ..telemetry.vocabulary import ErrorType, Stage
 from . import stored
 from .model import Transcript
+from .shapes import AttemptDocument
 
 log = get_logger(__name__)
 
@@ -62,13 +63,13 @@ class JobRecord:
     parent_span_id: str
     created_at: float
     state: State = "queued"
-    stage: str | None = None
+    stage: Stage | None = None
     run: int = 0
     started_at: float | None = None
     finished_at: float | None = None
     error_type: ErrorType | None = None
     detail: str | None = None
-    attempts: list[dict[str, Any]] = field(default_factory=list)
+    attempts: list[AttemptDocument] = field(default_factory=list)
     translate_to: str | None = None
     track: str | None = None
     result: str | None = None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from ..telemetry.vocabulary import ErrorType, Outcome, Profile, Source, Stage, outcome_of
+from .shapes import AttemptDocument, TrackDocument
 
 Kind = Literal["manual", "asr", "speech"]
 
@@ -35,7 +36,7 @@ class Track:
     po_token_required: bool = False
     is_translatable: bool = False
 
-    def as_dict(self) -> dict[str, str]:
+    def as_dict(self) -> TrackDocument:
         """What callers may know of it."""
         return {"language": self.language, "kind": self.kind, "name": self.name}
 
@@ -51,8 +52,15 @@ class Attempt:
     profile: Profile | None = None
     proxy_used: bool = False
 
-    def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "duration_s": round(self.duration_s, 6)}
+    def as_dict(self) -> AttemptDocument:
+        return {
+            "stage": self.stage,
+            "outcome": self.outcome,
+            "error_type": self.error_type,
+            "duration_s": round(self.duration_s, 6),
+            "profile": self.profile,
+            "proxy_used": self.proxy_used,
+        }
 
 
 @dataclass(frozen=True, slots=True)

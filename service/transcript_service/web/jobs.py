@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from flask import Blueprint, Response, url_for
 
 from ..problem import Problem
+from ..rfc3339 import rfc3339
 from ..telemetry import get_logger
 from ..transcripts.formats import as_document
 from ..transcripts.job_store import STORAGE_ERRORS, JobRecord, JobStore
+from ..transcripts.shapes import JobDocument, JobError
 
 log = get_logger(__name__)
 
@@ -57,7 +58,7 @@ def storage_at_hand() -> Iterator[None]:
             503,
             "job_storage_unavailable",
             "Requests that are answered later cannot be kept or looked up for now.",
-            headers={"Retry-After": str(_STORAGE_BACK_S)},
+            retry_after_s=_STORAGE_BACK_S,
         ) from None
 
 
@@ -70,9 +71,11 @@ def accepted(record: JobRecord) -> Response:
     return response
 
 
-def describe(record: JobRecord) -> dict[str, Any]:
+def describe(record: JobRecord) -> JobDocument:
     """A job as JSON: times as RFC 3339, an error as the codes that problems have."""
-    error = {"code": record.error_type, "detail": record.detail} if record.error_type else None
+    error: JobError | None = None
+    if record.error_type:
+        error = {"code": record.error_type, "detail": record.detail or ""}
     return {
         "id": record.id,
         "state": record.state,
@@ -82,19 +85,9 @@ def describe(record: JobRecord) -> dict[str, Any]:
         "track": record.track,
         "stage": record.stage,
         "attempts": record.attempts,
-        "created_at": _time(record.created_at),
-        "started_at": _time(record.started_at),
-        "finished_at": _time(record.finished_at),
+        "created_at": rfc3339(record.created_at, "milliseconds"),
+        "started_at": rfc3339(record.started_at, "milliseconds"),
+        "finished_at": rfc3339(record.finished_at, "milliseconds"),
         "error": error,
         "trace_id": record.trace_id,
     }
-
-
-def _time(seconds: float | None) -> str | None:
-    if seconds is None:
-        return None
-    return (
-        datetime.fromtimestamp(seconds, UTC)
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z")
-    )

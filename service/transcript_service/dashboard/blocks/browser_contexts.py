@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from ..answers import Answers
+from ..shapes import BrowserContexts
 from .model import Block, gone_quiet, ratio
 
 
-def _build(answers: Answers) -> dict[str, Any] | None:
+def _build(answers: Answers) -> BrowserContexts | None:
     if gone_quiet(answers, "contexts", "contexts_limit", "browser_memory", "context_leases"):
         return None
     leases = answers.tally("context_leases", "reused")

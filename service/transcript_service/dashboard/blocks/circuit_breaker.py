@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
-from ...telemetry.vocabulary import STAGES
+from ...rfc3339 import rfc3339
+from ...telemetry.vocabulary import STAGES, BreakerState, Stage
 from ..answers import Answers
-from ..window import Window, rfc3339
+from ..shapes import Breaker, CircuitBreaker, Segment
+from ..window import Window
 from .model import Block, gone_quiet
 
 # Workers may disagree; a reader has to see the one that is worst off.
-WORST_FIRST: Final = ("forced_open", "open", "half_open", "closed", "metrics_only", "disabled")
+WORST_FIRST: Final[tuple[BreakerState, ...]] = (
+    "forced_open",
+    "open",
+    "half_open",
+    "closed",
+    "metrics_only",
+    "disabled",
+)
 
 
-def worst_state(states: Iterable[str]) -> str | None:
+def worst_state(states: Iterable[str]) -> BreakerState | None:
     """The state to show for a breaker that has several, or `None` without any."""
-    return min(
-        (state for state in states if state in WORST_FIRST), key=WORST_FIRST.index, default=None
-    )
+    found = set(states)
+    return next((state for state in WORST_FIRST if state in found), None)
 
 
-def _build(answers: Answers) -> dict[str, Any] | None:
+def _build(answers: Answers) -> CircuitBreaker | None:
     if gone_quiet(answers, "breaker_state", "breaker_calls") and not answers.series.get(
         "breaker_state_over_time"
     ):
@@ -42,7 +50,7 @@ def _build(answers: Answers) -> dict[str, Any] | None:
     }
 
 
-def _breaker(answers: Answers, name: str) -> dict[str, Any]:
+def _breaker(answers: Answers, name: Stage) -> Breaker:
     states = answers.tally("breaker_state", "state", name=name)
     moves = answers.by("breaker_transitions", "name", "from", "to")
     recovery_p50 = answers.by("breaker_recovery_p50", "name")
@@ -64,7 +72,7 @@ def _breaker(answers: Answers, name: str) -> dict[str, Any]:
     }
 
 
-def _segments(answers: Answers, name: str) -> list[dict[str, Any]]:
+def _segments(answers: Answers, name: str) -> list[Segment]:
     """The chart's raster as stretches of one state; where nothing was reported there is a gap.
 
     A point of the raster says what was seen in the step that ends there.
@@ -76,7 +84,7 @@ def _segments(answers: Answers, name: str) -> list[dict[str, Any]]:
             for index, value in enumerate(series.values):
                 if value is not None:
                     seen.setdefault(index, []).append(series.labels.get("state", ""))
-    segments: list[dict[str, Any]] = []
+    segments: list[Segment] = []
     last = -2
     for index in sorted(seen):
         state = worst_state(seen[index])

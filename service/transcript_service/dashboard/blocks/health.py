@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Final
 
 from ..answers import Answers
+from ..shapes import Check, Health, Level, Verdict
 from .model import Block
 from .performance import success_ratio
 
-Level = Literal["ok", "warn", "fail", "unknown"]
 _WORST_FIRST: Final[tuple[Level, ...]] = ("fail", "warn", "unknown", "ok")
-_VERDICT: Final[dict[Level, str]] = {
+_VERDICT: Final[dict[Level, Verdict]] = {
     "ok": "healthy",
     "warn": "degraded",
     "fail": "unhealthy",
@@ -24,11 +24,11 @@ _TELEMETRY_OLD_S: Final = 45.0
 _STOPPED: Final = frozenset({"open", "forced_open"})
 
 
-def _check(name: str, level: Level, text: str, value: float | None = None) -> dict[str, Any]:
+def _check(name: str, level: Level, text: str, value: float | None = None) -> Check:
     return {"name": name, "level": level, "text": text, "value": value}
 
 
-def _build(answers: Answers) -> dict[str, Any] | None:
+def _build(answers: Answers) -> Health:
     checks = [
         _telemetry(answers),
         _success(answers),
@@ -53,7 +53,7 @@ def _build(answers: Answers) -> dict[str, Any] | None:
     }
 
 
-def _telemetry(answers: Answers) -> dict[str, Any]:
+def _telemetry(answers: Answers) -> Check:
     if "workers" in answers.failures:
         return _check("telemetry", "unknown", "The metrics store did not say.")
     workers, age = answers.number("workers"), answers.number("telemetry_age")
@@ -65,7 +65,7 @@ def _telemetry(answers: Answers) -> dict[str, Any]:
     return _check("telemetry", "ok", f"{count}.", age)
 
 
-def _success(answers: Answers) -> dict[str, Any]:
+def _success(answers: Answers) -> Check:
     value = success_ratio(answers.by("recent_requests", "outcome", "error_type"))
     if value is None:
         return _check("success", "unknown", "No request that could succeed in the last 5 minutes.")
@@ -73,7 +73,7 @@ def _success(answers: Answers) -> dict[str, Any]:
     return _check("success", level, f"{value:.1%} of requests succeeded in 5 minutes.", value)
 
 
-def _breakers(answers: Answers) -> dict[str, Any]:
+def _breakers(answers: Answers) -> Check:
     states: dict[str, set[str]] = {}
     for name, state in answers.by("breakers_now", "name", "state"):
         states.setdefault(name, set()).add(state)
@@ -90,7 +90,7 @@ def _breakers(answers: Answers) -> dict[str, Any]:
     return _check("breakers", level, ", ".join(parts) + ".", len(stopped))
 
 
-def _engines(answers: Answers) -> dict[str, Any]:
+def _engines(answers: Answers) -> Check:
     engines = answers.by("engines", "job")
     if not engines:
         return _check("engines", "unknown", "No engine is watched by this Prometheus.")
@@ -100,7 +100,7 @@ def _engines(answers: Answers) -> dict[str, Any]:
     return _check("engines", "ok", f"{len(engines)} engines answer.", 0)
 
 
-def _alerts(answers: Answers) -> dict[str, Any]:
+def _alerts(answers: Answers) -> Check:
     if "firing" in answers.failures:
         return _check("alerts", "unknown", "The metrics store did not say.")
     firing = answers.by("firing", "severity")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..answers import Answers
 
 # The data of a block, or `None` when nothing was measured in the window.
-Build = Callable[[Answers], dict[str, Any] | None]
+Build = Callable[[Answers], Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
+from ...rfc3339 import rfc3339
 from ...telemetry.vocabulary import CALLER_ERRORS, STAGES
 from ..answers import Answers, summed, tally
 from ..prometheus import Exemplar
-from ..window import rfc3339
+from ..shapes import Performance, Request, Requests, StageNumbers
 from .model import Block, ratio
 
 _LISTED: Final = 20  # slowest and failed requests shown
@@ -31,7 +32,7 @@ def success_ratio(counts: Mapping[tuple[str, ...], float]) -> float | None:
     return ratio(good, able)
 
 
-def _build(answers: Answers) -> dict[str, Any] | None:
+def _build(answers: Answers) -> Performance | None:
     requests = _requests(answers)
     stages = _stages(answers)
     exemplars = answers.exemplars.get("request_exemplars", ())
@@ -55,7 +56,7 @@ def _build(answers: Answers) -> dict[str, Any] | None:
     }
 
 
-def _requests(answers: Answers) -> dict[str, Any]:
+def _requests(answers: Answers) -> Requests:
     ends = answers.by("requests", "outcome", "error_type")
     total = None if "requests" in answers.failures else sum(ends.values())
     return {
@@ -70,14 +71,14 @@ def _requests(answers: Answers) -> dict[str, Any]:
     }
 
 
-def _stages(answers: Answers) -> list[dict[str, Any]]:
+def _stages(answers: Answers) -> list[StageNumbers]:
     attempts = answers.grouped("stage_attempts", "stage")
     skipped = answers.grouped("stage_skipped", "stage")
     p50 = answers.by("stage_p50", "stage")
     p95 = answers.by("stage_p95", "stage")
     attempts_known = "stage_attempts" not in answers.failures
     skipped_known = "stage_skipped" not in answers.failures
-    stages = []
+    stages: list[StageNumbers] = []
     for stage in STAGES:
         tried = attempts.get(stage, ())
         ends = summed(tried, "outcome", "error_type")
@@ -99,7 +100,7 @@ def _stages(answers: Answers) -> list[dict[str, Any]]:
     return stages
 
 
-def _listed(exemplars: list[Exemplar]) -> list[dict[str, Any]]:
+def _listed(exemplars: list[Exemplar]) -> list[Request]:
     seen: dict[str, Exemplar] = {}
     for found in exemplars:
         seen.setdefault(found.trace_id, found)

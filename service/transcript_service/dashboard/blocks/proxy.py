@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 from ..answers import Answers
+from ..shapes import Proxy, ProxyProbes
 from .model import Block, gone_quiet
 from .performance import success_ratio
 
 
-def _build(answers: Answers) -> dict[str, Any] | None:
+def _build(answers: Answers) -> Proxy | None:
     if gone_quiet(answers, "proxies", "proxy_preflights"):
         return None
     used = answers.by("proxied_attempts", "proxy_used", "outcome")
@@ -17,16 +19,17 @@ def _build(answers: Answers) -> dict[str, Any] | None:
         "pool": answers.tally("proxies", "state"),
         "rotations": answers.tally("proxy_rotations", "reason"),
         "proxies": _proxies(answers),
-        "success_ratio": {
-            # without error types: callers' mistakes never reach a stage
-            word: success_ratio({(o, ""): n for (u, o), n in used.items() if u == flag})
-            for word, flag in (("with_proxy", "true"), ("direct", "false"))
-        },
+        "success_ratio": {"with_proxy": _ratio(used, "true"), "direct": _ratio(used, "false")},
         "series": answers.chart("proxies_over_time", "{proxy}", as_="proxies"),
     }
 
 
-def _proxies(answers: Answers) -> list[dict[str, Any]]:
+def _ratio(used: Mapping[tuple[str, ...], float], flag: str) -> float | None:
+    # without error types: callers' mistakes never reach a stage
+    return success_ratio({(o, ""): n for (u, o), n in used.items() if u == flag})
+
+
+def _proxies(answers: Answers) -> list[ProxyProbes]:
     p50 = answers.by("proxy_preflight_p50", "proxy")
     p95 = answers.by("proxy_preflight_p95", "proxy")
     ids = {sample.labels.get("proxy", "") for sample in answers.samples.get("proxy_preflights", ())}

@@ -1,8 +1,8 @@
 """The OpenAPI 3.1 document of the service, and a page to read it.
 
-The document is written by hand, beside the code that it describes, and a contract test
-holds it against the routes and against real answers. The page is Swagger UI, whose files
-the `flask-swagger-ui` package ships.
+Its schemas and examples are made from the shapes that the answers are declared with, its
+operations are a table. The page is Swagger UI, whose files the `flask-swagger-ui` package
+ships.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import orjson
 from flask import Blueprint, Response, abort, render_template, send_file
 
 from ... import __version__
+from ...problem import MEDIA_TYPE
 from ...settings import Settings
-from .paths import PATHS
-from .schemas import RESPONSES, SCHEMAS
+from .paths import paths_and_schemas
+from .schemas import example
 
 _DESCRIPTION: Final = """\
 Transcripts of YouTube videos, and what the service that fetches them is doing.
@@ -34,8 +35,11 @@ _POLICY: Final = (
 _SWAGGER_FILES: Final = ("swagger-ui.css", "swagger-ui-bundle.js")
 
 
+@cache
 def document() -> dict[str, Any]:
-    """The document."""
+    """The document. Made at the first use, because it takes some tens of milliseconds."""
+    paths, schemas = paths_and_schemas()
+    problem = {"$ref": "#/components/schemas/Problem"}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -51,10 +55,27 @@ def document() -> dict[str, Any]:
             {"name": "alerts", "description": "For Alertmanager."},
             {"name": "health", "description": "For load balancers and process managers."},
         ],
-        "paths": PATHS,
+        "paths": paths,
         "components": {
-            "schemas": SCHEMAS,
-            "responses": RESPONSES,
+            "schemas": schemas,
+            "responses": {
+                "Problem": {
+                    "description": "It did not work; `code` says why.",
+                    "headers": {
+                        "X-Correlation-ID": {
+                            "description": "The trace id.",
+                            "schema": {"type": "string"},
+                        },
+                        "Retry-After": {
+                            "description": "Seconds after which trying again makes sense.",
+                            "schema": {"type": "integer"},
+                        },
+                    },
+                    "content": {
+                        MEDIA_TYPE: {"schema": problem, "example": example(problem, schemas)}
+                    },
+                }
+            },
             "securitySchemes": {
                 "token": {
                     "type": "http",

@@ -1,347 +1,410 @@
-"""The operations of the API."""
+"""The operations of the API: a table, and what makes OpenAPI's path items of it."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, NotRequired
 
+from typing_extensions import TypedDict
+
+from ...dashboard import shapes
 from ...dashboard.board import SCOPE_OF
 from ...dashboard.routes import BLOCK_PATHS, EXPORT_SCOPE, OVERVIEW_SCOPE, TRACE_SCOPE
 from ...dashboard.window import MAX_HOURS
+from ...problem import ProblemDocument
 from ...telemetry.vocabulary import STAGES
-from .examples import NOTIFICATION, add_to
-from .shapes import Schema, ref, shape
-
-_PROBLEM: Final[Schema] = {"$ref": "#/components/responses/Problem"}
-_WINDOW: Final[list[Schema]] = [
-    {
-        "name": "hours",
-        "in": "query",
-        "description": f"How far back to look: above 0, at most {MAX_HOURS}.",
-        "schema": {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "maximum": MAX_HOURS,
-            "default": 1,
-        },
-        "examples": {"hour": {"value": 1}, "quarter": {"value": 0.25}, "week": {"value": 168}},
-    },
-    {
-        "name": "stage",
-        "in": "query",
-        "description": "Look at one stage only.",
-        "schema": {"enum": list(STAGES)},
-        "example": STAGES[0],
-    },
-]
-_SUMMARIES: Final = {
-    "health": "Is it healthy, and what does that rest on",
-    "performance": "Requests, stages, P50 and P95, errors, slow and failed requests",
-    "circuit_breaker": "State, calls, transitions and recovery of every breaker",
-    "browser_contexts": "The browser pool: contexts, memory, waiting",
-    "proxy": "The proxy pool by masked id",
-    "alerts": "Active alerts with their runbooks, and the history of notifications",
-}
+from ...transcripts.shapes import JobDocument, TranscriptDocument
+from .schemas import Schema, example, schemas_of
 
 
-def _ok(description: str, content: Schema) -> Schema:
-    return {
-        "description": description,
-        "headers": {
-            "X-Correlation-ID": {"description": "The trace id.", "schema": {"type": "string"}}
-        },
-        "content": content,
-    }
+class Status(TypedDict):
+    status: Literal["ok", "not_ready"]
+    checks: NotRequired[Mapping[str, str]]
 
 
-def _guarded(
-    operation: str, summary: str, scope: str, answer: Schema, parameters: list[Schema]
-) -> Schema:
-    return {
-        "get": {
-            "operationId": operation,
-            "tags": ["dashboard"],
-            "summary": summary,
-            "description": f"Needs the scope `{scope}`.",
-            "security": [{"token": []}],
-            "parameters": parameters,
-            "responses": {
-                "200": answer,
-                "304": {"description": "Nothing new since the ETag that was sent."},
-                **dict.fromkeys(
-                    ("400", "401", "403", "404", "429", "500", "502", "503", "504"), _PROBLEM
-                ),
-            },
+class Received(TypedDict):
+    accepted: int
+    duplicates: int
+    rejected: int
+
+
+@dataclass(frozen=True)
+class Text:
+    """A body that is no JSON: an example of it."""
+
+    example: str
+
+
+_NOTIFICATION: Final = {
+    "version": "4",
+    "alerts": [
+        {
+            "status": "firing",
+            "labels": {"alertname": "CircuitBreakerOpenTooLong", "severity": "critical"},
+            "annotations": {"summary": "A circuit breaker stays open."},
+            "startsAt": "2026-11-24T17:57:05Z",
+            "endsAt": "0001-01-01T00:00:00Z",
+            "fingerprint": "9f00aa11bb22cc33",
         }
-    }
+    ],
+}
+_PAGE: Final = {"text/html": Text('<!doctype html><html lang="en"><h1>Runbooks</h1></html>')}
 
 
-def _json(schema: str) -> Schema:
-    return {"application/json": {"schema": ref(schema)}}
+@dataclass(frozen=True)
+class Answer:
+    """A good answer: by media type a shape, or a text's example."""
+
+    description: str
+    bodies: Mapping[str, Any]
+    status: int = 200
 
 
-def _blocks() -> dict[str, Any]:
-    return {
-        f"/api/dashboard/metrics/{path}": _guarded(
-            name,
-            _SUMMARIES[name],
-            SCOPE_OF[name],
-            _ok("The block.", _json(f"{name.title().replace('_', '')}Block")),
-            _WINDOW,
-        )
-        for path, name in BLOCK_PATHS.items()
-    }
+def _json(description: str, shape: Any, status: int = 200) -> Answer:
+    return Answer(description, {"application/json": shape}, status)
 
 
+@dataclass(frozen=True)
+class Operation:
+    """One operation. `problems` are the statuses of its bad answers."""
+
+    path: str
+    id: str
+    tag: str
+    summary: str
+    answers: Sequence[Answer]
+    problems: str = ""
+    description: str | None = None
+    parameters: Sequence[Schema] = ()
+    security: str | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+    method: str = "get"
+
+
+def _parameter(
+    name: str,
+    schema: Schema,
+    example: Any,
+    description: str | None = None,
+    *,
+    where: Literal["path", "query", "header"] = "query",
+) -> Schema:
+    made = {"name": name, "in": where, "schema": schema, "example": example}
+    if description is not None:
+        made["description"] = description
+    return {**made, "required": True} if where == "path" else made
+
+
+def _text(pattern: str) -> Schema:
+    return {"type": "string", "pattern": pattern}
+
+
+_TRACE_ID: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
+_WINDOW: Final = (
+    _parameter(
+        "hours",
+        {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_HOURS, "default": 1},
+        0.25,
+        f"How far back to look: above 0, at most {MAX_HOURS}.",
+    ),
+    _parameter("stage", {"enum": list(STAGES)}, STAGES[0], "Look at one stage only."),
+)
 # The most usual form of URL; more are understood (`transcripts/video_id.py`).
 _WATCH_URL: Final = r"https://(www\.|m\.)?youtube\.com/watch\?v=[A-Za-z0-9_-]{11}"
 _LANGUAGE: Final = "[A-Za-z]{2,3}([-_][A-Za-z0-9][A-Za-z0-9_-]{0,31})?"
+_REQUEST: Final = (
+    _parameter(
+        "video",
+        {"anyOf": [_text("^[A-Za-z0-9_-]{11}$"), _text(f"^{_WATCH_URL}$")]},
+        "dQw4w9WgXcQ",
+        "An 11-character id, or any form of YouTube URL.",
+        where="path",
+    ),
+    _parameter(
+        "lang",
+        _text(f"^{_LANGUAGE}(,{_LANGUAGE}){{0,9}}$"),
+        "en,de",
+        "Wanted languages, most wanted first; ten at most.",
+    ),
+    _parameter(
+        "translate",
+        _text(f"^{_LANGUAGE}$"),
+        "de",
+        "Have YouTube translate the chosen captions into this language; `translated_from` says"
+        " what they were. Captions that are in it already are given as they are.",
+    ),
+    _parameter(
+        "track",
+        {**_text("^[!-~]([ -~]*[!-~])?$"), "minLength": 1, "maxLength": 200},
+        "Dialogue",
+        "Only the caption track of this name, as `available` lists it or without its language:"
+        " `English - Dialogue` or `Dialogue`.",
+    ),
+    _parameter("format", {"enum": ["json", "srt", "vtt", "text"], "default": "json"}, "srt"),
+    _parameter(
+        "Prefer",
+        {"type": "string"},
+        "respond-async",
+        "`respond-async` (RFC 7240): answer at once with a job.",
+        where="header",
+    ),
+)
+_CUE: Final = "00:00:00{0}400 --> 00:00:03{0}000\nThis is film number 1.\n"
+_METRICS: Final = (
+    "# TYPE transcript_requests{} counter\n"
+    'transcript_requests_total{{outcome="success",source="youtube_api"}} 1580\n'
+)
+_BLOCKS: Final[dict[str, tuple[Any, str]]] = {
+    "health": (
+        shapes.OuterBlock[shapes.Health],
+        "Is it healthy, and what does that rest on",
+    ),
+    "performance": (
+        shapes.OuterBlock[shapes.Performance],
+        "Requests, stages, P50 and P95, errors, slow and failed requests",
+    ),
+    "circuit_breaker": (
+        shapes.OuterBlock[shapes.CircuitBreaker],
+        "State, calls, transitions and recovery of every breaker",
+    ),
+    "browser_contexts": (
+        shapes.OuterBlock[shapes.BrowserContexts],
+        "The browser pool: contexts, memory, waiting",
+    ),
+    "proxy": (shapes.OuterBlock[shapes.Proxy], "The proxy pool by masked id"),
+    "alerts": (
+        shapes.OuterBlock[shapes.Alerts],
+        "Active alerts with their runbooks, and the history of notifications",
+    ),
+}
 
-# Anything that can be printed; of the world's letters a few ranges stand for all.
-_NAME_CHARACTERS: Final = "!-~À-ɏА-яא-תぁ-ん一-龥가-힣"
-_TRACK_NAME: Final = f"^[{_NAME_CHARACTERS}]([ {_NAME_CHARACTERS}]*[{_NAME_CHARACTERS}])?$"
 
-_TRANSCRIPT: Final[Schema] = {
-    "get": {
-        "operationId": "transcript",
-        "tags": ["transcripts"],
-        "summary": "The transcript of a video",
-        "parameters": [
-            {
-                "name": "video",
-                "in": "path",
-                "required": True,
-                "description": "An 11-character id, or any form of YouTube URL.",
-                "schema": {
-                    "anyOf": [
-                        {"type": "string", "pattern": "^[A-Za-z0-9_-]{11}$"},
-                        {"type": "string", "pattern": f"^{_WATCH_URL}$"},
-                    ]
-                },
-                "example": "dQw4w9WgXcQ",
-            },
-            {
-                "name": "lang",
-                "in": "query",
-                "description": "Wanted languages, most wanted first; ten at most.",
-                "schema": {"type": "string", "pattern": f"^{_LANGUAGE}(,{_LANGUAGE}){{0,9}}$"},
-                "example": "en,de",
-            },
-            {
-                "name": "translate",
-                "in": "query",
-                "description": "Have YouTube translate the chosen captions into this language; "
-                "`translated_from` says what they were. Captions that are in it already are "
-                "given as they are.",
-                "schema": {"type": "string", "pattern": f"^{_LANGUAGE}$"},
-                "examples": {"german": {"value": "de"}},
-            },
-            {
-                "name": "track",
-                "in": "query",
-                "description": "Only the caption track of this name, as `available` lists it "
-                "or without its language: `English - Dialogue` or `Dialogue`.",
-                "schema": {
-                    "type": "string",
-                    "minLength": 1,
-                    "maxLength": 200,
-                    "pattern": "^[!-~]([ -~]*[!-~])?$",
-                },
-                "examples": {"dialogue": {"value": "Dialogue"}},
-            },
-            {
-                "name": "format",
-                "in": "query",
-                "schema": {"enum": ["json", "srt", "vtt", "text"], "default": "json"},
-                "example": "srt",
-            },
-            {
-                "name": "Prefer",
-                "in": "header",
-                "description": "`respond-async` (RFC 7240): answer at once with a job.",
-                "schema": {"type": "string"},
-                "example": "respond-async",
-            },
-        ],
-        "responses": {
-            "200": _ok(
+def _dashboard(
+    path: str,
+    id: str,
+    summary: str,
+    scope: str,
+    answer: Answer,
+    parameters: Sequence[Schema] = (),
+) -> Operation:
+    return Operation(
+        f"/api/dashboard/{path}",
+        id,
+        "dashboard",
+        summary,
+        [answer, Answer("Nothing new since the ETag that was sent.", {}, 304)],
+        "400 401 403 404 429 500 502 503 504",
+        f"Needs the scope `{scope}`.",
+        parameters,
+        "token",
+    )
+
+
+OPERATIONS: Final = (
+    Operation(
+        "/api/transcripts/{video}",
+        "transcript",
+        "transcripts",
+        "The transcript of a video",
+        [
+            Answer(
                 "The transcript.",
                 {
-                    "application/json": {"schema": ref("Transcript")},
-                    **{
-                        media: {"schema": {"type": "string"}}
-                        for media in ("application/x-subrip", "text/vtt", "text/plain")
-                    },
+                    "application/json": TranscriptDocument,
+                    "application/x-subrip": Text("1\n" + _CUE.format(",")),
+                    "text/vtt": Text("WEBVTT\n\nNOTE Language: en\n\n" + _CUE.format(".")),
+                    "text/plain": Text("This is film number 1.\n"),
                 },
             ),
-            "202": _ok("To be answered later.", {"application/json": {"schema": ref("Job")}}),
-            **dict.fromkeys(("400", "403", "404", "429", "500", "502", "503", "504"), _PROBLEM),
-        },
-    }
-}
-_JOB: Final[Schema] = {
-    "get": {
-        "operationId": "job",
-        "tags": ["transcripts"],
-        "summary": "How a request that is answered later is getting on",
-        "parameters": [
-            {
-                "name": "job_id",
-                "in": "path",
-                "required": True,
-                "description": "As the 202 answer gave it.",
-                "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
-                "example": "0123456789abcdef0123456789abcdef",
-            }
+            _json("To be answered later.", JobDocument, 202),
         ],
-        "responses": {
-            "200": _ok(
-                "The job, with its result once it has succeeded.",
-                {"application/json": {"schema": ref("Job")}},
-            ),
-            **dict.fromkeys(("404", "500"), _PROBLEM),
-        },
-    }
-}
-
-
-def _health(name: str, summary: str, schema: Schema, *also: str) -> Schema:
-    content = {"application/json": {"schema": schema}}
-    return {
-        "get": {
-            "operationId": name,
-            "tags": ["health"],
-            "summary": summary,
-            "responses": {status: _ok(summary, content) for status in ("200", *also)},
-        }
-    }
-
-
-_COUNTS: Final = ("accepted", "duplicates", "rejected")
-_WEBHOOK: Final[Schema] = {
-    "post": {
-        "operationId": "receiveAlerts",
-        "tags": ["alerts"],
-        "summary": "A notification of Alertmanager",
-        "description": "With the token of `ALERT_WEBHOOK_TOKEN_FILE`, which is none of those "
-        "that open the dashboard.",
-        "security": [{"webhookToken": []}],
-        "requestBody": {
-            "required": True,
-            "description": "Alertmanager's webhook form, version 4. An alert that cannot be used "
-            "is counted as rejected and does not keep the others from being recorded.",
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "properties": {"version": {"const": "4"}, "alerts": {"type": "array"}},
-                        "required": ["version", "alerts"],
-                    },
-                    "example": NOTIFICATION,
-                }
-            },
-        },
-        "responses": {
-            "200": _ok(
-                "Recorded.",
-                {
-                    "application/json": {
-                        "schema": shape({word: {"type": "integer"} for word in _COUNTS})
-                    }
-                },
-            ),
-            **dict.fromkeys(("400", "401", "413", "415", "500", "503"), _PROBLEM),
-        },
-    }
-}
-_STATUS: Final[Schema] = {
-    "type": "object",
-    "properties": {"status": {"type": "string"}},
-    "required": ["status"],
-}
-
-
-def _page(operation: str, summary: str, parameters: list[Schema]) -> Schema:
-    problems = dict.fromkeys(("404",) if parameters else (), _PROBLEM)
-    return {
-        "get": {
-            "operationId": operation,
-            "tags": ["alerts"],
-            "summary": summary,
-            "parameters": parameters,
-            "responses": {
-                "200": _ok("A page.", {"text/html": {"schema": {"type": "string"}}}),
-                **problems,
-            },
-        }
-    }
-
-
-_PATHS: Final[dict[str, Any]] = {
-    "/api/transcripts/{video}": _TRANSCRIPT,
-    "/api/jobs/{job_id}": _JOB,
-    "/api/dashboard/metrics": _guarded(
+        "400 403 404 429 500 502 503 504",
+        parameters=_REQUEST,
+    ),
+    Operation(
+        "/api/jobs/{job_id}",
+        "job",
+        "transcripts",
+        "How a request that is answered later is getting on",
+        [_json("The job, with its result once it has succeeded.", JobDocument)],
+        "404 500 503",
+        parameters=[
+            _parameter(
+                "job_id",
+                _text("^[0-9a-f]{32}$"),
+                "0123456789abcdef0123456789abcdef",
+                "As the 202 answer gave it.",
+                where="path",
+            )
+        ],
+    ),
+    _dashboard(
+        "metrics",
         "overview",
         "Everything at once",
         OVERVIEW_SCOPE,
-        _ok("All blocks; those the token does not open say so.", _json("Overview")),
+        _json("All blocks; those the token does not open say so.", shapes.Overview),
         _WINDOW,
     ),
-    **_blocks(),
-    "/api/dashboard/metrics/export": _guarded(
+    *(
+        _dashboard(
+            f"metrics/{path}",
+            name,
+            _BLOCKS[name][1],
+            SCOPE_OF[name],
+            _json("The block.", _BLOCKS[name][0]),
+            _WINDOW,
+        )
+        for path, name in BLOCK_PATHS.items()
+    ),
+    _dashboard(
+        "metrics/export",
         "export",
         "The service's metrics as text, for a second Prometheus (honor_labels: true)",
         EXPORT_SCOPE,
-        _ok(
+        Answer(
             "Text exposition; OpenMetrics where Accept prefers it.",
             {
-                media: {"schema": {"type": "string"}}
-                for media in ("text/plain", "application/openmetrics-text")
+                "text/plain": Text(_METRICS.format("_total")),
+                "application/openmetrics-text": Text(_METRICS.format("") + "# EOF\n"),
             },
         ),
-        [],
     ),
-    "/api/dashboard/traces/{trace_id}": _guarded(
+    _dashboard(
+        "traces/{trace_id}",
         "trace",
         "One request: its spans and its log lines",
         TRACE_SCOPE,
-        _ok("What has arrived of it.", _json("Trace")),
-        [
-            {
-                "name": "trace_id",
-                "in": "path",
-                "required": True,
-                "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
-                "example": "4bf92f3577b34da6a3ce929d0e0e4736",
-            }
-        ],
+        _json("What has arrived of it.", shapes.Trace),
+        [_parameter("trace_id", _text("^[0-9a-f]{32}$"), _TRACE_ID, where="path")],
     ),
-    "/api/alerts/webhook": _WEBHOOK,
-    "/runbooks": _page("runbooks", "What to do about each alert: the list", []),
-    "/runbooks/{name}": _page(
+    Operation(
+        "/api/alerts/webhook",
+        "receiveAlerts",
+        "alerts",
+        "A notification of Alertmanager",
+        [_json("Recorded.", Received)],
+        "400 401 413 415 500 503",
+        "With the token of `ALERT_WEBHOOK_TOKEN_FILE`, which is none of those that open the"
+        " dashboard.",
+        security="webhookToken",
+        method="post",
+        more={
+            "requestBody": {
+                "required": True,
+                "description": "Alertmanager's webhook form, version 4. An alert that cannot be"
+                " used is counted as rejected and does not keep the others from being recorded.",
+                "content": {
+                    "application/json": {
+                        "schema": {
+                            "type": "object",
+                            "properties": {"version": {"const": "4"}, "alerts": {"type": "array"}},
+                            "required": ["version", "alerts"],
+                        },
+                        "example": _NOTIFICATION,
+                    }
+                },
+            }
+        },
+    ),
+    Operation(
+        "/runbooks",
+        "runbooks",
+        "alerts",
+        "What to do about each alert: the list",
+        [Answer("A page.", _PAGE)],
+    ),
+    Operation(
+        "/runbooks/{name}",
         "runbook",
+        "alerts",
         "What to do about one alert",
-        [
-            {
-                "name": "name",
-                "in": "path",
-                "required": True,
-                "description": "The alert's name.",
-                "schema": {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9]{0,99}$"},
-                "example": "CircuitBreakerOpenTooLong",
-            }
+        [Answer("A page.", _PAGE)],
+        "404",
+        parameters=[
+            _parameter(
+                "name",
+                _text("^[A-Za-z][A-Za-z0-9]{0,99}$"),
+                "CircuitBreakerOpenTooLong",
+                "The alert's name.",
+                where="path",
+            )
         ],
     ),
-    "/health/live": _health("live", "The process answers", _STATUS),
-    "/health/ready": _health("ready", "It can do its work", _STATUS, "503"),
-    "/api/openapi.json": {
-        "get": {
-            "operationId": "openapi",
-            "summary": "This document",
-            "responses": {
-                "200": _ok("OpenAPI 3.1.", {"application/json": {"schema": {"type": "object"}}})
-            },
-        }
-    },
-}
+    Operation("/health/live", "live", "health", "The process answers", [_json("It does.", Status)]),
+    Operation(
+        "/health/ready",
+        "ready",
+        "health",
+        "It can do its work",
+        [_json("It can.", Status), _json("It cannot.", Status, 503)],
+    ),
+    Operation(
+        "/api/openapi.json",
+        "openapi",
+        "health",
+        "This document",
+        [_json("OpenAPI 3.1.", Mapping[str, Any])],
+    ),
+)
 
-PATHS: Final = add_to(_PATHS)
+
+def paths_and_schemas() -> tuple[dict[str, Any], dict[str, Schema]]:
+    """The document's path items, each body with its example, and the schemas they refer to."""
+    wanted = {
+        id(shape): shape
+        for operation in OPERATIONS
+        for answer in operation.answers
+        for shape in answer.bodies.values()
+        if not isinstance(shape, Text)
+    }
+    made, definitions = schemas_of([*wanted.values(), ProblemDocument])
+    # such as `attempts`
+    definitions["Problem"] = {**definitions.pop("ProblemDocument"), "additionalProperties": True}
+    paths: dict[str, Any] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _item(operation, made, definitions)
+    return paths, definitions
+
+
+def _item(
+    operation: Operation, made: Mapping[Any, Schema], definitions: Mapping[str, Schema]
+) -> Schema:
+    item: Schema = {
+        "operationId": operation.id,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "parameters": list(operation.parameters),
+        **operation.more,
+        "responses": {
+            **{str(a.status): _response(a, made, definitions) for a in operation.answers},
+            **{
+                status: {"$ref": "#/components/responses/Problem"}
+                for status in operation.problems.split()
+            },
+        },
+    }
+    if operation.description:
+        item["description"] = operation.description
+    if operation.security:
+        item["security"] = [{operation.security: []}]
+    return item
+
+
+def _response(
+    answer: Answer, made: Mapping[Any, Schema], definitions: Mapping[str, Schema]
+) -> Schema:
+    content = {}
+    for media, body in answer.bodies.items():
+        if isinstance(body, Text):
+            content[media] = {"schema": {"type": "string"}, "example": body.example}
+        else:
+            content[media] = {"schema": made[body], "example": example(made[body], definitions)}
+    response: Schema = {
+        "description": answer.description,
+        "headers": {
+            "X-Correlation-ID": {"description": "The trace id.", "schema": {"type": "string"}}
+        },
+    }
+    return {**response, "content": content} if content else response

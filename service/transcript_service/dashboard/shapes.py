@@ -1,0 +1,326 @@
+"""The shapes of the dashboard's answers, declared once.
+
+mypy holds the code that builds an answer against them, and `web.openapi` makes the schemas
+and the examples of the document from them. Nothing is validated while a request is served.
+
+Durations are seconds and end in `_s`. What is not known is `None`, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Generic, Literal, NotRequired, TypeVar
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from ..telemetry.vocabulary import BreakerState, Stage
+
+T = TypeVar("T")
+
+_time = Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-24T17:41:09Z"])
+Time = Annotated[str, _time]
+TraceId = Annotated[
+    str, Field(pattern="^[0-9a-f]{32}$", examples=["4bf92f3577b34da6a3ce929d0e0e4736"])
+]
+Seconds = Annotated[float, Field(examples=[0.42])]
+Ratio = Annotated[float, Field(examples=[0.981])]
+Count = Annotated[float, Field(examples=[1840.0])]
+Outcomes = Annotated[Mapping[str, float], Field(examples=[{"success": 1760.0, "blocked": 34.0}])]
+Errors = Annotated[Mapping[str, float], Field(examples=[{"ip_blocked": 34.0, "timeout": 2.0}])]
+# Counts by word, the largest first; `None` when the query failed.
+Tally = Mapping[str, float]
+Labels = Annotated[Mapping[str, str], Field(examples=[{"stage": "youtube_api"}])]
+Availability = Literal["ok", "no_data", "unavailable"]
+
+
+class Window(TypedDict):
+    hours: Annotated[float, Field(examples=[1.0])]
+    start: Time
+    end: Time
+    step_s: Annotated[int, Field(examples=[30])]
+    stage: Annotated[Stage | None, Field(examples=[None])]
+
+
+class Series(TypedDict):
+    """A chart line: value `i` belongs to `start + i × step_s`."""
+
+    name: Annotated[str, Field(examples=["stage_p95"])]
+    labels: Labels
+    unit: Annotated[str, Field(examples=["s"])]
+    start: Time
+    step_s: Annotated[int, Field(examples=[30])]
+    values: Annotated[Sequence[float | None], Field(max_length=721, examples=[[0.9, 0.94, None]])]
+
+
+class Requests(TypedDict):
+    total: Count | None
+    rate_per_s: Annotated[float | None, Field(examples=[0.511])]
+    success_ratio: Annotated[
+        Ratio | None,
+        Field(
+            description="Of the requests that could succeed: videos without captions and"
+            " callers' mistakes stay out."
+        ),
+    ]
+    p50_s: Seconds | None
+    p95_s: Seconds | None
+    outcomes: Outcomes | None
+    sources: Annotated[Tally | None, Field(examples=[{"youtube_api": 1580.0}])]
+    errors: Errors | None
+
+
+class StageNumbers(TypedDict):
+    stage: Stage
+    attempts: Count | None
+    success_ratio: Ratio | None
+    p50_s: Seconds | None
+    p95_s: Seconds | None
+    outcomes: Outcomes | None
+    errors: Errors | None
+    skipped: Annotated[Tally | None, Field(examples=[{"breaker_open": 12.0}])]
+
+
+class Request(TypedDict):
+    trace_id: TraceId
+    duration_s: Seconds
+    at: Time
+    outcome: Annotated[str | None, Field(examples=["success"])]
+    source: Annotated[str | None, Field(examples=["timedtext"])]
+
+
+class Performance(TypedDict):
+    requests: Requests
+    stages: list[StageNumbers]
+    slow_requests: list[Request]
+    failed_requests: list[Request]
+    series: list[Series]
+
+
+# `from` is no name that a class could have.
+Transition = TypedDict(
+    "Transition",
+    {
+        "from": Annotated[str, Field(examples=["closed"])],
+        "to": Annotated[str, Field(examples=["open"])],
+        "count": Annotated[float, Field(examples=[1.0])],
+    },
+)
+
+
+class Breaker(TypedDict):
+    name: Stage
+    state: BreakerState | None
+    workers: Annotated[Tally | None, Field(examples=[{"open": 1.0, "closed": 1.0}])]
+    calls: Annotated[Tally | None, Field(examples=[{"successful": 1580.0, "failed": 214.0}])]
+    transitions: list[Transition] | None
+    recovery_p50_s: Seconds | None
+    recovery_p95_s: Seconds | None
+
+
+class Segment(TypedDict):
+    state: Annotated[str | None, Field(examples=["closed"])]
+    start: Time
+    end: Time
+
+
+class Timeline(TypedDict):
+    name: Stage
+    segments: list[Segment]
+
+
+class CircuitBreaker(TypedDict):
+    breakers: list[Breaker]
+    timeline: list[Timeline]
+
+
+class Contexts(TypedDict):
+    profile: Annotated[str, Field(examples=["desktop"])]
+    state: Annotated[str, Field(examples=["idle"])]
+    count: Annotated[float, Field(examples=[2.0])]
+
+
+class BrowserContexts(TypedDict):
+    contexts: list[Contexts]
+    limit: Annotated[float | None, Field(examples=[4.0])]
+    memory_bytes: Annotated[float | None, Field(examples=[429916160.0])]
+    created: Annotated[Tally | None, Field(examples=[{"desktop": 9.0}])]
+    closed: Annotated[Tally | None, Field(examples=[{"uses": 5.0, "age": 1.0}])]
+    leases: Count | None
+    reuse_ratio: Ratio | None
+    wait_p50_s: Seconds | None
+    wait_p95_s: Seconds | None
+    age_p95_s: Annotated[float | None, Field(examples=[1660.0])]
+    uses_mean: Annotated[float | None, Field(examples=[47.0])]
+    series: list[Series]
+
+
+class ProxyProbes(TypedDict):
+    proxy: Annotated[str, Field(examples=["p-7f3a91"])]
+    probes: Annotated[Tally | None, Field(examples=[{"success": 118.0}])]
+    p50_s: Seconds | None
+    p95_s: Seconds | None
+
+
+class ProxySuccess(TypedDict):
+    with_proxy: Ratio | None
+    direct: Ratio | None
+
+
+class Proxy(TypedDict):
+    pool: Annotated[Tally | None, Field(examples=[{"healthy": 3.0, "quarantined": 1.0}])]
+    rotations: Annotated[Tally | None, Field(examples=[{"ip_blocked": 4.0}])]
+    proxies: list[ProxyProbes]
+    success_ratio: ProxySuccess
+    series: list[Series]
+
+
+Level = Literal["ok", "warn", "fail", "unknown"]
+Verdict = Literal["healthy", "degraded", "unhealthy", "unknown"]
+
+
+class Check(TypedDict):
+    name: Annotated[str, Field(examples=["telemetry"])]
+    level: Level
+    text: Annotated[str, Field(examples=["2 workers reporting."])]
+    value: Annotated[float | None, Field(examples=[2.0])]
+
+
+class Health(TypedDict):
+    verdict: Verdict
+    checks: list[Check]
+    workers: Annotated[float | None, Field(examples=[2.0])]
+    telemetry_age_s: Annotated[float | None, Field(examples=[6.1])]
+    engines: Annotated[
+        Mapping[str, bool] | None, Field(examples=[{"jaeger": True, "otel-collector": True}])
+    ]
+    redaction_failures: Annotated[float | None, Field(examples=[0.0])]
+    logs_suppressed: Annotated[float | None, Field(examples=[0.0])]
+
+
+class LoggedAlert(TypedDict):
+    alertname: Annotated[str, Field(examples=["CircuitBreakerOpenTooLong"])]
+    severity: Annotated[str | None, Field(examples=["critical"])]
+    state: Annotated[str | None, Field(examples=["firing"])]
+    since: Annotated[str | None, Field(examples=["2026-11-24T17:57:05Z"])]
+    labels: Labels
+    last_notified: Time | None
+    next_repeat_at_earliest: Time | None
+    runbook_url: Annotated[str | None, Field(examples=["/runbooks/CircuitBreakerOpenTooLong"])]
+    dashboard_url: Annotated[str | None, Field(examples=["/dashboard?stage=youtube_api"])]
+
+
+class ActiveAlert(LoggedAlert):
+    summary: Annotated[str | None, Field(examples=["A circuit breaker stays open."])]
+    description: Annotated[str | None, Field(examples=["That of youtube_api, for 5 minutes."])]
+    silenced: bool | None
+    inhibited: bool | None
+
+
+class Alerts(TypedDict):
+    active: list[ActiveAlert]
+    firing: int
+    history: list[LoggedAlert]
+
+
+class InnerBlock(TypedDict, Generic[T]):
+    """A block inside of `/metrics`, which may be unavailable while others are not."""
+
+    status: Availability
+    as_of: Time | None
+    age_s: NotRequired[Annotated[float, Field(ge=0, examples=[4.2])]]
+    stale: NotRequired[
+        Annotated[bool, Field(description="Asking again failed; these are the last good numbers.")]
+    ]
+    partial: NotRequired[
+        Annotated[bool, Field(description="Some queries failed; `missing` says which and why.")]
+    ]
+    missing: NotRequired[Annotated[Mapping[str, str], Field(examples=[{}])]]
+    reason: NotRequired[Annotated[str, Field(examples=[])]]
+    data: T | None
+
+
+class OuterBlock(TypedDict, Generic[T]):
+    """A block by itself."""
+
+    window: Window
+    status: Literal["ok", "no_data"]
+    as_of: Time
+    age_s: Annotated[float, Field(ge=0, examples=[4.2])]
+    stale: bool
+    partial: bool
+    missing: Annotated[Mapping[str, str], Field(examples=[{}])]
+    reason: NotRequired[Annotated[str, Field(examples=[])]]
+    data: T | None
+
+
+class Blocks(TypedDict):
+    health: InnerBlock[Health]
+    performance: InnerBlock[Performance]
+    circuit_breaker: InnerBlock[CircuitBreaker]
+    browser_contexts: InnerBlock[BrowserContexts]
+    proxy: InnerBlock[Proxy]
+    alerts: InnerBlock[Alerts]
+
+
+class Overview(TypedDict):
+    window: Window
+    partial: bool
+    stale: bool
+    age_s: Annotated[float | None, Field(examples=[4.2])]
+    blocks: Blocks
+
+
+Attributes = Annotated[Mapping[str, Any], Field(examples=[{"transcript.outcome": "success"}])]
+
+
+class Event(TypedDict):
+    name: str
+    at_s: Seconds
+    attributes: Attributes
+
+
+class Span(TypedDict):
+    span_id: Annotated[str, Field(examples=["00f067aa0ba902b7"])]
+    parent_id: Annotated[str, Field(examples=[""])]
+    name: Annotated[str, Field(examples=["GET /api/transcripts/<path:video>"])]
+    service: Annotated[str | None, Field(examples=["tldw-transcript-service"])]
+    kind: Literal["server", "internal", "client", "producer", "consumer"]
+    start_s: Annotated[float, Field(description="After the trace's start.")]
+    duration_s: Seconds
+    depth: int
+    error: bool
+    status_message: Annotated[str | None, Field(examples=[None])]
+    attributes: Attributes
+    events: list[Event]
+
+
+class Line(TypedDict):
+    at: Time
+    offset_s: Annotated[
+        float,
+        Field(description="After the trace's start, or the first line's while there is no trace."),
+    ]
+    level: Annotated[str, Field(examples=["info"])]
+    span_id: Annotated[str | None, Field(examples=["00f067aa0ba902b7"])]
+    text: Annotated[str, Field(examples=["transcript.request.finished"])]
+    attributes: Annotated[Mapping[str, str], Field(examples=[{"outcome": "success"}])]
+
+
+class Spans(TypedDict):
+    status: Availability
+    data: list[Span] | None
+
+
+class Lines(TypedDict):
+    status: Availability
+    data: list[Line] | None
+
+
+class Trace(TypedDict):
+    trace_id: TraceId
+    partial: bool
+    start: Time | None
+    duration_s: Seconds | None
+    spans: Spans
+    logs: Lines
