@@ -9,6 +9,8 @@ import pytest
 
 from stack.layout import CHECKOUT
 from transcript_service.settings import Settings
+from transcript_service.telemetry.vocabulary import CALLER_ERRORS, ERROR_TYPES, outcome_of
+from transcript_service.web.transcripts import STATUS
 
 PAGES = [
     CHECKOUT / "README.md",
@@ -48,3 +50,18 @@ def test_every_make_target_a_page_names_is_one(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:`|^    )make ([a-z-]+)", page.read_text(), re.MULTILINE))
     assert named <= targets
+
+
+def test_the_table_of_refusals_is_that_of_the_service() -> None:
+    page = (CHECKOUT / "docs/transcripts.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (\w+) \|", page, re.MULTILINE)
+    told = {code: (int(status), kind) for code, status, kind in rows}
+    kinds = {"no_captions": "answer", "blocked": "block"}
+    expected = {
+        code: (
+            STATUS[code],
+            "request" if code in CALLER_ERRORS else kinds.get(outcome_of(code), "fault"),
+        )
+        for code in ERROR_TYPES
+    }
+    assert told == expected
