@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from transcript_service.telemetry.vocabulary import ERROR_TYPES
 from transcript_service.transcripts.captions import (
     Format,
+    clock_seconds,
     parse_captions,
     parse_get_panel,
     parse_get_transcript,
+    with_durations,
 )
 from transcript_service.transcripts.model import Segment, TranscriptError
+from transcript_service.transcripts.text import clean
 
 SRV1 = (
     b'<?xml version="1.0" encoding="utf-8" ?><transcript>'
@@ -153,6 +156,106 @@ def test_what_is_no_caption_file_is_classified_and_never_a_transcript(
         parse_captions(body, "srv1")
     assert refusal.value.error_type == error_type
     assert "hello" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("clock", "start"),
+    [
+        ("0:05", 5), ("34:35", 2075), ("1:02:03", 3723), ("100:00:00", 360_000),
+        ("4.48", 288), ("1.02.03", 3723), (" 4:48 ", 288), ("4\uff1a48", 288),
+        ("۴:۴۸", 288), ("۱:۰۲:۰۳", 3723), ("٤:٤٨", 288), ("४:४८", 288), ("\u200f۴:۴۸\u200e", 288),
+        ("", None), ("48", None), ("1:2:3:4", None), ("a:b", None), ("4:-8", None), ("4:²", None),
+        ("1e3:00", None), (None, None), (4.48, None), ("9" * 30 + ":00", None), ("1:" * 5000, None),
+    ],
+)  # fmt: skip
+def test_clocks_are_read_in_any_notation_and_script(clock: object, start: float | None) -> None:
+    assert clock_seconds(clock) == start
+
+
+@pytest.mark.parametrize(
+    ("fmt", "good", "bad"),
+    [
+        ("srv1", '<text start="1" dur="2">kept</text>', '<text start="3" dur="">lost</text>'),
+        ("srv1", '<text start="1" dur="2">kept</text>', '<text dur="1">lost</text>'),
+        ("srv1", '<text start="1" dur="2">kept</text>', '<text start="1e9">lost</text>'),
+        ("srv3", '<p t="1000" d="2000">kept</p>', '<p t="3000" d="">lost</p>'),
+        ("srv3", '<p t="1000" d="2000">kept</p>', '<p t="x" d="1">lost</p>'),
+    ],
+)
+@pytest.mark.parametrize("before", ["", "\n", " \r\n", "\ufeff", "\ufeff\n"])
+def test_a_cue_that_cannot_be_placed_is_lost_and_not_its_file(
+    fmt: Format, good: str, bad: str, before: str
+) -> None:
+    whole = {
+        "srv1": "<transcript>{}</transcript>",
+        "srv3": '<timedtext format="3"><body>{}</body></timedtext>',
+    }[fmt]
+    body = before + '<?xml version="1.0" encoding="utf-8" ?>' + whole.format(bad + good + bad)
+    assert parse_captions(body.encode(), fmt) == [Segment(1.0, 2.0, "kept")]
+
+
+def test_a_line_of_a_panel_without_a_clock_is_lost_and_not_the_panel() -> None:
+    rows = [("0:01", "one"), ("?", "lost"), ("0:03", "two"), (None, "lost")]
+    assert with_durations(rows) == [Segment(1.0, 2.0, "one"), Segment(3.0, 0.0, "two")]
+    with pytest.raises(TranscriptError) as refusal:
+        with_durations([("?", "lost")])
+    assert refusal.value.error_type == "parse_error"
+
+
+@pytest.mark.parametrize(
+    ("inner", "text"),
+    [
+        # in XML: what it says
+        ("one&lt;br&gt;two", "one\ntwo"),
+        ("one&lt;br /&gt;two", "one\ntwo"),
+        ("one&lt;BR&gt; two", "one\ntwo"),
+        ("one<br/>two", "one\ntwo"),
+        ("&lt;font color=&quot;#FFF&quot;&gt;a&lt;/font&gt;b", "ab"),
+        ("&lt;c.yellow&gt;a&lt;/c&gt;&lt;v Ann&gt;b", "ab"),
+        ("List&amp;lt;String&amp;gt;", "List<String>"),
+        ("&amp;lt;br&amp;gt; breaks", "<br> breaks"),
+        ("a &lt;bold&gt; move", "a <bold> move"),  # no tag of any caption
+        ("1 &lt; 2 and 3 &gt; 2", "1 < 2 and 3 > 2"),
+        ("&amp;amp;nbsp; is a space", "&nbsp; is a space"),
+        ("a&amp;nbsp;b", "a\xa0b"),
+        ("R&amp;D at AT&amp;T", "R&D at AT&T"),
+        ("no &amp;notanentity; here", "no &notanentity; here"),
+        ("&amp;#39;&amp;#x27;&amp;apos;", "'''"),
+        ("&amp;#" + "9" * 5000 + ";", "&#" + "9" * 5000 + ";"),
+    ],
+)
+def test_markup_goes_before_entities_are_read(inner: str, text: str) -> None:
+    body = f'<transcript><text start="1" dur="2">{inner}</text></transcript>'.encode()
+    assert parse_captions(body, "srv1") == [Segment(1.0, 2.0, text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("\u200b\u200b \u200bInside the house\u200b \u200b", "Inside the house"),
+        ("in\u200bside \u200b \u200bthe", "inside the"),
+        ("\u200b", ""), ("\u200e\u200f \u2060\n\ufeff", ""),
+        ("\u200fשלום\u200f", "\u200fשלום\u200f"),  # what turns the direction stays
+        ("می\u200cخواهم", "می\u200cخواهم"),  # and what parts letters
+        ("👩\u200d👧", "👩\u200d👧"),
+        ("two  spaces", "two  spaces"),
+        (" a \n\n \u200b \n b ", "a\nb"),
+        ("\x1b[31mred\x07", "[31mred"),
+    ],
+)  # fmt: skip
+def test_a_text_keeps_what_is_seen(text: str, cleaned: str) -> None:
+    assert clean(text) == cleaned
+
+
+def test_layers_of_one_caption_are_one_and_captions_come_in_order() -> None:
+    layers = [(3000, "b"), (0, "a"), (0, "\u200ba\u200b"), (0, "a "), (3000, "b"), (0, "c")]
+    events = [
+        {"tStartMs": start, "dDurationMs": 1800, "segs": [{"utf8": text}]} for start, text in layers
+    ]
+    body = orjson.dumps({"events": events})
+    assert [(s.start, s.text) for s in parse_captions(body, "json3")] == [
+        (0.0, "a"), (0.0, "c"), (3.0, "b"),
+    ]  # fmt: skip
 
 
 def test_raw_json_never_becomes_text() -> None:

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable
 from html import unescape
+from html.entities import html5
 from typing import Final
 
 from .model import Segment
@@ -59,7 +60,12 @@ def without_markup(text: str) -> str:
     """The words of an HTML text: first the tags are taken out, then the entities read."""
     if "<" in text:
         text = _TAG.sub(lambda tag: "\n" if _is_break(tag[0]) else "", text)
-    return _ENTITY.sub(lambda entity: unescape(entity[0]), text) if "&" in text else text
+    return _ENTITY.sub(_character, text) if "&" in text else text
+
+
+def _character(entity: re.Match[str]) -> str:
+    # HTML reads `&notable;` as `¬able;`, which nobody means who writes captions.
+    return unescape(entity[0]) if entity[0][1] == "#" else html5.get(entity[0][1:], entity[0])
 
 
 def _is_break(tag: str) -> bool:
