@@ -168,12 +168,12 @@ class Lab:
 
     @property
     def open(self) -> int:
-        signals = self.pool.signals
-        return signals.created - sum(signals.closed.values())
+        report = self.pool.report
+        return report.created - sum(report.closed.values())
 
     def page(self, index: int = 0) -> FakePage:
         """The ready page of an entry."""
-        return cast("FakePage", self.pool.entries[index].spare)
+        return cast("FakePage", self.pool.stock.entries[index].spare)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Let the pool work until something holds; fails after a second."""
@@ -183,4 +183,4 @@ class Lab:
 
     async def settle(self) -> None:
         """Let the pool finish what it has begun."""
-        await self.until(lambda: not self.pool._tasks)
+        await self.until(lambda: not self.pool.stock._tasks)

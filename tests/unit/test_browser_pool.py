@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.unit.browser_fakes import DESKTOP, MOBILE, Lab
-from transcript_service.browser.entry import State
+from transcript_service.browser.context import State
 from transcript_service.browser.errors import BrowserUnavailable
 from transcript_service.browser.identity import Identity
 from transcript_service.telemetry.testing import InMemoryTelemetry
@@ -35,7 +35,7 @@ def test_a_returned_context_serves_the_next_lease_of_its_identity() -> None:
         assert second.entry is first.entry
         assert (first.reused, other.reused, second.reused) == (False, False, True)
         assert second.entry.uses == 2
-        assert lab.pool.signals.created == 2
+        assert lab.pool.report.created == 2
 
     run(test())
 
@@ -62,7 +62,7 @@ def test_no_more_contexts_exist_than_the_limit() -> None:
         await asyncio.gather(*(use((DESKTOP, MOBILE, THIRD)[i % 3]) for i in range(40)))
         await lab.settle()
         assert lab.browser.most_contexts <= 3
-        assert lab.pool.signals.leases == 40
+        assert lab.pool.report.leases == 40
         assert lab.open == len(lab.browser.contexts) <= 3
 
     run(test())
@@ -74,7 +74,7 @@ def test_an_idle_context_makes_room_for_another_identity() -> None:
         lab.pool.release(await lab.pool.acquire(DESKTOP))
         lease = await lab.pool.acquire(MOBILE)
         assert lease.entry.identity == MOBILE
-        assert lab.pool.signals.closed == {"capacity": 1}
+        assert lab.pool.report.closed == {"capacity": 1}
         assert lab.browser.most_contexts == 1
 
     run(test())
@@ -89,7 +89,7 @@ def test_the_context_that_rested_longest_makes_room() -> None:
             lab.clock.now += 1
         await lab.pool.acquire(THIRD)
         await lab.settle()
-        assert {entry.identity for entry in lab.pool.entries} == {DESKTOP, THIRD}
+        assert {entry.identity for entry in lab.pool.stock.entries} == {DESKTOP, THIRD}
 
     run(test())
 
@@ -210,7 +210,7 @@ def test_a_page_that_crashes_while_it_is_opened_is_no_refusal() -> None:
         await lab.settle()
         lab.browser.failing.add("evaluate")
         waiting = asyncio.create_task(lab.pool.acquire(DESKTOP))
-        await lab.until(lambda: lab.pool.signals.closed["unhealthy"] == 1)
+        await lab.until(lambda: lab.pool.report.closed["unhealthy"] == 1)
         lab.browser.failing.clear()
         assert (await waiting).entry.identity == DESKTOP
         assert lab.open == 1
@@ -262,7 +262,7 @@ def test_a_lease_past_its_deadline_is_taken_away_and_its_place_is_free(
         assert second.entry is not stuck.entry
         lab.pool.release(stuck)  # the holder comes back at last
         assert second.entry.state is State.LEASED
-        assert lab.pool.signals.closed == {"expired": 1}
+        assert lab.pool.report.closed == {"expired": 1}
 
     run(test())
     assert telemetry.metric("browser.contexts.closed", profile="desktop", reason="expired") == 1
@@ -276,7 +276,7 @@ def test_a_context_that_cannot_be_cleaned_is_not_handed_out_again() -> None:
         lab.browser.failing.add("unroute_all")
         lab.pool.release(first)
         await lab.settle()
-        assert lab.pool.signals.closed == {"unhealthy": 1}
+        assert lab.pool.report.closed == {"unhealthy": 1}
         assert (await lab.pool.acquire(DESKTOP)).entry is not first.entry
 
     run(test())
@@ -307,7 +307,7 @@ def test_what_cleaning_cannot_undo_costs_the_context(method: str) -> None:
         getattr(lease.context, method)
         lab.pool.release(lease)
         await lab.settle()
-        assert lab.pool.signals.closed == {"unhealthy": 1}
+        assert lab.pool.report.closed == {"unhealthy": 1}
         assert lease.entry.detail == method
 
     run(test())
@@ -324,12 +324,15 @@ def test_a_context_goes_after_exactly_its_uses_and_its_successor_is_ready_before
             assert lease.entry.uses == use
             if use == 3:
                 await lab.settle()
-                assert [entry.state for entry in lab.pool.entries] == [State.LEASED, State.IDLE]
+                assert [entry.state for entry in lab.pool.stock.entries] == [
+                    State.LEASED,
+                    State.IDLE,
+                ]
             lab.pool.release(lease)
         successor = await lab.pool.acquire(DESKTOP)
         assert (successor.entry.uses, successor.reused) == (1, False)
         await lab.settle()
-        assert lab.pool.signals.closed == {"uses": 1}
+        assert lab.pool.report.closed == {"uses": 1}
         assert lab.browser.most_contexts == 2  # the limit and the successor
 
     run(test())
@@ -340,7 +343,7 @@ def test_a_successor_is_not_leased_beyond_the_limit() -> None:
         lab = Lab(max_uses=1, max_contexts=1)
         first = await lab.pool.acquire(DESKTOP)
         await lab.settle()
-        assert len(lab.pool.entries) == 2
+        assert len(lab.pool.stock.entries) == 2
         with pytest.raises(BrowserUnavailable):
             await lab.pool.acquire(DESKTOP, wait_s=0.01)
         lab.pool.release(first)
@@ -355,17 +358,17 @@ def test_an_idle_context_goes_at_its_age_and_a_successor_is_made_just_before() -
         lab.pool.release(await lab.pool.acquire(DESKTOP))
         await lab.settle()
         lab.clock.now += 96
-        lab.pool.tick()
-        assert len(lab.pool.entries) == 1
+        lab.pool.stock.tick()
+        assert len(lab.pool.stock.entries) == 1
         lab.clock.now += 2
-        lab.pool.tick()
+        lab.pool.stock.tick()
         await lab.settle()
-        assert [entry.state for entry in lab.pool.entries] == [State.IDLE, State.IDLE]
+        assert [entry.state for entry in lab.pool.stock.entries] == [State.IDLE, State.IDLE]
         lab.clock.now += 2
-        lab.pool.tick()
+        lab.pool.stock.tick()
         await lab.settle()
-        assert lab.pool.signals.closed == {"age": 1}
-        assert len(lab.pool.entries) == 1
+        assert lab.pool.report.closed == {"age": 1}
+        assert len(lab.pool.stock.entries) == 1
 
     run(test())
 
@@ -377,13 +380,13 @@ def test_a_context_nobody_used_since_it_was_made_gets_no_successor() -> None:
         await lab.settle()
         for _ in range(4):
             lab.clock.now += 98
-            lab.pool.tick()
+            lab.pool.stock.tick()
             await lab.settle()
             lab.clock.now += 3
-            lab.pool.tick()
+            lab.pool.stock.tick()
             await lab.settle()
-        assert lab.pool.entries == []
-        assert lab.pool.signals.created == 2
+        assert lab.pool.stock.entries == []
+        assert lab.pool.report.created == 2
 
     run(test())
 
@@ -393,12 +396,12 @@ def test_a_busy_context_goes_at_its_age_when_it_comes_back_and_not_before() -> N
         lab = Lab(max_age_s=100)
         lease = await lab.pool.acquire(DESKTOP)
         lab.clock.now += 200
-        lab.pool.tick()
+        lab.pool.stock.tick()
         await lab.settle()
         assert lease.entry.state is State.LEASED
         lab.pool.release(lease)
         await lab.settle()
-        assert lab.pool.signals.closed == {"age": 1}
+        assert lab.pool.report.closed == {"age": 1}
 
     run(test())
 
@@ -420,7 +423,7 @@ def test_contexts_made_together_do_not_expire_together() -> None:
         lab = Lab(max_contexts=20, max_age_s=1000, age_jitter=0.1)
         for _ in range(20):
             await lab.pool.acquire(DESKTOP)
-        lives = [entry.expires_at - entry.created_at for entry in lab.pool.entries]
+        lives = [entry.expires_at - entry.created_at for entry in lab.pool.stock.entries]
         assert all(900 <= life <= 1100 for life in lives)
         assert len({round(life) for life in lives}) > 10
 
@@ -435,15 +438,15 @@ def test_a_worn_context_is_replaced_and_a_slow_machine_wears_nothing() -> None:
         await lab.settle()
         entry = lease.entry
         entry.probes_s.extend([2.0] * 5)
-        lab.pool.workshop._wear._fresh_s.extend([1.5] * 8)  # fresh ones are as slow
+        lab.pool.stock._wear._fresh_s.extend([1.5] * 8)  # fresh ones are as slow
         lab.pool.release(await lab.pool.acquire(DESKTOP))
         await lab.settle()
         assert entry.state is State.IDLE
-        lab.pool.workshop._wear._fresh_s.extend([0.2] * 8)
+        lab.pool.stock._wear._fresh_s.extend([0.2] * 8)
         entry.probes_s.extend([2.0] * 5)
         lab.pool.release(await lab.pool.acquire(DESKTOP))
         await lab.settle()
-        assert lab.pool.signals.closed == {"wear": 1}
+        assert lab.pool.report.closed == {"wear": 1}
 
     run(test())
 
@@ -461,12 +464,12 @@ def test_past_the_threshold_idle_contexts_go_the_most_used_first_until_below() -
             lab.pool.release(lease)
         await lab.settle()
         lab.browser.memory = lambda: 100 + 600 * len(lab.browser.contexts)
-        lab.pool.tick()
+        lab.pool.stock.tick()
         await lab.settle()
         # 1,800 above the baseline: two have to go.
         assert [entry.state for entry in entries] == [State.IDLE, State.GONE, State.GONE]
-        assert lab.pool.signals.closed == {"memory": 2}
-        assert not lab.pool.memory.high
+        assert lab.pool.report.closed == {"memory": 2}
+        assert not lab.pool.stock.memory.high
 
     run(test())
 
@@ -478,7 +481,7 @@ def test_past_the_threshold_a_leased_context_goes_when_it_comes_back_and_no_new_
         lab = Lab(memory_threshold_bytes=1000, max_contexts=2)
         lease = await lab.pool.acquire(DESKTOP)
         lab.browser.memory = lambda: 5000
-        lab.pool.tick()
+        lab.pool.stock.tick()
         await lab.settle()
         assert lease.entry.state is State.LEASED
         with pytest.raises(BrowserUnavailable) as caught:
@@ -486,7 +489,7 @@ def test_past_the_threshold_a_leased_context_goes_when_it_comes_back_and_no_new_
         assert caught.value.reason == "memory"
         lab.pool.release(lease)
         await lab.settle()
-        assert lab.pool.signals.closed == {"memory": 1}
+        assert lab.pool.report.closed == {"memory": 1}
 
     run(test())
 
@@ -502,7 +505,7 @@ def test_a_browser_that_stays_above_without_any_context_is_replaced(
         old.memory = lambda: 5000
         for _ in range(2):
             lab.clock.now += 10
-            lab.pool.tick()
+            lab.pool.stock.tick()
             await lab.settle()
         assert old.destroyed
         assert lab.browser is not old
@@ -521,9 +524,9 @@ def test_without_a_measurement_the_pool_says_so_once_and_goes_on(
         lab.browser.memory = lambda: None
         for _ in range(3):
             lab.clock.now += 10
-            lab.pool.tick()
+            lab.pool.stock.tick()
             await lab.settle()
-        assert lab.pool.signals.closed["uses"] == 1
+        assert lab.pool.report.closed["uses"] == 1
 
     run(test())
     assert len(telemetry.events("browser.memory.unknown")) == 1
@@ -578,7 +581,7 @@ def test_a_browser_that_gives_no_sign_of_life_is_replaced(how: str) -> None:
         getattr(silent, how).add("heartbeat")
         for _ in range(2):  # one missed beat may be a busy machine
             lab.clock.now += 1
-            lab.pool.tick()
+            lab.pool.stock.tick()
             await lab.settle()
         assert silent.destroyed
         assert lab.browser is not silent
@@ -593,7 +596,7 @@ def test_an_idle_context_whose_page_crashes_is_retired(telemetry: InMemoryTeleme
         await lab.settle()
         lab.page().crash()
         await lab.settle()
-        assert lab.pool.signals.closed == {"crash": 1}
+        assert lab.pool.report.closed == {"crash": 1}
 
     run(test())
     assert telemetry.events("browser.context.crashed")
@@ -634,6 +637,6 @@ def test_closing_takes_the_context_of_a_holder_who_does_not_return() -> None:
         lease = await lab.pool.acquire(DESKTOP)
         await lab.pool.close(grace_s=0.01)
         assert lease.lost == "shutdown"
-        assert lab.pool.signals.closed == {"shutdown": 1}
+        assert lab.pool.report.closed == {"shutdown": 1}
 
     run(test())

@@ -17,7 +17,7 @@ UnavailableReason = Literal[
 OVERLOAD: Final[frozenset[UnavailableReason]] = frozenset(
     {"queue_full", "wait_timeout", "memory", "shutting_down"}
 )
-LostReason = Literal["expired", "crash", "shutdown"]
+LostReason = Literal["expired", "crash", "shutdown", "returned"]
 
 
 class BrowserError(Exception):
@@ -44,10 +44,10 @@ class BrowserUnavailable(BrowserError):
 
 
 class LeaseLost(BrowserError):
-    """The context was taken away: the lease's deadline passed or the browser died.
+    """The context was taken away: the lease is over or the browser died.
 
     Attributes:
-        reason: `expired`, `crash` or `shutdown`.
+        reason: one word of `LostReason`.
     """
 
     def __init__(self, reason: LostReason) -> None:
@@ -56,6 +56,7 @@ class LeaseLost(BrowserError):
                 "expired": "the lease's deadline passed and its browser context was closed",
                 "crash": "the browser died while its context was leased",
                 "shutdown": "the browser pool was closed while the context was leased",
+                "returned": "the context was returned and may be somebody else's by now",
             }[reason]
         )
         self.reason: LostReason = reason

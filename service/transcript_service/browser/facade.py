@@ -17,8 +17,14 @@ from collections.abc import (
     Sequence,
 )
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from playwright.async_api import Error as PlaywrightError
@@ -28,7 +34,7 @@ from ..settings import get_settings
 from ..telemetry import span
 from ..telemetry.spans import set_attributes
 from .config import PoolConfig
-from .entry import State
+from .context import State
 from .errors import BrowserUnavailable, LeaseLost
 from .identity import Cookie, Identity
 from .lease import Lease, LeasedContext
@@ -37,7 +43,6 @@ from .process import ChromiumProcess
 from .sync_view import Bridge, SyncView, running_loop
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Span
     from playwright.sync_api import BrowserContext as SyncBrowserContext
 
 T = TypeVar("T")
@@ -54,20 +59,20 @@ class PoolStats:
     """The pool at one moment. Counts are since its start, sizes in bytes."""
 
     limit: int
-    idle: int
-    leased: int
-    waiting: int
-    created: int
-    closed: Mapping[str, int]
-    leases: int
-    reused: int
-    launches: int
-    crashes: int
-    browser_pid: int | None
-    memory_bytes: int | None
-    memory_baseline_bytes: int | None
-    memory_high: bool
-    problem: str | None
+    idle: int = 0
+    leased: int = 0
+    waiting: int = 0
+    created: int = 0
+    closed: Mapping[str, int] = field(default_factory=dict)
+    leases: int = 0
+    reused: int = 0
+    launches: int = 0
+    crashes: int = 0
+    browser_pid: int | None = None
+    memory_bytes: int | None = None
+    memory_baseline_bytes: int | None = None
+    memory_high: bool = False
+    problem: str | None = None
 
     @property
     def open(self) -> int:
@@ -91,6 +96,7 @@ class BrowserPool:
         self._core: ContextPool | None = None
         self._handlers: ThreadPoolExecutor | None = None
         self._closed = False
+        self._pid = os.getpid()
 
     # Leasing
 
@@ -116,7 +122,7 @@ class BrowserPool:
 
         Yields:
             A view with the methods of `playwright.sync_api.BrowserContext` (it is not an
-            instance of that class). It need not be closed.
+            instance of that class). It need not be closed, and is of no use after the block.
 
         Raises:
             BrowserUnavailable: no Chromium on this machine, all contexts busy for too
@@ -127,25 +133,23 @@ class BrowserPool:
         identity = self._identity(profile, proxy, cookies)
         loop, core, handlers = self._started()
         wait_s = self.config.wait_s if timeout_s is None else timeout_s
-        with span("browser.lease", profile=profile, proxy_used=proxy is not None) as opened:
+        with _lease_span(identity) as begin:
             future = _submit(core.acquire(identity, wait_s=wait_s, hold_s=deadline_s), loop)
             lease = _result_or_give_back(future, wait_s + _LOOP_SLACK_S, core)
-            _describe(opened, lease)
+            begin(lease)
             try:
                 yield cast(
                     "SyncBrowserContext", SyncView(lease.context, Bridge(loop, lease, handlers))
                 )
             except PlaywrightError as error:
-                if _is_closed(error) and lease.lost is None:
-                    _submit(core.look_after(lease), loop).result(_LOOP_SLACK_S)
-                if lease.lost is not None:
-                    raise LeaseLost(lease.lost) from error
-                raise
+                if _is_closed(error):
+                    _submit(core.is_lost(lease), loop).result(_LOOP_SLACK_S)
+                raise _explained(error, lease) from error
             finally:
+                lease.end()
                 # Where the pool was closed meanwhile, there is nothing left to return.
                 with suppress(RuntimeError):
                     loop.call_soon_threadsafe(core.release, lease)
-                set_attributes(opened, retired=lease.retired)
 
     @asynccontextmanager
     async def lease_async(
@@ -162,20 +166,17 @@ class BrowserPool:
         loop, core, _ = self._started()
         if running_loop() is not loop:
             raise RuntimeError("lease_async works on the pool's own loop: use BrowserPool.run")
-        with span("browser.lease", profile=profile, proxy_used=proxy is not None) as opened:
+        with _lease_span(identity) as begin:
             lease = await core.acquire(identity, wait_s=timeout_s, hold_s=deadline_s)
-            _describe(opened, lease)
+            begin(lease)
             try:
                 yield lease.context
             except PlaywrightError as error:
-                if _is_closed(error) and lease.lost is None:
-                    await core.look_after(lease)
-                if lease.lost is not None:
-                    raise LeaseLost(lease.lost) from error
-                raise
+                if _is_closed(error):
+                    await core.is_lost(lease)
+                raise _explained(error, lease) from error
             finally:
                 core.release(lease)
-                set_attributes(opened, retired=lease.retired)
 
     def run(
         self,
@@ -233,35 +234,36 @@ class BrowserPool:
 
     def stats(self) -> PoolStats:
         """Numbers for health checks and tests; cheap, from any thread."""
-        core = self._core
-        if core is None:
-            return PoolStats(
-                self.config.max_contexts, 0, 0, 0, 0, {}, 0, 0, 0, 0, None, None, None, False, None
-            )
-        signals, process, problem = core.signals, core.process, core.supervisor.problem
+        if (core := self._core) is None:
+            return PoolStats(limit=self.config.max_contexts)
+        report, stock = core.report, core.stock
+        process, problem = stock.process, stock.launches.problem
         return PoolStats(
             limit=self.config.max_contexts,
-            idle=sum(entry.state is State.IDLE for entry in core.entries),
+            idle=sum(entry.state is State.IDLE for entry in list(stock.entries)),
             leased=core.leased(),
             waiting=core.waiting,
-            created=signals.created,
-            closed={str(reason): count for reason, count in signals.closed.items()},
-            leases=signals.leases,
-            reused=signals.reused,
-            launches=signals.launches,
-            crashes=signals.crashes,
+            created=report.created,
+            closed=dict(report.closed),
+            leases=report.leases,
+            reused=report.reused,
+            launches=report.launches,
+            crashes=report.crashes,
             browser_pid=process.pid if process is not None else None,
-            memory_bytes=core.memory.used_bytes,
+            memory_bytes=stock.memory.used_bytes,
             memory_baseline_bytes=process.baseline_bytes if process is not None else None,
-            memory_high=core.memory.high,
+            memory_high=stock.memory.high,
             problem=str(problem) if problem is not None else None,
         )
 
     def close(self, grace_s: float = 10.0) -> None:
         """Stop leasing, give leaseholders `grace_s` seconds, end browser and thread.
 
-        Safe to call twice and on a pool that was never used.
+        Safe to call twice and on a pool that was never used. In a forked child nothing is
+        done: thread and browser are the parent's.
         """
+        if self._pid != os.getpid():
+            return
         with self._start_lock:
             self._closed = True
             loop, core, thread, handlers = self._loop, self._core, self._thread, self._handlers
@@ -312,15 +314,34 @@ class BrowserPool:
         loop.close()
 
 
-def _describe(opened: Span, lease: Lease) -> None:
-    lease.caller = contextvars.copy_context()
-    set_attributes(
-        opened,
-        reused=lease.reused,
-        uses=lease.entry.uses,
-        wait_s=round(lease.wait_s, 4),
-        context_key=lease.entry.key,
-    )
+@contextmanager
+def _lease_span(identity: Identity) -> Iterator[Callable[[Lease], None]]:
+    """The span around a lease; what it yields is told the lease once there is one."""
+    leases: list[Lease] = []
+    proxy_used = identity.proxy is not None
+    with span("browser.lease", profile=identity.profile, proxy_used=proxy_used) as opened:
+
+        def begin(lease: Lease) -> None:
+            leases.append(lease)
+            lease.caller = contextvars.copy_context()
+            set_attributes(
+                opened,
+                reused=lease.reused,
+                uses=lease.entry.uses,
+                wait_s=round(lease.wait_s, 4),
+                context_key=lease.entry.key,
+            )
+
+        try:
+            yield begin
+        finally:
+            for lease in leases:
+                set_attributes(opened, retired=lease.retired)
+
+
+def _explained(error: PlaywrightError, lease: Lease) -> Exception:
+    """The error to raise for one inside a lease's block."""
+    return error if lease.lost is None else LeaseLost(lease.lost)
 
 
 def _is_closed(error: PlaywrightError) -> bool:
@@ -378,10 +399,9 @@ def _forget_after_fork() -> None:
 os.register_at_fork(after_in_child=_forget_after_fork)
 
 
-@contextmanager
 def get_optimized_browser_context(
     profile: str = "desktop", proxy_config: ProxyLike = None
-) -> Iterator[SyncBrowserContext]:
+) -> AbstractContextManager[SyncBrowserContext]:
     """Lease a browser context for a `with` block; works from any thread.
 
         with get_optimized_browser_context("desktop", proxy_config) as context:
@@ -392,14 +412,11 @@ def get_optimized_browser_context(
     `BrowserUnavailable` with `reason == "not_installed"` and how to install one; for the
     other errors see `BrowserPool.lease`.
     """
-    with get_browser_pool().lease(profile, proxy_config) as context:
-        yield context
+    return get_browser_pool().lease(profile, proxy_config)
 
 
-@asynccontextmanager
-async def get_optimized_browser_context_async(
+def get_optimized_browser_context_async(
     profile: str = "desktop", proxy_config: ProxyLike = None
-) -> AsyncIterator[LeasedContext]:
+) -> AbstractAsyncContextManager[LeasedContext]:
     """The async twin, for coroutines given to `BrowserPool.run` or on the pool's loop."""
-    async with get_browser_pool().lease_async(profile, proxy_config) as context:
-        yield context
+    return get_browser_pool().lease_async(profile, proxy_config)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
+import inspect
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -16,23 +18,21 @@ from playwright.async_api import Error as PlaywrightError
 
 from ..telemetry import span
 from ..telemetry.spans import set_attributes
-from .entry import Entry
+from .context import PooledContext, RetireReason
 from .errors import LeaseLost, LostReason
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, Page, Response
 
-    from .signals import RetireReason
-
 _PLAYWRIGHT_DEFAULT_MS: Final = 30_000
 
 # What a leaseholder may do to a context and cleaning takes back. Anything else (init
-# scripts, exposed functions, clocks, HAR and socket routes, raw sessions) cannot be undone
-# from outside: whoever uses it gets it, and the context is closed after the lease.
+# scripts, exposed functions, clocks, HAR and socket routes, raw sessions, Playwright's own
+# objects with a hold on it) cannot be undone from outside: whoever uses it gets it, and the
+# context is closed after the lease.
 _UNDOABLE: Final = frozenset(
     {
         "add_cookies",
-        "browser",
         "clear_cookies",
         "clear_permissions",
         "cookies",
@@ -42,7 +42,6 @@ _UNDOABLE: Final = frozenset(
         "grant_permissions",
         "is_closed",
         "pages",
-        "request",
         "route",
         "service_workers",
         "set_default_navigation_timeout",
@@ -61,7 +60,7 @@ _UNDOABLE: Final = frozenset(
 class Lease:
     """The right to use one context for some seconds."""
 
-    def __init__(self, entry: Entry, *, reused: bool, hold_s: float) -> None:
+    def __init__(self, entry: PooledContext, *, reused: bool, hold_s: float) -> None:
         self.entry = entry
         self.reused = reused
         # Measured by the same clock as the loop's timers.
@@ -69,6 +68,8 @@ class Lease:
         self.deadline = self.started_at + hold_s
         self.wait_s = 0.0
         self.lost: LostReason | None = None
+        # The block has ended; the pool learns of it a moment later.
+        self.ended = False
         self.returned = False
         self.reaper: asyncio.TimerHandle | None = None
         self.context = LeasedContext(self)
@@ -90,10 +91,28 @@ class Lease:
         """Seconds until the deadline; past it the pool closes the context."""
         return max(0.0, self.deadline - time.monotonic())
 
+    def end(self) -> None:
+        """From now on nothing may be done with the context. Callable from any thread."""
+        self.ended = True
+
     def check(self) -> None:
-        """Raise `LeaseLost` if the context was taken away."""
+        """Raise `LeaseLost` if the context was taken away or given back."""
         if self.lost is not None:
             raise LeaseLost(self.lost)
+        if self.ended:
+            raise LeaseLost("returned")
+
+    def guarded(self, value: Any) -> Any:
+        """A method that checks when it is called, however long it was kept; else `value`."""
+        if not inspect.ismethod(value):
+            return value
+
+        @functools.wraps(value)
+        def method(*args: Any, **kwargs: Any) -> Any:
+            self.check()
+            return value(*args, **kwargs)
+
+        return method
 
 
 class LeasedContext:
@@ -109,6 +128,7 @@ class LeasedContext:
     @property
     def raw(self) -> BrowserContext:
         """Playwright's own object. Taking it costs the context, which ends with the lease."""
+        self._lease.check()
         self._lease.entry.condemn("unhealthy", "raw")
         return self._lease.entry.context
 
@@ -130,6 +150,7 @@ class LeasedContext:
     @property
     def pages(self) -> list[LeasedPage]:
         """The pages opened in this lease."""
+        self._lease.check()
         entry = self._lease.entry
         return [LeasedPage(page, self) for page in entry.context.pages if page is not entry.spare]
 
@@ -140,6 +161,7 @@ class LeasedContext:
         page, entry.spare = entry.spare, None
         if page is None or page.is_closed():
             page = await entry.context.new_page()
+            self._lease.check()  # it may have ended meanwhile; cleaning closes the page
         return LeasedPage(page, self)
 
     async def close(self) -> None:
@@ -149,32 +171,40 @@ class LeasedContext:
 
     def on(self, event: Any, handler: Callable[..., Any]) -> None:
         """Listen to an event until the lease ends."""
+        self._lease.check()
         self._listeners.append((event, handler))
         self._lease.entry.context.on(event, handler)
 
     def remove_listener(self, event: Any, handler: Callable[..., Any]) -> None:
         """Stop listening."""
+        self._lease.check()
         self._listeners.remove((event, handler))
         self._lease.entry.context.remove_listener(event, handler)
 
     def forget_listeners(self) -> None:
-        """Remove all listeners of this lease."""
-        for event, handler in list(self._listeners):
-            self.remove_listener(event, handler)
+        """Remove all listeners of this lease; the pool does when it ends."""
+        while self._listeners:
+            self._lease.entry.context.remove_listener(*self._listeners.pop())
 
     def __getattr__(self, name: str) -> Any:
         self._lease.check()
         if name not in _UNDOABLE:
             self._lease.entry.condemn("unhealthy", name)
-        return getattr(self._lease.entry.context, name)
+        return self._lease.guarded(getattr(self._lease.entry.context, name))
 
 
 class LeasedPage:
     """A `playwright.async_api.Page` whose navigations are spans and end with the lease."""
 
     def __init__(self, page: Page, context: LeasedContext) -> None:
-        self.raw = page
+        self._page = page
         self.context = context
+
+    @property
+    def raw(self) -> Page:
+        """Playwright's own object."""
+        self.context._lease.check()
+        return self._page
 
     async def goto(self, url: str, **options: Any) -> Response | None:
         """Navigate, in a span `browser.navigate` with the host (never the query) and status."""
@@ -188,7 +218,7 @@ class LeasedPage:
             "browser.navigate", profile=lease.entry.identity.profile, host=urlsplit(url).hostname
         ) as opened:
             try:
-                response = await self.raw.goto(url, **options)
+                response = await self._page.goto(url, **options)
             except PlaywrightError as error:
                 if lease.lost is not None:
                     raise LeaseLost(lease.lost) from error
@@ -197,11 +227,12 @@ class LeasedPage:
             return response
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, LeasedPage) and self.raw == other.raw
+        return isinstance(other, LeasedPage) and self._page == other._page
 
     def __hash__(self) -> int:
-        return hash(self.raw)
+        return hash(self._page)
 
     def __getattr__(self, name: str) -> Any:
-        self.context._lease.check()
-        return getattr(self.raw, name)
+        lease = self.context._lease
+        lease.check()
+        return lease.guarded(getattr(self._page, name))

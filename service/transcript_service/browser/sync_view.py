@@ -41,6 +41,10 @@ class Bridge:
         self._executor = executor
         self._adapted: dict[Callable[..., Any], Callable[..., Any]] = {}
 
+    def check(self) -> None:
+        """Raise `LeaseLost` if the context was taken away or given back."""
+        self._lease.check()
+
     def call(self, function: Callable[[], Any]) -> Any:
         """Run on the loop, wait for the result, and show it as a sync view.
 
@@ -53,6 +57,7 @@ class Bridge:
         self._lease.check()
 
         async def on_loop() -> Any:
+            self._lease.check()  # once more: the block may have ended meanwhile
             result = function()
             return await result if inspect.isawaitable(result) else result
 
@@ -125,6 +130,7 @@ class SyncView:
         self._bridge = bridge
 
     def __getattr__(self, name: str) -> Any:
+        self._bridge.check()
         value = getattr(self._target, name)
         if not callable(value) or _is_playwright(value):
             return self._bridge.show(value)

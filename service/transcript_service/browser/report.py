@@ -6,30 +6,25 @@ One method per event, so that a counter, its metric and its log line cannot drif
 from __future__ import annotations
 
 from collections import Counter
-from typing import Literal
+from typing import Any, Final
 
 from ..telemetry import get_logger
 from ..telemetry import instruments as metric
 from ..telemetry.vocabulary import Profile
-
-RetireReason = Literal[
-    "age", "uses", "memory", "wear", "unhealthy", "crash", "expired", "capacity", "shutdown"
-]
-# What `browser.contexts` counts a context as; cleaning after a lease still counts as leased.
-Occupancy = Literal["idle", "leased"]
+from .context import Occupancy, PooledContext, RetireReason
 
 log = get_logger(__name__)
 
 # Characters of one console message that are kept.
-_MOST_SAID = 2000
+_MOST_SAID: Final = 2000
 
 
-class Signals:
+class Report:
     """Counts since the pool's start, published as they happen."""
 
     def __init__(self) -> None:
         self.created = 0
-        self.closed: Counter[RetireReason] = Counter()
+        self.closed: Counter[str] = Counter()
         self.leases = 0
         self.reused = 0
         self.launches = 0
@@ -39,38 +34,32 @@ class Signals:
     def limit(self, contexts: int) -> None:
         metric.BROWSER_CONTEXTS_LIMIT.set(contexts)
 
-    def context_created(
-        self, profile: Profile, state: Occupancy, *, key: str, duration_s: float
-    ) -> None:
+    def context_created(self, entry: PooledContext, duration_s: float) -> None:
+        profile = entry.identity.profile
         self.created += 1
         metric.BROWSER_CONTEXTS_CREATED.add(1, profile=profile)
-        metric.BROWSER_CONTEXTS.add(1, profile=profile, state=state)
-        log.info(
-            "browser.context.created",
-            profile=profile,
-            context_key=key,
-            duration_s=round(duration_s, 3),
-        )
+        metric.BROWSER_CONTEXTS.add(1, profile=profile, state=entry.occupancy)
+        log.info("browser.context.created", **_named(entry), duration_s=round(duration_s, 3))
 
-    def context_moved(self, profile: Profile, before: Occupancy, after: Occupancy) -> None:
-        if before != after:
-            metric.BROWSER_CONTEXTS.add(-1, profile=profile, state=before)
-            metric.BROWSER_CONTEXTS.add(1, profile=profile, state=after)
+    def context_moved(self, entry: PooledContext, to: Occupancy) -> None:
+        profile = entry.identity.profile
+        if entry.occupancy != to:
+            metric.BROWSER_CONTEXTS.add(-1, profile=profile, state=entry.occupancy)
+            metric.BROWSER_CONTEXTS.add(1, profile=profile, state=to)
+            entry.occupancy = to
 
-    def context_leased(
-        self, profile: Profile, *, key: str, reused: bool, wait_s: float, uses: int
-    ) -> None:
+    def context_leased(self, entry: PooledContext, *, reused: bool, wait_s: float) -> None:
+        profile = entry.identity.profile
         self.leases += 1
         self.reused += reused
         metric.BROWSER_CONTEXT_LEASES.add(1, profile=profile, reused=str(reused).lower())
         metric.BROWSER_CONTEXT_WAIT_DURATION.record(wait_s, profile=profile)
         log.info(
             "browser.context.leased",
-            profile=profile,
-            context_key=key,
+            **_named(entry),
             reused=reused,
             wait_s=round(wait_s, 3),
-            uses=uses,
+            uses=entry.uses,
         )
 
     def console(self, profile: Profile, level: str, text: str) -> None:
@@ -78,43 +67,29 @@ class Signals:
         write = log.info if level == "error" else log.debug
         write("browser.console", profile=profile, console_level=level, text=text[:_MOST_SAID])
 
-    def context_returned(self, profile: Profile, *, key: str, held_s: float, uses: int) -> None:
+    def context_returned(self, entry: PooledContext, held_s: float) -> None:
         log.info(
-            "browser.context.returned",
-            profile=profile,
-            context_key=key,
-            held_s=round(held_s, 3),
-            uses=uses,
+            "browser.context.returned", **_named(entry), held_s=round(held_s, 3), uses=entry.uses
         )
 
-    def context_closed(
-        self,
-        profile: Profile,
-        state: Occupancy,
-        reason: RetireReason,
-        *,
-        key: str,
-        age_s: float,
-        uses: int,
-        detail: str | None,
-    ) -> None:
+    def context_closed(self, entry: PooledContext, reason: RetireReason, age_s: float) -> None:
+        profile = entry.identity.profile
         self.closed[reason] += 1
-        metric.BROWSER_CONTEXTS.add(-1, profile=profile, state=state)
+        metric.BROWSER_CONTEXTS.add(-1, profile=profile, state=entry.occupancy)
         metric.BROWSER_CONTEXTS_CLOSED.add(1, profile=profile, reason=reason)
         metric.BROWSER_CONTEXT_AGE.record(age_s, profile=profile)
-        metric.BROWSER_CONTEXT_USES.record(uses, profile=profile)
+        metric.BROWSER_CONTEXT_USES.record(entry.uses, profile=profile)
         log.info(
             "browser.context.retired",
-            profile=profile,
-            context_key=key,
+            **_named(entry),
             reason=reason,
             age_s=round(age_s, 3),
-            uses=uses,
-            detail=detail,
+            uses=entry.uses,
+            detail=entry.detail,
         )
 
-    def context_crashed(self, profile: Profile, *, key: str, uses: int) -> None:
-        log.warning("browser.context.crashed", profile=profile, context_key=key, uses=uses)
+    def context_crashed(self, entry: PooledContext) -> None:
+        log.warning("browser.context.crashed", **_named(entry), uses=entry.uses)
 
     def lease_refused(self, profile: Profile, reason: str, waited_s: float) -> None:
         log.warning(
@@ -125,13 +100,8 @@ class Signals:
             wait_s=round(waited_s, 3),
         )
 
-    def lease_expired(self, profile: Profile, *, key: str, held_s: float) -> None:
-        log.warning(
-            "browser.context.lease_expired",
-            profile=profile,
-            context_key=key,
-            held_s=round(held_s, 3),
-        )
+    def lease_expired(self, entry: PooledContext, held_s: float) -> None:
+        log.warning("browser.context.lease_expired", **_named(entry), held_s=round(held_s, 3))
 
     def browser_crashed(self, reason: str, *, lived_s: float, contexts: int) -> None:
         self.crashes += 1
@@ -159,3 +129,7 @@ class Signals:
             baseline_bytes=baseline_bytes,
             reason="cgroup" if cgroup else "threshold",
         )
+
+
+def _named(entry: PooledContext) -> dict[str, Any]:
+    return {"profile": entry.identity.profile, "context_key": entry.key}

@@ -1,0 +1,180 @@
+"""One context of the pool: what is known about it, and making it as good as new.
+
+What a new context has not, a cleaned one has not either: no page, route, listener, cookie
+beyond the identity's own, storage of any kind, permission, header or emulation. What it
+keeps is what makes it worth keeping: open connections and the HTTP cache of its identity.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from playwright.async_api import Error as PlaywrightError
+
+from ..telemetry import get_logger
+from .identity import Identity
+from .process import Process
+
+if TYPE_CHECKING:
+    from playwright.async_api import BrowserContext, Page
+
+log = get_logger(__name__)
+
+RetireReason = Literal[
+    "age", "uses", "memory", "wear", "unhealthy", "crash", "expired", "capacity", "shutdown"
+]
+# What `browser.contexts` counts a context as; cleaning after a lease still counts as leased.
+Occupancy = Literal["idle", "leased"]
+
+# Opening a page is timed after every lease; a verdict on wear looks at this many.
+PROBES_KEPT: Final = 5
+# Cleaning and closing take 0.05 to 0.5 s. What takes longer than this occupies nothing but
+# itself: others need not wait for it.
+SLOW_S: Final = 1.0
+# Playwright's own default, which a lease may have changed.
+_DEFAULT_TIMEOUT_MS: Final = 30_000
+
+
+class State(Enum):
+    """What a context is doing."""
+
+    IDLE = auto()
+    LEASED = auto()
+    CLEANING = auto()
+    CLOSING = auto()
+    GONE = auto()
+
+
+@dataclass(eq=False)
+class PooledContext:
+    """A browser context in the pool."""
+
+    identity: Identity
+    process: Process
+    context: BrowserContext
+    created_at: float
+    expires_at: float
+    last_used_at: float
+    state: State = State.CLEANING
+    state_since: float = field(default_factory=time.monotonic)
+    # Opened and tried out while nobody waits; the next lease's first page.
+    spare: Page | None = None
+    uses: int = 0
+    occupancy: Occupancy = "idle"
+    # Set as soon as it is known that the context ends with its present lease.
+    retire: RetireReason | None = None
+    detail: str | None = None
+    replaced: bool = False
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    # Origins that pages of this context have shown: where storage may have been written.
+    origins: set[str] = field(default_factory=set)
+    probes_s: deque[float] = field(default_factory=lambda: deque(maxlen=PROBES_KEPT))
+
+    @property
+    def key(self) -> str:
+        return self.identity.key
+
+    def enter(self, state: State) -> None:
+        """Change the state."""
+        self.state, self.state_since = state, time.monotonic()
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether cleaning or closing it takes longer than others should wait for."""
+        busy = self.state in (State.CLEANING, State.CLOSING)
+        return busy and time.monotonic() - self.state_since >= SLOW_S
+
+    def saw_url(self, url: str) -> None:
+        """Remember the origin of a page or frame, if it can have storage."""
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.netloc:
+            self.origins.add(f"{parts.scheme}://{parts.netloc}")
+
+    def condemn(self, reason: RetireReason, detail: str | None = None) -> None:
+        """Retire it at the end of its lease. The first reason stays."""
+        if self.retire is None:
+            self.retire, self.detail = reason, detail
+
+    # Making it ready
+
+    async def prepare(self) -> None:
+        """Give a new context its cookies and its first page."""
+        await self._seed_cookies()
+        await self._open_spare()
+
+    async def clean(self) -> None:
+        """Take away all that a lease left and open the next lease's page.
+
+        Raises:
+            Exception: the context cannot be trusted any more (a page that does not close,
+                a dead browser); the pool closes it.
+        """
+        context = self.context
+        await self._close_pages()
+        await context.unroute_all(behavior="ignoreErrors")
+        await context.clear_permissions()
+        await context.set_extra_http_headers({})
+        await context.set_geolocation(None)
+        await context.set_offline(False)
+        context.set_default_timeout(_DEFAULT_TIMEOUT_MS)
+        context.set_default_navigation_timeout(_DEFAULT_TIMEOUT_MS)
+        await self._open_spare()
+        # What a closing page had opened has arrived by now, the browser having answered twice.
+        await self._close_pages()
+        await self._clear_storage()
+        # Last: storage of an origin includes its cookies. No page is left that could write.
+        await context.clear_cookies()
+        await self._seed_cookies()
+
+    async def _close_pages(self) -> None:
+        # A page may open another while it is being closed.
+        while pages := [page for page in self.context.pages if page is not self.spare]:
+            await asyncio.gather(*(page.close(run_before_unload=False) for page in pages))
+
+    async def _seed_cookies(self) -> None:
+        # Playwright's type of a cookie is not public; it checks the fields itself.
+        cookies: list[Any] = [dict(cookie) for cookie in self.identity.cookies]
+        if not cookies:
+            return
+        try:
+            await self.context.add_cookies(cookies)
+        except PlaywrightError:
+            # One that Chromium refuses has all of them refused: the others one by one.
+            for cookie in cookies:
+                try:
+                    await self.context.add_cookies([cookie])
+                except PlaywrightError:
+                    log.warning(
+                        "browser.cookie.refused",
+                        profile=self.identity.profile,
+                        cookie_name=cookie.get("name"),
+                        cookie_domain=cookie.get("domain"),
+                    )
+
+    async def _open_spare(self) -> None:
+        """Open a blank page and have it answer: proof of life and measure of wear in one."""
+        started = time.perf_counter()
+        page = await self.context.new_page()
+        await page.evaluate("1")
+        self.probes_s.append(time.perf_counter() - started)
+        self.spare = page
+
+    async def _clear_storage(self) -> None:
+        """Local storage, IndexedDB, Cache Storage, service workers: all kinds, per origin."""
+        if not self.origins or self.spare is None:
+            return
+        session = await self.context.new_cdp_session(self.spare)
+        try:
+            for origin in sorted(self.origins):
+                await session.send(
+                    "Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"}
+                )
+        finally:
+            await session.detach()
+        self.origins.clear()
