@@ -34,9 +34,9 @@ Occupancy = Literal["idle", "leased"]
 
 # Opening a page is timed after every lease; a verdict on wear looks at this many.
 PROBES_KEPT: Final = 5
-# Cleaning and closing take 0.05 to 0.5 s. What takes longer than this occupies nothing but
-# itself: others need not wait for it.
-SLOW_S: Final = 1.0
+# Cleaning and closing take 0.05 to 0.5 s, a second or two on an overloaded machine. What
+# takes longer than this occupies nothing but itself: others need not wait for it.
+SLOW_S: Final = 3.0
 # Playwright's own default, which a lease may have changed.
 _DEFAULT_TIMEOUT_MS: Final = 30_000
 

@@ -222,12 +222,19 @@ class Stock:
             entry.condemn("wear", worn)
         if self.memory.high:
             entry.condemn("memory")
+        if self._is_surplus():
+            entry.condemn("capacity")
         if entry.retire is not None:
             self.retire(entry, entry.retire)
             return
         entry.enter(State.IDLE)
         self._report.context_moved(entry, "idle")
         self._told.changed()
+
+    def _is_surplus(self) -> bool:
+        """Whether another was made meanwhile, because this one took so long to clean."""
+        staying = sum(e.retire is None and not e.replaced for e in self.entries)
+        return staying + self.making.total() > self._config.max_contexts
 
     def retire(
         self, entry: PooledContext, reason: RetireReason, *, detail: str | None = None

@@ -171,6 +171,11 @@ _CATALOGUE: Final = (
         "A caller got no context.",
         ("profile", "reason", "error_type", "wait_s"),
     ),
+    Event(
+        "browser.cookie.refused",
+        "Chromium takes one of the given cookies not; the context has the others.",
+        ("profile", "cookie_name", "cookie_domain"),
+    ),
     Event("browser.console", "A page wrote to its console.", ("profile", "console_level", "text")),
     # proxies
     Event("proxy.preflight.finished", "A proxy was probed.", ("proxy", "outcome", "duration_s")),
