@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from transcript_service.proxies import ProxyPool
+from transcript_service.proxies.entries import read_entries
 from transcript_service.resilience import CircuitBreaker, CircuitBreakerConfig
 from transcript_service.settings import Settings
 from transcript_service.telemetry.testing import InMemoryTelemetry
@@ -27,8 +28,6 @@ VIDEO = "a-B_9cD3eFg"
 class Scripted:
     """A stage that does as it is told and counts how often it was asked."""
 
-    attempts = 1
-
     def __init__(
         self,
         name: StageName,
@@ -39,6 +38,7 @@ class Scripted:
         self.name = name
         self.act = act
         self.translates = translates
+        self.attempts = 1
         self.calls = 0
 
     def fetch(self, job: Job) -> Transcript:
@@ -54,7 +54,10 @@ class Scripted:
 
 
 def pipeline(
-    *stages: Scripted, deadline_s: float = 5.0, cache: TranscriptCache | None = None
+    *stages: Scripted,
+    deadline_s: float = 5.0,
+    cache: TranscriptCache | None = None,
+    proxies: ProxyPool | None = None,
 ) -> Pipeline:
     config = CircuitBreakerConfig(window_size=4, minimum_calls=2)
     given: list[Stage] = list(stages)
@@ -62,7 +65,7 @@ def pipeline(
         Settings(job_deadline_s=deadline_s),
         given,
         {name: CircuitBreaker(name, config) for name in STAGES},
-        ProxyPool([]),
+        proxies or ProxyPool([]),
         cache,
     )
 
@@ -313,3 +316,61 @@ def test_a_stage_that_had_enough_time_is_blamed_for_using_it_up(
     with pytest.raises(TranscriptError):
         line.fetch(VIDEO)
     assert telemetry.metric("circuit_breaker.calls", name="timedtext", kind="failed") == 1
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason", "resting"),
+    [
+        ("country_blocked", "country", 0),
+        ("rate_limited", "rate_limited", 1),
+        ("request_blocked", "bot_check", 1),
+    ],
+)
+def test_what_another_way_out_may_help_against_is_tried_through_another_proxy(
+    telemetry: InMemoryTelemetry, refusal: ErrorType, reason: str, resting: int
+) -> None:
+    """A proxy in the wrong country is right for other videos; one that is refused rests."""
+    used: list[str] = []
+
+    def act(job: Job) -> None:
+        assert job.proxy.identity is not None
+        used.append(job.proxy.identity.id)
+        if len(used) == 1:
+            raise TranscriptError(refusal, "as told")
+
+    stage = Scripted("youtube_api", act)
+    stage.attempts = 2
+    proxies = ProxyPool(read_entries("127.0.0.1:1 127.0.0.1:2", None))
+    assert pipeline(stage, proxies=proxies).fetch(VIDEO).segments
+    assert len(set(used)) == 2
+    assert len(proxies.healthy()) == 2 - resting
+    assert telemetry.metric("proxy.rotations", reason=reason) == 1
+
+
+def test_one_video_counts_against_a_stage_once_a_minute_and_a_translation_never(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("transcript_service.transcripts.pipeline.time.monotonic", lambda: now[0])
+    config = CircuitBreakerConfig(window_size=4, minimum_calls=3)
+    breaker = CircuitBreaker("timedtext", config)
+    stage = Scripted("timedtext", "parse_error")
+    line = Pipeline(Settings(), [stage], {"timedtext": breaker}, ProxyPool([]))
+
+    def ask(video: str) -> None:
+        with pytest.raises(TranscriptError):
+            line.fetch(video)
+
+    states: list[str] = []
+    for _ in range(10):
+        ask(VIDEO)
+    states.append(breaker.state)
+    stage.act = "translation_refused"
+    for number in range(10):
+        ask(f"video{number:06}")
+    states.append(breaker.state)
+    stage.act = "parse_error"
+    ask("bbbbbbbbbbb")
+    now[0] += 61
+    ask(VIDEO)
+    assert [*states, breaker.state] == ["closed", "closed", "open"]

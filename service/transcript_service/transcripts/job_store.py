@@ -296,7 +296,7 @@ class JobStore:
                 self._storage.delete_data(f"result:{each.result}")
         return done
 
-    def _last_sign(self, job: JobRecord) -> tuple[float, str | None]:
+    def _last_sign(self, job: JobRecord) -> tuple[float, Stage | None]:
         """When a job was last heard of, and the stage it was at."""
         body = self._peek(f"beat:{job.id}")
         at, stage = orjson.loads(body) if body else (job.created_at, None)

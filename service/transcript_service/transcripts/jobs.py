@@ -19,6 +19,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from ..settings import Settings
 from ..telemetry import get_logger, instruments, log_context, span
+from ..telemetry.vocabulary import Stage
 from .job_store import JobRecord, JobStore
 from .model import Transcript, TranscriptError
 from .pipeline import Pipeline
@@ -96,7 +97,7 @@ class JobRunner:
             self._running[job.id] = job
         began = time.perf_counter()
 
-        def on_stage(name: str) -> None:
+        def on_stage(name: Stage) -> None:
             with self._lock:  # the next heartbeat tells it
                 if job.id in self._running:
                     self._running[job.id] = replace(job, stage=name)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from opentelemetry.trace import Span
 
@@ -25,7 +25,7 @@ from ..resilience.deadline import Deadline, DeadlineExceeded
 from ..resilience.retries import retry_call
 from ..settings import Settings
 from ..telemetry import get_logger, instruments, log_context, set_attributes, span
-from ..telemetry.vocabulary import ANSWERS, ErrorType
+from ..telemetry.vocabulary import ANSWERS, ErrorType, Outcome
 from ..telemetry.vocabulary import Stage as StageName
 from .cache import CacheKey, TranscriptCache
 from .model import Attempt, NotTried, Transcript, TranscriptError
@@ -66,11 +66,6 @@ _OF_ONE_VIDEO: Final[frozenset[ErrorType]] = frozenset(
 )  # fmt: skip
 _COUNTED_ONCE_S: Final = 60.0
 _MOST_COUNTED: Final = 10_000
-
-
-class _Result(NamedTuple):
-    transcript: Transcript | None
-    error: TranscriptError | None
 
 
 class Pipeline:
@@ -136,13 +131,13 @@ class Pipeline:
                 )
                 return self._stages_in_order(job)
 
+            key = CacheKey(video_id, ",".join(languages), _kind(translate_to, track))
             try:
-                key = CacheKey(video_id, ",".join(languages), _kind(translate_to, track))
                 transcript = self._cached(key, load, deadline)
             except TranscriptError as error:
-                _tell(opened, time.perf_counter() - started, None, error)
+                _tell(opened, time.perf_counter() - started, error)
                 raise
-            _tell(opened, time.perf_counter() - started, transcript, None)
+            _tell(opened, time.perf_counter() - started, transcript)
             return transcript
 
     def _cached(
@@ -183,12 +178,11 @@ class Pipeline:
                 continue  # speech is no named track
             attempt, result = self._attempt(stage, job)
             attempts.append(attempt)
-            if result.transcript:
-                return result.transcript.with_attempts(attempts)
-            if result.error:
-                errors.append(result.error)
-                if result.error.error_type in self._final:
-                    break
+            if isinstance(result, Transcript):
+                return result.with_attempts(attempts)
+            errors.append(result)
+            if result.error_type in self._final:
+                break
         if not errors:
             errors.append(
                 TranscriptError("language_unavailable", "No stage that translates is switched on.")
@@ -199,7 +193,7 @@ class Pipeline:
         telling.attempts = tuple(attempts)
         raise telling
 
-    def _attempt(self, stage: Stage, job: Job) -> tuple[Attempt, _Result]:
+    def _attempt(self, stage: Stage, job: Job) -> tuple[Attempt, Transcript | TranscriptError]:
         """One stage, measured; never raises."""
         started = time.perf_counter()
         if job.on_stage is not None:
@@ -207,10 +201,11 @@ class Pipeline:
         with log_context(stage=stage.name), span("transcript.stage", stage=stage.name) as opened:
             job = replace(job, notes=Notes())
             result = self._guarded(stage, job)
-            error_type = result.error.error_type if result.error else None
+            error = result if isinstance(result, TranscriptError) else None
+            error_type = error.error_type if error else None
             attempt = Attempt(
                 stage=stage.name,
-                outcome=result.error.outcome if result.error else "success",
+                outcome=error.outcome if error else "success",
                 error_type=error_type,
                 duration_s=time.perf_counter() - started,
                 profile=job.notes.profile,
@@ -244,7 +239,7 @@ class Pipeline:
                 )
         return attempt, result
 
-    def _guarded(self, stage: Stage, job: Job) -> _Result:
+    def _guarded(self, stage: Stage, job: Job) -> Transcript | TranscriptError:
         """Deadline, breaker, retry, call: every way it can end as a result."""
         try:
             job.deadline.check()
@@ -252,7 +247,7 @@ class Pipeline:
             with self._breakers[stage.name].permit(job.deadline.remaining() + 5.0) as permit:
                 hurried = job.deadline.remaining() < self._enough_s
                 try:
-                    transcript = self._within_deadline(stage, job)
+                    return self._until(job.deadline, lambda: _tries(stage, job))
                 except DeadlineExceeded:
                     if hurried:
                         permit.ignore()
@@ -265,25 +260,18 @@ class Pipeline:
                         permit.failure(error)
                     else:
                         permit.ignore()
-                    return _Result(None, error)
-                permit.success()
-                return _Result(transcript, None)
+                    return error
         except CallNotPermitted as refusal:
-            return _Result(
-                None,
-                TranscriptError(
-                    "breaker_open",
-                    "This way is closed for a while after failing too often.",
-                    retry_after_s=refusal.retry_after_s,
-                ),
+            return TranscriptError(
+                "breaker_open",
+                "This way is closed for a while after failing too often.",
+                retry_after_s=refusal.retry_after_s,
             )
         except DeadlineExceeded:
-            return _Result(
-                None, TranscriptError("deadline_exceeded", "The request's time was used up.")
-            )
+            return TranscriptError("deadline_exceeded", "The request's time was used up.")
         except Exception as error:
             log.exception("transcript.stage.failed", error_type=type(error).__name__)
-            return _Result(None, TranscriptError("internal", "The stage failed unexpectedly."))
+            return TranscriptError("internal", "The stage failed unexpectedly.")
 
     def _counts(self, error: TranscriptError, stage: StageName, video_id: str) -> bool:
         """Whether an error counts against the stage's breaker: whether it is about the stage.
@@ -301,20 +289,6 @@ class Pipeline:
             self._counted.clear()
         self._counted[stage, video_id] = now
         return True
-
-    def _within_deadline(self, stage: Stage, job: Job) -> Transcript:
-        def call() -> Transcript:
-            return retry_call(
-                lambda: stage.fetch(job),
-                deadline=job.deadline,
-                is_retryable=lambda error: _worth_another_try(error, job),
-                retry_after=lambda error: getattr(error, "retry_after_s", None),
-                attempts=stage.attempts,
-                on_attempt=job.notes.count,
-                on_retry=_tell_retry,
-            )
-
-        return self._until(job.deadline, call)
 
     def _until(self, deadline: Deadline, call: Callable[[], T]) -> T:
         """The result of `call`, not waited for beyond the deadline."""
@@ -342,6 +316,19 @@ def _may_be_hidden(error: Exception) -> bool:
     return isinstance(error, TranscriptError) and error.error_type not in ANSWERS
 
 
+def _tries(stage: Stage, job: Job) -> Transcript:
+    """What a stage gives in as many tries as it has."""
+    return retry_call(
+        lambda: stage.fetch(job),
+        deadline=job.deadline,
+        is_retryable=lambda error: _worth_another_try(error, job),
+        retry_after=lambda error: getattr(error, "retry_after_s", None),
+        attempts=stage.attempts,
+        on_attempt=job.notes.count,
+        on_retry=_tell_retry,
+    )
+
+
 def _worth_another_try(error: Exception, job: Job) -> bool:
     """Whether the next try can end otherwise; changes the job's proxy where that is why."""
     if not isinstance(error, TranscriptError):
@@ -363,13 +350,14 @@ def _tell_retry(error: Exception, attempt: int, delay_s: float) -> None:
     )
 
 
-def _tell(
-    opened: Span, duration_s: float, transcript: Transcript | None, error: TranscriptError | None
-) -> None:
+def _tell(opened: Span, duration_s: float, result: Transcript | TranscriptError) -> None:
     """The request's span, metrics and log line, from one set of facts."""
-    outcome = error.outcome if error else "success"
-    source = ("cache" if transcript.cached else transcript.source) if transcript else None
-    error_type = error.error_type if error else None
+    source, error_type = None, None
+    outcome: Outcome = "success"
+    if isinstance(result, TranscriptError):
+        outcome, error_type = result.outcome, result.error_type
+    else:
+        source = "cache" if result.cached else result.source
     set_attributes(opened, outcome=outcome, source=source, error_type=error_type)
     instruments.TRANSCRIPT_REQUESTS.add(1, outcome=outcome, source=source, error_type=error_type)
     instruments.TRANSCRIPT_REQUEST_DURATION.record(duration_s, outcome=outcome, source=source)
