@@ -18,6 +18,11 @@ from tests.ports import free_port
 CHECKOUT = Path(__file__).parent.parent
 
 
+def patience(seconds: float) -> float:
+    """`seconds` of this machine alone, as long as they are while others work on it too."""
+    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 class Gunicorn:
     """One running master with its workers."""
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,19 @@ _FLUSH_S = 8.0
 
 bind = _settings.service_bind
 workers = _settings.web_concurrency
-worker_class = "transcript_service.web.worker.Worker"  # gthread, bounded; problem documents
+worker_class = "transcript_service.web.worker.Worker"  # gthread that waits for no client
 # The most that gunicorn takes: a longer URL is refused, but a long one reaches our own answer.
 limit_request_line = 8190
 threads = _settings.web_threads
-# sendfile would go past the worker's limit on how long a client may take its answer.
+# A client that is slow costs a descriptor: as many as we may have, half for everything else.
+_, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+_files = min(_hard, 8192) if _hard != resource.RLIM_INFINITY else 8192
+resource.setrlimit(resource.RLIMIT_NOFILE, (_files, _hard))
+worker_connections = _files // 2
+# No header says under which path or scheme we are: it would steer links and redirects.
+forwarder_headers = ""
+secure_scheme_headers: dict[str, str] = {}
+# sendfile would write to the client past the worker's loop.
 sendfile = False
 preload_app = False
 # The master waits for the requests and for the flush; a worker is told in `post_fork` to

@@ -61,7 +61,22 @@ class Settings(BaseSettings):
     # Serving
     service_bind: str = Field("127.0.0.1:5000", description="Address and port gunicorn listens on.")
     web_concurrency: int = Field(2, ge=1, le=64, description="Gunicorn worker processes.")
-    web_threads: int = Field(8, ge=1, le=256, description="Threads per worker.")
+    web_threads: int = Field(
+        8, ge=1, le=256, description="Threads per worker for everything but transcripts and health."
+    )
+    web_fetches: int = Field(
+        8, ge=1, le=256, description="Transcripts that a worker fetches at a time."
+    )
+    web_fetches_waiting: int = Field(
+        16,
+        ge=0,
+        le=1000,
+        description="Requests per worker that may wait for one of these; more get 503 at once, "
+        "unless the cache has their transcript.",
+    )
+    web_fetch_wait_s: float = Field(
+        10.0, gt=0, le=600, description="Seconds they wait at most before they get 503."
+    )
     web_client_timeout_s: float = Field(
         30.0,
         gt=0,

@@ -10,11 +10,12 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from importlib.metadata import version
+from pathlib import Path
 from threading import Event, Thread
 
 import pytest
 
-from tests.gunicorn_process import Gunicorn, gunicorn
+from tests.gunicorn_process import Gunicorn, gunicorn, patience
 
 THREADS = 4  # as tests/gunicorn_process.py has it
 LIMIT_S = 3.0
@@ -120,8 +121,11 @@ def test_slow_senders_for_every_thread_are_cut_off_and_others_answered(
     server: Gunicorn, request_: bytes
 ) -> None:
     with ExitStack() as stack:
-        slow = [stack.enter_context(Dripping(server, request_)) for _ in range(2 * THREADS)]
+        slow = [stack.enter_context(Dripping(server, request_)) for _ in range(20 * THREADS)]
+        began = time.monotonic()
         assert answered(server) == 200
+        assert answered(server, "/api/openapi.json") == 200
+        assert time.monotonic() - began < patience(LIMIT_S)  # nobody was cut off for it
         for client in slow:
             assert client.cut_off.wait(60)
 
@@ -133,9 +137,30 @@ def test_slow_readers_for_every_thread_are_cut_off_and_others_answered(server: G
     assert whole > 4_000_000
     connection.close()
     with ExitStack() as stack:
-        slow = [stack.enter_context(Sipping(server)) for _ in range(2 * THREADS)]
+        slow = [stack.enter_context(Sipping(server)) for _ in range(4 * THREADS)]
+        began = time.monotonic()
         assert answered(server) == 200
+        assert answered(server, "/api/openapi.json") == 200
+        assert time.monotonic() - began < patience(LIMIT_S)  # nobody was cut off for it
+        Event().wait(LIMIT_S + 1)  # their time is what is tested
         assert all(client.rest() < whole for client in slow[:THREADS])
+
+
+def test_more_clients_than_there_is_room_for_cost_the_slowest_their_place(
+    tmp_path: Path,
+) -> None:
+    app = "transcript_service.web:create_app()"
+    few = {"OTEL_SDK_DISABLED": "true", "GUNICORN_CMD_ARGS": "--worker-connections 50"}
+    with gunicorn(tmp_path, few, app, workers=1) as server, ExitStack() as stack:
+        assert answered(server) == 200
+        slow = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
+            for _ in range(200)
+        ]
+        began = time.monotonic()
+        assert answered(server) == 200
+        assert time.monotonic() - began < patience(LIMIT_S)
+        assert slow[0].recv(1) == b""
 
 
 def test_a_client_with_a_pause_inside_the_limit_gets_its_answer(server: Gunicorn) -> None:

@@ -557,6 +557,15 @@ DASHBOARD_AUTH_FAILURES: Final = Counter(
     Attribute("reason", _REFUSALS),
     zeros=_each(reason=_REFUSALS),
 )
+_REJECTIONS: Final = ("full", "waited", "queue", "rate")
+REQUESTS_REJECTED: Final = Counter(
+    "requests.rejected",
+    "{request}",
+    "Requests refused to protect the others: no place to wait for a fetch (full), none became "
+    "free in time (waited), too many waited for a thread (queue), the client's limit (rate).",
+    Attribute("reason", _REJECTIONS),
+    zeros=_each(reason=_REJECTIONS),
+)
 JOB_QUEUE_SIZE: Final = Gauge(
     "job.queue.size", "{job}", "Requests to be answered later that wait for a thread.", zeros=[{}]
 )

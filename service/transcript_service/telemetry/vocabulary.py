@@ -52,6 +52,7 @@ ErrorType = Literal[
     "deadline_exceeded",
     "browser_unavailable",
     "asr_unavailable",
+    "overloaded",
     "internal",
 ]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
@@ -100,6 +101,7 @@ class TranscriptCache:
         load: Callable[[], Transcript],
         deadline: Deadline,
         stands_in_for: Callable[[Exception], bool] = lambda _: True,
+        admit: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> Transcript:
         """The transcript of a key; `load` fetches it if need be, once for all who ask.
 
@@ -112,6 +114,9 @@ class TranscriptCache:
             stands_in_for: errors of `load` that a stale entry may hide. "The video is
                 gone" is not one.
 
+            admit: entered by all whom the cache cannot serve, those included that wait for
+                another's `load`; refuses by raising.
+
         Raises:
             DeadlineExceeded: another caller's `load` took too long.
             Exception: whatever `load` raised, here or in the caller that was waited for.
@@ -120,7 +125,8 @@ class TranscriptCache:
         if entry is not None and not entry.stale:
             return entry.transcript
         try:
-            return self._fetch(key, load, deadline)
+            with admit():
+                return self._fetch(key, load, deadline)
         except Exception as error:
             if entry is None or not stands_in_for(error):
                 raise

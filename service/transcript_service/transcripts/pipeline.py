@@ -14,8 +14,9 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from opentelemetry.trace import Span
 
@@ -68,6 +69,16 @@ _COUNTED_ONCE_S: Final = 60.0
 _MOST_COUNTED: Final = 10_000
 
 
+class Admission(Protocol):
+    """Decides whether there is room for one more; both raise `TranscriptError` where not."""
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Entered by whoever the cache cannot serve."""
+
+    def fetching(self) -> AbstractContextManager[None]:
+        """Entered, inside that, by whoever fetches."""
+
+
 class Pipeline:
     """Fetches transcripts. One per process, called from all its threads."""
 
@@ -93,7 +104,7 @@ class Pipeline:
         # these threads when the deadline passes; what it hangs on is ended, or ends by
         # its own timeouts.
         self._threads = ThreadPoolExecutor(
-            max_workers=settings.web_threads * 3, thread_name_prefix="stage"
+            max_workers=settings.web_fetches * 3, thread_name_prefix="stage"
         )
 
     def fetch(
@@ -105,6 +116,7 @@ class Pipeline:
         track: str | None = None,
         deadline_s: float | None = None,
         on_stage: Callable[[StageName], None] | None = None,
+        admission: Admission | None = None,
     ) -> Transcript:
         """The transcript of a video.
 
@@ -116,6 +128,7 @@ class Pipeline:
             track: the name that the track must have, as `available` lists it.
             deadline_s: seconds for all of it (JOB_DEADLINE_S).
             on_stage: told each stage that begins.
+            admission: asked before anything is fetched; without it nobody is refused.
 
         Raises:
             TranscriptError: with `attempts` filled in.
@@ -125,15 +138,17 @@ class Pipeline:
         with log_context(video_id=video_id), span("transcript.fetch", video_id=video_id) as opened:
 
             def load() -> Transcript:
-                way = self._way_out(deadline)
-                job = Job(
-                    video_id, languages, deadline, way, translate_to, track, on_stage=on_stage
-                )
-                return self._stages_in_order(job)
+                with admission.fetching() if admission else nullcontext():
+                    way = self._way_out(deadline)
+                    job = Job(
+                        video_id, languages, deadline, way, translate_to, track, on_stage=on_stage
+                    )
+                    return self._stages_in_order(job)
 
             key = CacheKey(video_id, ",".join(languages), _kind(translate_to, track))
             try:
-                transcript = self._cached(key, load, deadline)
+                admit = admission.waiting if admission else nullcontext
+                transcript = self._cached(key, load, deadline, admit)
             except TranscriptError as error:
                 _tell(opened, time.perf_counter() - started, error)
                 raise
@@ -141,12 +156,17 @@ class Pipeline:
             return transcript
 
     def _cached(
-        self, key: CacheKey, load: Callable[[], Transcript], deadline: Deadline
+        self,
+        key: CacheKey,
+        load: Callable[[], Transcript],
+        deadline: Deadline,
+        admit: Callable[[], AbstractContextManager[None]],
     ) -> Transcript:
         if self._cache is None:
-            return load()
+            with admit():
+                return load()
         try:
-            return self._cache.fetch(key, load, deadline, stands_in_for=_may_be_hidden)
+            return self._cache.fetch(key, load, deadline, stands_in_for=_may_be_hidden, admit=admit)
         except DeadlineExceeded:
             raise TranscriptError(
                 "deadline_exceeded", "Another request for this video took too long."

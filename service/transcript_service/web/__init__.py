@@ -12,6 +12,7 @@ from ..transcripts import create_pipeline
 from ..transcripts.job_store import JobStore
 from ..transcripts.jobs import JobRunner
 from . import dashboard_api, health, jobs, problems, transcripts
+from .admission import create_places
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -32,7 +33,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     problems.register(app)
     app.register_blueprint(health.create_blueprint(settings))
     pipeline, store = create_pipeline(settings), JobStore(settings)
-    app.register_blueprint(transcripts.create_blueprint(pipeline, store))
+    app.register_blueprint(transcripts.create_blueprint(pipeline, store, create_places(settings)))
     app.register_blueprint(jobs.create_blueprint(store))
     # Started by whoever serves (gunicorn_conf.py): an application that is only looked at,
     # as in tests, runs no threads.
@@ -40,6 +41,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     alert_log = create_alert_log(settings)
     app.register_blueprint(create_alerts_blueprint(settings, alert_log))
     dashboard_api.register(app, settings, alert_log=alert_log)
+
+    @app.get("/")
+    def front() -> Response:
+        # Relative: no word of the request says where it leads.
+        return Response(status=302, headers={"Location": "/dashboard"})
 
     @app.after_request
     def _correlate(response: Response) -> Response:

@@ -15,6 +15,7 @@ from ..transcripts.languages import parse_languages, parse_track_name, parse_tra
 from ..transcripts.model import TranscriptError
 from ..transcripts.pipeline import Pipeline
 from ..transcripts.video_id import parse_video_id
+from .admission import Places
 from .jobs import accepted, storage_at_hand
 
 # 4xx: about the request or the video. 502: YouTube's answer is unusable. 503: come back
@@ -58,16 +59,19 @@ STATUS: Final[dict[ErrorType, int]] = {
     "deadline_exceeded": 504,
     "browser_unavailable": 503,
     "asr_unavailable": 503,
+    "overloaded": 503,
     "internal": 500,
 }
 # Where YouTube did not say how long a refusal lasts.
 _RETRY_AFTER_S: Final = 60.0
 
 
-def create_blueprint(pipeline: Pipeline, jobs: JobStore) -> Blueprint:
+def create_blueprint(pipeline: Pipeline, jobs: JobStore, places: Places) -> Blueprint:
     """The transcript routes over a pipeline."""
     blueprint = Blueprint("transcripts", __name__, url_prefix="/api/transcripts")
 
+    # Without the slash too: a redirect would be an HTML page that leads where `Host` says.
+    @blueprint.get("", defaults={"video": ""}, strict_slashes=False)
     @blueprint.get("/", defaults={"video": ""})
     @blueprint.get("/<path:video>")
     def transcript(video: str) -> Response:
@@ -91,7 +95,9 @@ def create_blueprint(pipeline: Pipeline, jobs: JobStore) -> Blueprint:
                     retry_after_s=30,
                 ) from None
         try:
-            result = pipeline.fetch(video_id, languages, translate_to, track=track)
+            result = pipeline.fetch(
+                video_id, languages, translate_to, track=track, admission=places
+            )
         except TranscriptError as error:
             raise _problem(error) from None
         media_type, write = FORMATS[fmt]

@@ -1,50 +1,191 @@
-"""Gunicorn's threaded worker, with problem documents and with limits on slow clients.
+"""Gunicorn's threaded worker, whose threads never wait for a client.
 
-A request line that is too long or a header that is no header never reaches Flask;
-gunicorn answers it with a small HTML page. Callers are promised one error form with a
-trace id, so the page is replaced by it; which status it is stays gunicorn's decision.
+In gunicorn a thread reads the request and writes the answer, and waits for the client while it
+does; closing a connection makes the loop itself wait. As many slow clients as there are
+threads would stop the worker, and behind a burst of transcripts nobody would hear from
+`/health/live`. Here the loop reads ahead and writes behind (`connection.py`), and three groups
+of threads serve: one for health, one for transcripts, one for everything else. A queue that is
+too long is refused at the door.
 
-A thread that reads a request or writes an answer waits for the client without limit in
-gunicorn, so as many clients as there are threads, each sending a byte now and then, would
-stop the worker. Here both have a time limit, after which the client counts as gone.
+Gunicorn's own refusals (a request line that is too long, a header that is no header) are
+small HTML pages. Callers are promised one error form with a trace id, so the page is replaced
+by it; which status it is stays gunicorn's decision.
 """
 
 from __future__ import annotations
 
 import errno
 import re
-import socket
+import selectors
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from gunicorn import util
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from ..problem import MEDIA_TYPE, Problem, condition
 from ..settings import get_settings
-from ..telemetry import current_trace_id, span
+from ..telemetry import current_trace_id, instruments, span
+from .connection import Connection, Refused
 
-_STATUS_LINE = re.compile(rb"HTTP/1\.1 (\d{3})")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.1 (\d{3})")
+_TARGET: Final = re.compile(rb"[A-Z]+ (?:https?://[^/ ]*)?(/[a-z]+(?:/[a-z]+)?)", re.IGNORECASE)
+# Requests of a group that may wait for a thread. Refusing costs a thread 2 ms, so that the last
+# of them is answered in half a second.
+_MOST_WAITING: Final = 200
+_LINGER_S: Final = 2.0
+_SWEEP_S: Final = 0.25
+# Of a worker, for requests that are not whole and answers that are not taken.
+_MOST_HELD_BYTES: Final = 64 * 1024 * 1024
+_RETRY_AFTER_S: Final = 5
+
+
+class _Threads:
+    """A group of threads, and how many requests they have."""
+
+    def __init__(self, name: str, size: int) -> None:
+        self._pool = ThreadPoolExecutor(size, thread_name_prefix=name)
+        self._most = size + _MOST_WAITING
+        self._busy = 0
+
+    def submit(self, work: Callable[[], Any], done: Callable[[Future[Any]], None]) -> bool:
+        """Have it done; `False` where too many wait. Called by the loop alone, as `leave`."""
+        if self._busy >= self._most:
+            return False
+        self._busy += 1
+        self._pool.submit(work).add_done_callback(done)
+        return True
+
+    def leave(self) -> None:
+        self._busy -= 1
 
 
 class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     """See the module."""
 
-    def enqueue_req(self, conn: Any) -> None:
-        """Let a thread serve the next request of a connection."""
-        if not isinstance(conn.sock, BoundedSocket):
-            conn.sock = BoundedSocket.over(conn.sock, get_settings().web_client_timeout_s)
-        super().enqueue_req(conn)
+    def init_process(self) -> None:
+        settings = get_settings()
+        self._client_s = settings.web_client_timeout_s
+        self._next_sweep = 0.0
+        # Connections that the loop waits for, oldest first, and until when.
+        self._watched: dict[TConn, float] = {}
+        # Those who wait for a fetch hold a thread too; the few more refuse and serve the cache.
+        fetching = settings.web_fetches + settings.web_fetches_waiting + 4
+        self._groups = {
+            b"health": _Threads("health", 1),
+            b"transcripts": _Threads("transcripts", fetching),
+            b"others": _Threads("others", settings.web_threads),
+        }
+        super().init_process()
 
-    def handle(self, conn: Any) -> Any:
-        """Serve one request; runs in a thread."""
-        conn.sock.begin()
-        return super().handle(conn)
+    # --- from the listener to a thread -------------------------------------------------------
 
-    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
-        """Answer a request that cannot be served."""
+    def accept(self, listener: Any) -> None:
+        """Take a new connection, if need be in the place of one that is slow."""
+        try:
+            plain, address = listener.accept()
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK):
+                return
+            raise
+        if self.nr_conns >= self.worker_connections - 1 and self._watched:
+            oldest = next(iter(self._watched))
+            self._close(next((c for c in self._watched if c.sock.is_answered), oldest))
+        self.nr_conns += 1
+        conn = TConn(self.cfg, Connection.over(plain), address, listener.getsockname())
+        conn.data_ready = True
+        # Most requests are there at once.
+        self._read(conn, self._client_s)
+
+    def _read(self, conn: TConn, wait_s: float) -> None:
+        if conn.sock.read_ahead():
+            self._dispatch(conn, wait_s)
+        else:
+            self._close(conn)
+
+    def _dispatch(self, conn: TConn, wait_s: float) -> None:
+        """Give a whole request to its threads, or wait for the rest of it."""
+        try:
+            head = conn.sock.take_request()
+        except Refused as refused:
+            self._refuse(conn, refused.status)
+            return
+        if head is None:
+            self._watch(conn, selectors.EVENT_READ, wait_s, self._readable)
+            return
+        self._unwatch(conn)
+        name = _group(head)
+        group = self._groups[name]
+
+        def serve() -> Any:
+            return self.handle(conn)
+
+        def done(served: Future[Any]) -> None:
+            self.method_queue.defer(self._served, conn, served, group)
+
+        if not group.submit(serve, done):
+            instruments.REQUESTS_REJECTED.add(1, reason="queue")
+            if name == b"transcripts":
+                instruments.TRANSCRIPT_REQUESTS.add(1, outcome="error", error_type="overloaded")
+            self._refuse(conn, 503)
+
+    def _readable(self, conn: TConn, _: Any) -> None:
+        # A kept connection has its idle time until its next request begins.
+        begun = conn.sock.has_begun
+        wait_s = self._watched[conn] - time.monotonic() if begun else self._client_s
+        self._read(conn, wait_s)
+
+    # --- from a thread to the client ---------------------------------------------------------
+
+    def _served(self, conn: TConn, served: Future[Any], group: _Threads) -> None:
+        group.leave()
+        keep = not served.cancelled() and served.exception() is None and bool(served.result())
+        self._write(conn, keep)
+
+    def _write(self, conn: TConn, keep: bool) -> None:
+        if not conn.sock.write_more():
+            self._close(conn)
+        elif conn.sock.has_pending:
+            if conn not in self._watched:
+                self._watch(
+                    conn, selectors.EVENT_WRITE, self._client_s, lambda *_: self._write(conn, keep)
+                )
+        elif keep:
+            self._unwatch(conn)
+            # What was sent behind the last request makes the socket readable no more.
+            self._dispatch(conn, self._client_s if conn.sock.has_begun else self.cfg.keepalive)
+        else:
+            self._hang_up(conn)
+
+    def _hang_up(self, conn: TConn) -> None:
+        """Close once the client has: closed at once, what it still sends would cut the answer."""
+        self._unwatch(conn)
+        if conn.sock.hang_up():
+            self._watch(conn, selectors.EVENT_READ, _LINGER_S, self._lingering)
+        else:
+            self._close(conn)
+
+    def _lingering(self, conn: TConn, _: Any) -> None:
+        if not conn.sock.drain():
+            self._close(conn)
+
+    def _refuse(self, conn: TConn, status: int) -> None:
+        with span("http.request.refused", **{"http.response.status_code": status}):
+            self.log.debug("Refused with %s", status)
+            try:
+                conn.sock.sendall(_problem(status))
+            except OSError:
+                self._close(conn)
+                return
+        self._unwatch(conn)
+        self._write(conn, False)
+
+    def handle_error(self, req: Any, client: Connection, addr: Any, exc: BaseException) -> None:
+        """Answer a request that gunicorn cannot read; runs in a thread."""
         page = _Page()
         super().handle_error(req, page, addr, exc)
         found = _STATUS_LINE.match(page.sent)
@@ -53,72 +194,65 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         status = int(found[1])
         with span("http.request.refused", **{"http.response.status_code": status}):
             try:
-                util.write_nonblock(client, _problem(status))
+                client.sendall(_problem(status))
             except OSError:
                 self.log.debug("The client left before its error.")
 
+    # --- what the loop waits for -------------------------------------------------------------
 
-class BoundedSocket(socket.socket):
-    """A client's socket: a whole request and a whole answer may each take `limit_s` seconds.
+    def _watch(
+        self, conn: TConn, events: int, wait_s: float, ready: Callable[[TConn, Any], None]
+    ) -> None:
+        if conn in self._watched:
+            self._watched[conn] = time.monotonic() + wait_s
+            return
+        self._watched[conn] = time.monotonic() + wait_s
+        self.poller.register(conn.sock, events, partial(ready, conn))
 
-    What the service does between the two does not count.
-    """
+    def _unwatch(self, conn: TConn) -> None:
+        if self._watched.pop(conn, None) is not None:
+            self.poller.unregister(conn.sock)
 
-    _limit_s = 0.0
-    _read_until = 0.0
-    _write_until: float | None = None
+    def _close(self, conn: TConn) -> None:
+        self._unwatch(conn)
+        self.nr_conns -= 1
+        util.close(conn.sock)
 
-    @classmethod
-    def over(cls, plain: socket.socket, limit_s: float) -> BoundedSocket:
-        """Take over the connection of `plain`, which is of no use afterwards."""
-        family, kind, protocol, timeout = plain.family, plain.type, plain.proto, plain.gettimeout()
-        bounded = cls(family, kind, protocol, fileno=plain.detach())
-        bounded.settimeout(timeout)
-        bounded._limit_s = limit_s
-        return bounded
+    def murder_pending(self) -> None:
+        """Close what took too long, and the oldest where they hold too much; called by the loop."""
+        now = time.monotonic()
+        if now < self._next_sweep:
+            return
+        self._next_sweep = now + _SWEEP_S
+        for conn in [conn for conn, until in self._watched.items() if until <= now]:
+            self._close(conn)
+        held = sum(conn.sock.held_bytes for conn in self._watched)
+        for conn in list(self._watched):
+            if held <= _MOST_HELD_BYTES:
+                break
+            held -= conn.sock.held_bytes
+            self._close(conn)
 
-    def begin(self) -> None:
-        """A request begins: its time starts now."""
-        self._read_until = time.monotonic() + self._limit_s
-        self._write_until = None
+    def murder_keepalived(self, force: bool = False) -> None:
+        """At the end of the worker: close what is still open."""
+        for conn in list(self._watched) if force else ():
+            self._close(conn)
 
-    def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """As ever; once the time is over `ConnectionResetError`, as if the client were gone.
+    def _cap_keepalive(self, deadline: float) -> None:
+        """The worker stops: nobody is waited for longer than that."""
+        for conn, until in self._watched.items():
+            if not conn.sock.has_begun and not conn.sock.has_pending:
+                self._watched[conn] = min(until, deadline)
 
-        Not the end of the request: who takes it for read whole reads the rest as the next one.
-        """
-        try:
-            with self._until(self._read_until):
-                return super().recv(size, flags)
-        except TimeoutError:
-            if time.monotonic() < self._read_until:
-                raise  # gunicorn's own, shorter wait
-            raise ConnectionResetError(
-                errno.ECONNRESET, "the client sends its request too slowly"
-            ) from None
 
-    def sendall(self, data: Any, flags: int = 0, /) -> None:
-        """As ever; once the time is over `BrokenPipeError`, as if the client had hung up."""
-        if self._write_until is None:
-            self._write_until = time.monotonic() + self._limit_s
-        try:
-            with self._until(self._write_until):
-                super().sendall(data, flags)
-        except TimeoutError:
-            raise BrokenPipeError(errno.EPIPE, "the client takes its answer too slowly") from None
-
-    @contextmanager
-    def _until(self, end: float) -> Iterator[None]:
-        """Wait to a moment (monotonic seconds) at the longest, or as short as was set before."""
-        before = self.gettimeout()
-        left = end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self.settimeout(left if before is None else min(left, before))
-        try:
-            yield
-        finally:
-            self.settimeout(before)
+def _group(head: bytes) -> bytes:
+    """Which threads serve a request. Only how fast it is answered hangs on it, no right."""
+    line = head.split(b"\r\n", 1)[0]
+    found = _TARGET.match(unquote_to_bytes(line))
+    path = found[1] if found else b""
+    if path.startswith(b"/health"):
+        return b"health"
+    return b"transcripts" if path == b"/api/transcripts" else b"others"
 
 
 class _Page:
@@ -136,13 +270,18 @@ class _Page:
 
 def _problem(status: int) -> bytes:
     phrase, code = condition(status)
+    problem = Problem(status, code, "The request could not be read.")
+    if status == 503:
+        detail = "Too many requests are waiting already."
+        problem = Problem(status, "overloaded", detail, retry_after_s=_RETRY_AFTER_S)
     trace_id = current_trace_id()
-    body = Problem(status, code, "The request could not be read.").document(trace_id=trace_id)
-    head = (
-        f"HTTP/1.1 {status} {phrase}\r\n"
-        "Connection: close\r\n"
-        f"Content-Type: {MEDIA_TYPE}\r\n"
-        f"X-Correlation-ID: {trace_id}\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+    body = problem.document(trace_id=trace_id)
+    headers = {
+        "Connection": "close",
+        "Content-Type": MEDIA_TYPE,
+        "X-Correlation-ID": trace_id,
+        "Content-Length": str(len(body)),
+        **problem.headers,
+    }
+    lines = [f"HTTP/1.1 {status} {phrase}", *(f"{k}: {v}" for k, v in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + body

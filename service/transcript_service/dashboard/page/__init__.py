@@ -56,9 +56,9 @@ def create_page() -> Blueprint:
     def charts(release: str) -> Response:
         """The chart library. Its version is in the path, so that it can be kept for good."""
         del release
-        plain, packed = _chart_library()
         use_gzip = request.accept_encodings.quality("gzip") > 0
-        response = Response(packed if use_gzip else plain, mimetype="text/javascript")
+        body = _packed_chart_library() if use_gzip else _chart_library()
+        response = Response(body, mimetype="text/javascript")
         if use_gzip:
             response.content_encoding = "gzip"
         response.vary.add("Accept-Encoding")
@@ -94,11 +94,16 @@ def _own_styles() -> tuple[str, ...]:
     The policy forbids them and the browser would complain at every load. An element that
     has the id already, whatever it is, keeps the library from adding its own.
     """
-    return tuple(re.findall(r'getElementById\("([0-9a-f]{64})"\)', _chart_library()[0].decode()))
+    return tuple(re.findall(r'getElementById\("([0-9a-f]{64})"\)', _chart_library().decode()))
 
 
 @cache
-def _chart_library() -> tuple[bytes, bytes]:
-    """The chart library plain and gzipped (about 5 and 1.5 MB), read once per process."""
-    plain = files(_CHARTS).joinpath("package_data", "plotly.min.js").read_bytes()
-    return plain, gzip.compress(plain, 6)
+def _chart_library() -> bytes:
+    """The chart library (about 5 MB), read once per process."""
+    return files(_CHARTS).joinpath("package_data", "plotly.min.js").read_bytes()
+
+
+@cache
+def _packed_chart_library() -> bytes:
+    """The same gzipped (about 1.5 MB). Takes a third of a second, so only who asks waits for it."""
+    return gzip.compress(_chart_library(), 6)

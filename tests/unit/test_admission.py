@@ -1,0 +1,65 @@
+"""How many fetches there are at a time, who waits, and who is refused."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from transcript_service.telemetry.testing import InMemoryTelemetry
+from transcript_service.transcripts.model import TranscriptError
+from transcript_service.web.admission import Places
+
+
+def test_beyond_those_that_fetch_and_wait_everybody_is_refused_at_once(
+    telemetry: InMemoryTelemetry,
+) -> None:
+    places = Places(fetches=2, waiting=3, wait_s=60)
+    go, fetching = threading.Event(), threading.Semaphore(0)
+    running = most = 0
+    lock = threading.Lock()
+
+    def request() -> str:
+        nonlocal running, most
+        try:
+            with places.waiting(), places.fetching():
+                with lock:
+                    running += 1
+                    most = max(most, running)
+                fetching.release()
+                go.wait(30)
+                with lock:
+                    running -= 1
+        except TranscriptError as error:
+            assert error.retry_after_s
+            return error.error_type
+        return "done"
+
+    with ThreadPoolExecutor(20) as pool:
+        inside = [pool.submit(request) for _ in range(5)]
+        for _ in range(2):
+            assert fetching.acquire(timeout=30)
+        while places._inside.acquire(blocking=False):
+            places._inside.release()  # until all five are in
+        refused = [pool.submit(request).result(30) for _ in range(10)]
+        go.set()
+        served = [future.result(30) for future in inside]
+    assert refused == ["overloaded"] * 10
+    assert served == ["done"] * 5
+    assert most == 2
+    assert telemetry.metric("requests.rejected", reason="full") == 10
+    assert request() == "done"  # recovery at once
+
+
+def test_nobody_waits_for_a_place_for_ever(telemetry: InMemoryTelemetry) -> None:
+    places = Places(fetches=1, waiting=1, wait_s=0.01)
+    with (
+        places.waiting(),
+        places.fetching(),
+        places.waiting(),
+        pytest.raises(TranscriptError, match="Too many"),
+        places.fetching(),
+    ):
+        pass
+    assert telemetry.metric("requests.rejected", reason="waited") == 1
