@@ -561,8 +561,7 @@ _REJECTIONS: Final = ("full", "waited", "queue", "rate")
 REQUESTS_REJECTED: Final = Counter(
     "requests.rejected",
     "{request}",
-    "Requests refused to protect the others: no place to wait for a fetch (full), none became "
-    "free in time (waited), too many waited for a thread (queue), the client's limit (rate).",
+    "Requests refused because there are too many; why is in docs/scaling.md.",
     Attribute("reason", _REJECTIONS),
     zeros=_each(reason=_REJECTIONS),
 )
