@@ -123,6 +123,8 @@ def empty(handler: Handler, parameters: dict[str, str]) -> None:
 def _empty(path: str) -> bytes:
     if path.startswith("/api/v2/"):
         return b"[]"
+    if path.startswith("/select/logsql/"):
+        return b""
     if path.endswith("/alerts"):
         return success({"alerts": []})
     if path.endswith("query_exemplars"):

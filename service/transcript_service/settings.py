@@ -121,6 +121,18 @@ class Settings(BaseSettings):
         description="Serve the dashboard API without a token to programs on this machine that "
         "ask for it directly. `make up` sets it for its own instance. Over once a token was made.",
     )
+    transcripts_require_token: bool = Field(
+        False,
+        description="Ask for a token with the scope `transcripts:read` at `/api/transcripts` and "
+        "`/api/jobs` too.",
+    )
+    transcripts_per_minute: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Requests there that one client (a token, else an address) may make in a "
+        "minute of each worker; `0` for no limit.",
+    )
     dashboard_auth_failures_per_minute: int = Field(
         10,
         ge=1,

@@ -19,7 +19,7 @@ from transcript_service.web import create_app
 from transcript_service.web.openapi import document
 
 # Pages for people, and their files, are no API.
-NOT_API = re.compile(r"/static/|/dashboard|/api/docs")
+NOT_API = re.compile(r"/static/|/dashboard|/api/docs|/$")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from transcript_service.settings import get_settings
-from transcript_service.web.auth import FailureThrottle, is_loopback
+from transcript_service.web.auth import PerMinute, is_loopback
 from transcript_service.web.token_cli import token_group
 from transcript_service.web.tokens import (
     SCOPES,
@@ -189,7 +189,7 @@ def test_nonsense_makes_no_token(
 
 def test_failures_are_throttled_per_peer_and_forgiven_after_a_minute() -> None:
     now = [0.0]
-    throttle = FailureThrottle(limit=3, clock=lambda: now[0])
+    throttle = PerMinute(limit=3, clock=lambda: now[0])
     assert [throttle.record("a") for _ in range(3)] == [None, None, None]
     assert throttle.record("a") == 61
     assert throttle.record("b") is None

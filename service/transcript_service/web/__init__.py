@@ -13,6 +13,7 @@ from ..transcripts.job_store import JobStore
 from ..transcripts.jobs import JobRunner
 from . import dashboard_api, health, jobs, problems, transcripts
 from .admission import create_places
+from .auth import create_transcript_guard
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -33,8 +34,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     problems.register(app)
     app.register_blueprint(health.create_blueprint(settings))
     pipeline, store = create_pipeline(settings), JobStore(settings)
-    app.register_blueprint(transcripts.create_blueprint(pipeline, store, create_places(settings)))
-    app.register_blueprint(jobs.create_blueprint(store))
+    guard = create_transcript_guard(settings)
+    for blueprint in (
+        transcripts.create_blueprint(pipeline, store, create_places(settings)),
+        jobs.create_blueprint(store),
+    ):
+        blueprint.before_request(guard)
+        app.register_blueprint(blueprint)
     # Started by whoever serves (gunicorn_conf.py): an application that is only looked at,
     # as in tests, runs no threads.
     app.extensions["job_runner"] = JobRunner(settings, store, pipeline)

@@ -17,12 +17,12 @@ from collections.abc import Callable, Collection
 from functools import lru_cache
 from typing import Final
 
-from flask import request
+from flask import g, request
 
 from ..problem import Problem
 from ..settings import Settings
 from ..telemetry import get_logger
-from ..telemetry.instruments import DASHBOARD_AUTH_FAILURES
+from ..telemetry.instruments import DASHBOARD_AUTH_FAILURES, REQUESTS_REJECTED
 from .tokens import SCOPES, Refused, TokenStore, TokensUnreadable
 
 log = get_logger(__name__)
@@ -48,8 +48,8 @@ _MINUTE_S: Final = 60.0
 _PEERS: Final = 4096
 
 
-class FailureThrottle:
-    """Counts refusals per peer in fixed minutes. Bounded: the oldest peer is forgotten first."""
+class PerMinute:
+    """Counts what clients do in fixed minutes. Bounded: the oldest client is forgotten first."""
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
@@ -58,7 +58,7 @@ class FailureThrottle:
         self._peers: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def record(self, peer: str) -> int | None:
-        """Count one refusal; the seconds to wait once there are too many, else `None`."""
+        """Count one; the seconds to wait once there are too many, else `None`."""
         now = self._clock()
         with self._lock:
             started, count = self._peers.pop(peer, (now, 0))
@@ -80,7 +80,7 @@ class Authorizer:
     """
 
     def __init__(
-        self, store: TokenStore, throttle: FailureThrottle, *, open_on_loopback: bool = False
+        self, store: TokenStore, throttle: PerMinute, *, open_on_loopback: bool = False
     ) -> None:
         self._store = store
         self._throttle = throttle
@@ -111,6 +111,7 @@ class Authorizer:
         if scope not in token.scopes:
             self._count("scope")
             raise Problem(403, "scope_missing", f"The token does not hold the scope {scope}.")
+        g.client = token.id
         return token.scopes
 
     def _presented(self) -> str:
@@ -189,6 +190,30 @@ def create_authorizer(settings: Settings) -> Authorizer:
     """The authorizer over the configured token file."""
     return Authorizer(
         TokenStore(settings.tokens_path),
-        FailureThrottle(settings.dashboard_auth_failures_per_minute),
+        PerMinute(settings.dashboard_auth_failures_per_minute),
         open_on_loopback=settings.dashboard_open_on_loopback,
     )
+
+
+def create_transcript_guard(settings: Settings) -> Callable[[], None]:
+    """What every request for a transcript or a job passes first: token and limit, if set."""
+    authorize = create_authorizer(settings)
+    requests = PerMinute(settings.transcripts_per_minute)
+
+    def guard() -> None:
+        """Raises `Problem`: see `Authorizer`, or 429 when the client asks too often."""
+        if settings.transcripts_require_token:
+            authorize("transcripts:read")
+        if not settings.transcripts_per_minute:
+            return
+        wait_s = requests.record(g.get("client") or request.remote_addr or "")
+        if wait_s is not None:
+            REQUESTS_REJECTED.add(1, reason="rate")
+            raise Problem(
+                429,
+                "too_many_requests",
+                f"A client may ask {settings.transcripts_per_minute} times a minute.",
+                retry_after_s=wait_s,
+            )
+
+    return guard

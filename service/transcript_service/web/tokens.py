@@ -35,7 +35,7 @@ import orjson
 
 from ..private_files import make_folder
 
-SCOPES: Final = ("metrics:read", "alerts:read", "proxy:read", "export:read")
+SCOPES: Final = ("metrics:read", "alerts:read", "proxy:read", "export:read", "transcripts:read")
 # Two, so that a client can take up the new one before the old one is revoked.
 MAX_ACTIVE_PER_CLIENT: Final = 2
 _TOKEN: Final = re.compile(r"tdash_([0-9a-f]{12})_([0-9a-f]{64})([0-9a-f]{8})", re.ASCII)

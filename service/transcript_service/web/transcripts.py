@@ -71,8 +71,7 @@ def create_blueprint(pipeline: Pipeline, jobs: JobStore, places: Places) -> Blue
     blueprint = Blueprint("transcripts", __name__, url_prefix="/api/transcripts")
 
     # Without the slash too: a redirect would be an HTML page that leads where `Host` says.
-    @blueprint.get("", defaults={"video": ""}, strict_slashes=False)
-    @blueprint.get("/", defaults={"video": ""})
+    @blueprint.get("/", defaults={"video": ""}, strict_slashes=False)
     @blueprint.get("/<path:video>")
     def transcript(video: str) -> Response:
         try:

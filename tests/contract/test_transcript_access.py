@@ -1,0 +1,82 @@
+"""Who may ask for transcripts, how often, and where answers may lead."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from transcript_service.settings import Settings
+from transcript_service.telemetry.testing import InMemoryTelemetry
+from transcript_service.web import create_app
+from transcript_service.web.tokens import TokenStore
+
+# Answered without asking YouTube.
+ROUTES = ("/api/transcripts/nonsense", "/api/transcripts", "/api/transcripts/", "/api/jobs/x")
+
+
+def client(folder: Path, **settings: Any) -> FlaskClient:
+    return create_app(Settings(state_dir=folder, **settings)).test_client()
+
+
+def bearer(folder: Path, *scopes: str) -> dict[str, str]:
+    _, text = TokenStore(folder / "tokens.json").create("a", scopes, timedelta(days=1))
+    return {"Authorization": f"Bearer {text}"}
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_by_default_nobody_is_asked_for_a_token(tmp_path: Path, route: str) -> None:
+    assert client(tmp_path).get(route).status_code in (400, 404)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_with_tokens_required_the_scope_opens_transcripts_and_jobs(
+    tmp_path: Path, route: str
+) -> None:
+    closed = client(tmp_path, transcripts_require_token=True)
+    assert closed.get(route).status_code == 403
+    narrow, wide = bearer(tmp_path, "metrics:read"), bearer(tmp_path, "transcripts:read")
+    assert closed.get(route).status_code == 401
+    refused: Any = closed.get(route, headers=narrow)
+    assert (refused.status_code, refused.json["code"]) == (403, "scope_missing")
+    assert closed.get(route, headers=wide).status_code in (400, 404)
+
+
+def test_a_client_over_its_limit_waits_and_others_do_not(
+    tmp_path: Path, telemetry: InMemoryTelemetry
+) -> None:
+    limited = client(tmp_path, transcripts_per_minute=3)
+
+    def ask(address: str) -> Any:
+        return limited.get(ROUTES[0], environ_base={"REMOTE_ADDR": address})
+
+    assert [ask("10.0.0.1").status_code for _ in range(4)] == [400, 400, 400, 429]
+    late = ask("10.0.0.1")
+    assert late.json["code"] == "too_many_requests"
+    assert 0 < int(late.headers["Retry-After"]) <= 61
+    assert ask("10.0.0.2").status_code == 400
+    assert limited.get("/health/live").status_code == 200
+    assert telemetry.metric("requests.rejected", reason="rate") == 2
+
+
+def test_the_front_page_leads_to_the_dashboard(tmp_path: Path) -> None:
+    answer = client(tmp_path).get("/", headers={"Host": "evil.example"})
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/dashboard")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+@pytest.mark.parametrize(
+    "path", ["/api/transcripts", "/dashboard/", "/runbooks/", "/api/jobs", "//evil.example/x", "/"]
+)
+def test_no_answer_leads_where_the_host_header_says(tmp_path: Path, path: str, method: str) -> None:
+    answer = client(tmp_path).open(
+        path,
+        method=method,
+        headers={"Host": "evil.example", "X-Forwarded-Host": "evil.example"},
+    )
+    assert "evil.example" not in answer.headers.get("Location", "")
+    if answer.status_code >= 400:
+        assert answer.mimetype == "application/problem+json"
