@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from stack.layout import CHECKOUT
-from tests.gunicorn_process import free_port
+from tests.ports import free_port
 
 UV = [sys.executable, "-m", "uv"]
 
