@@ -69,6 +69,7 @@ def serve() -> None:
 @click.argument("video")
 @click.option("--lang", default="", help="Wanted languages, most wanted first: en,de.")
 @click.option("--translate", help="Language to have the captions translated into: de.")
+@click.option("--track", help="Name of the captions, where a language has several: Dialogue.")
 @click.option(
     "--format",
     "fmt",
@@ -76,19 +77,20 @@ def serve() -> None:
     default="text",
     show_default=True,
 )
-def fetch(video: str, lang: str, translate: str | None, fmt: str) -> None:
+def fetch(video: str, lang: str, translate: str | None, track: str | None, fmt: str) -> None:
     """Fetch the transcript of VIDEO (an id or a URL) without a server, and print it."""
     settings = _settings()
     from .telemetry import configure_logging, current_trace_id, span, start
     from .transcripts import create_pipeline
     from .transcripts.formats import FORMATS
-    from .transcripts.languages import parse_languages, parse_translation
+    from .transcripts.languages import parse_languages, parse_track_name, parse_translation
     from .transcripts.model import TranscriptError
     from .transcripts.video_id import parse_video_id
 
     try:
         languages = parse_languages(lang) if lang else ()
         translate_to = None if translate is None else parse_translation(translate)
+        track = None if track is None else parse_track_name(track)
         video_id = parse_video_id(video)
     except TranscriptError as error:
         _fail(error.detail, code=2)
@@ -101,8 +103,10 @@ def fetch(video: str, lang: str, translate: str | None, fmt: str) -> None:
         with span("transcript.command"), _progress(video_id) as tell:
             trace_id = current_trace_id()
             transcript = create_pipeline(settings).fetch(
-                video_id, languages, translate_to, on_stage=tell
+                video_id, languages, translate_to, track=track, on_stage=tell
             )
+    except SettingsError as error:
+        _fail(str(error), code=2)
     except TranscriptError as error:
         tried = ", ".join(f"{a.stage}: {a.error_type}" for a in error.attempts)
         _fail(f"{error.error_type}: {error.detail}" + (f" (tried {tried})" if tried else ""))

@@ -170,6 +170,32 @@ def test_what_is_no_video_and_no_option_is_still_refused() -> None:
     assert run("fetch", "dQw4w9WgXcQ", "--fromat").exit_code == 2
 
 
+def test_fetch_passes_the_name_of_a_track_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def fetch(_: Pipeline, *__: Any, **options: Any) -> Transcript:
+        asked.append(options["track"])
+        return Transcript("dQw4w9WgXcQ", "timedtext", "en", "manual", (Segment(0.0, 1.0, "a"),))
+
+    monkeypatch.setattr(Pipeline, "fetch", fetch)
+    assert run("fetch", "dQw4w9WgXcQ", "--track", " Dialogue ").exit_code == 0
+    assert run("fetch", "dQw4w9WgXcQ").exit_code == 0
+    assert asked == ["Dialogue", None]
+    assert run("fetch", "dQw4w9WgXcQ", "--track", "\n").exit_code == 2
+
+
+def test_a_cookie_file_without_cookies_is_told_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cookies.json"
+    path.write_text('[{"value": "hidden"}]')
+    monkeypatch.setenv("COOKIES_FILE", str(path))
+    done = run("fetch", "dQw4w9WgXcQ")
+    assert done.exit_code == 2
+    assert "COOKIES_FILE: holds no cookie" in done.output
+    assert "hidden" not in done.output
+
+
 def test_tokens_are_listed_for_programs() -> None:
     assert json.loads(run("token", "list", "--json").stdout) == []
     run("token", "create", "ci", "--scope", "metrics:read")

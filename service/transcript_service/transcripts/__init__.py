@@ -5,7 +5,9 @@ from __future__ import annotations
 from ..proxies import proxy_pool
 from ..resilience import breakers
 from ..settings import Settings
+from ..telemetry.vocabulary import PROFILES
 from .cache import transcript_cache
+from .cookies import jar_for
 from .pipeline import Pipeline
 from .stages.asr import AsrStage
 from .stages.base import Stage
@@ -15,7 +17,13 @@ from .stages.youtubei import YoutubeiStage
 
 
 def create_pipeline(settings: Settings) -> Pipeline:
-    """The pipeline of this process with the stages that are switched on, cheapest first."""
+    """The pipeline of this process with the stages that are switched on, cheapest first.
+
+    Raises:
+        SettingsError: a cookie file, a proxy or a breaker's setting cannot be used.
+    """
+    for profile in PROFILES:
+        jar_for(settings, profile)  # told at the start, not by each job
     stages: list[Stage] = []
     if settings.enable_youtube_api:
         stages.append(YouTubeApiStage(settings))
