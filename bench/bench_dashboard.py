@@ -187,17 +187,17 @@ class Watch:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.spans: list[tuple[float, float]] = []
-        original = Upstream._fetch
+        original = Upstream._answer
 
-        async def timed(upstream: Upstream, *arguments: Any) -> Any:
+        def timed(upstream: Upstream, *arguments: Any) -> Any:
             started = time.perf_counter()
             try:
-                return await original(upstream, *arguments)
+                return original(upstream, *arguments)
             finally:
                 with self._lock:
                     self.spans.append((started, time.perf_counter()))
 
-        Upstream._fetch = timed  # type: ignore[method-assign,assignment]
+        Upstream._answer = timed  # type: ignore[method-assign,assignment]
 
     def busy_s(self) -> float:
         """Seconds covered by the queries since the last call, overlaps counted once."""
@@ -314,6 +314,7 @@ def run() -> list[Row]:
         window = "storage: {tsdb: {out_of_order_time_window: 30m}}"
         with running_prometheus(Path(folder) / "prometheus", window) as server:
             os.environ["PROMETHEUS_URL"] = server.url
+            os.environ["DASHBOARD_OPEN_ON_LOOPBACK"] = "true"
             os.environ["STATE_DIR"] = str(Path(folder) / "state")
             push_a_week(server)
             found = [*hits(), *throughput(server)]

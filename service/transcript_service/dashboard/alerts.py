@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import Any, Final, Protocol
 
+from ..resilience.deadline import Deadline
 from ..rfc3339 import rfc3339
+from .engines import Engines
 from .errors import UpstreamError, UpstreamInvalid, UpstreamUnreachable
-from .prometheus import Prometheus
 from .shapes import ActiveAlert, Alerts, LoggedAlert
-from .upstream import Upstream
+from .upstream import Upstream, gather
 
-T = TypeVar("T")
 ALERTS: Final = "alerts"
 ALERTS_SCOPE: Final = "alerts:read"
 _HISTORY: Final = 50
@@ -31,27 +32,21 @@ class AlertLog(Protocol):
         ...
 
 
-async def fetch_alerts(
-    prometheus: Prometheus, alertmanager: Upstream, log: AlertLog | None
+def fetch_alerts(
+    engines: Engines, log: AlertLog | None
 ) -> tuple[Alerts | None, dict[str, UpstreamError]]:
     """The data of the block, and the sources that failed.
 
     No alert at all is an answer (an empty list), not a lack of data.
     """
-    failures: dict[str, UpstreamError] = {}
-
-    async def told(name: str, work: Awaitable[T]) -> T | None:
-        try:
-            return await work
-        except UpstreamError as error:
-            failures[name] = error
-            return None
-
-    active, managed = await asyncio.gather(
-        told("prometheus_alerts", prometheus.alerts()),
-        told("alertmanager_alerts", _managed(alertmanager)),
-    )
-    history = await told("alert_log", _history(log)) or []
+    work: dict[str, tuple[Executor, Callable[[Deadline], Any]]] = {
+        "prometheus_alerts": (engines.queries, engines.prometheus.alerts),
+        "alertmanager_alerts": (engines.others, partial(_managed, engines.alertmanager)),
+        "alert_log": (engines.others, lambda _: _history(log)),
+    }
+    found, failures = gather(work, engines.deadline())
+    active, managed = found.get("prometheus_alerts"), found.get("alertmanager_alerts")
+    history = found.get("alert_log", ())
     if active is None and managed is None:
         return None, failures
     shown = [_active(alert, managed, history) for alert in active or managed or []]
@@ -72,19 +67,19 @@ def _urgency(alert: ActiveAlert) -> tuple[int, bool, str]:
     return _SEVERITIES.index(severity), alert["state"] != "firing", alert["since"] or ""
 
 
-async def _history(log: AlertLog | None) -> Sequence[Mapping[str, Any]]:
+def _history(log: AlertLog | None) -> Sequence[Mapping[str, Any]]:
     if log is None:
         return []
     try:
-        return await asyncio.to_thread(log.recent, _HISTORY)
+        return log.recent(_HISTORY)
     except Exception as error:
         # Whatever its storage is: a damaged history must not hide the alerts that are active.
         raise UpstreamUnreachable(f"alert log: {type(error).__name__}") from error
 
 
-async def _managed(alertmanager: Upstream) -> list[Mapping[str, Any]]:
+def _managed(alertmanager: Upstream, deadline: Deadline) -> list[Mapping[str, Any]]:
     """Alertmanager's view, API v2: who is silenced or inhibited."""
-    answer = await alertmanager.json("/api/v2/alerts", {})
+    answer = alertmanager.json("/api/v2/alerts", {}, deadline)
     try:
         return [
             {

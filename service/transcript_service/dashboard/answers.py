@@ -6,18 +6,22 @@ block says which, and a reader never sees a 0 that nobody measured.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
+from ..resilience.deadline import Deadline
 from ..rfc3339 import rfc3339
 from ..telemetry import get_logger
 from ..telemetry.instruments import DASHBOARD_QUERY_DURATION
 from . import shapes
-from .errors import QueryDefect, UpstreamError, UpstreamTimeout, worst
-from .prometheus import Exemplar, Prometheus, Sample, Series
+from .engines import Engines
+from .errors import QueryDefect, UpstreamError, worst
+from .prometheus import Exemplar, Sample, Series
 from .queries import Query
+from .upstream import gather
 from .window import EXPORT_INTERVAL_S, Window
 
 log = get_logger(__name__)
@@ -48,9 +52,9 @@ class Answers:
     """What the queries of one round answered, by query name."""
 
     window: Window
-    samples: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
-    series: Mapping[str, Sequence[Series]] = field(default_factory=dict)
-    exemplars: Mapping[str, Sequence[Exemplar]] = field(default_factory=dict)
+    samples: dict[str, Sequence[Sample]] = field(default_factory=dict)
+    series: dict[str, Sequence[Series]] = field(default_factory=dict)
+    exemplars: dict[str, Sequence[Exemplar]] = field(default_factory=dict)
     failures: Mapping[str, UpstreamError] = field(default_factory=dict)
 
     def number(self, name: str) -> float | None:
@@ -97,74 +101,81 @@ class Answers:
         ]
 
 
-class Asker:
-    """Asks named queries and measures each of them."""
+def ask(
+    engines: Engines,
+    queries: Iterable[Query],
+    window: Window,
+    *,
+    exemplars_of: Iterable[Query] = (),
+    measured_as: str | None = None,
+) -> Answers:
+    """Put every query to Prometheus, and ask for the exemplars of some selectors.
 
-    def __init__(self, prometheus: Prometheus, *, service: str) -> None:
-        self._prometheus = prometheus
-        self._service = service
+    Single numbers should stand before charts: they are asked in this order, and what uses up
+    the time at the end takes nothing with it.
 
-    async def ask(
-        self,
-        queries: Iterable[Query],
-        window: Window,
-        *,
-        deadline_s: float,
-        exemplars_of: Iterable[Query] = (),
-        measured_as: str | None = None,
-    ) -> Answers:
-        """Every query, and the exemplars of some selectors, within `deadline_s` together.
+    Args:
+        measured_as: one name for all of them in `dashboard.query.duration`.
+    """
+    prometheus, service = engines.prometheus, engines.service
 
-        Args:
-            measured_as: one name for all of them in `dashboard.query.duration`.
-        """
-        samples: dict[str, Sequence[Sample]] = {}
-        series: dict[str, Sequence[Series]] = {}
-        exemplars: dict[str, Sequence[Exemplar]] = {}
-        failures: dict[str, UpstreamError] = {}
-        ends_at = asyncio.get_running_loop().time() + deadline_s
-
-        async def one(query: Query) -> None:
-            for promql in query.renderings(window, service=self._service):
-                if query.over_time:
-                    series[query.name] = await self._prometheus.range(promql, window.chart_steps)
-                else:
-                    samples[query.name] = await self._prometheus.instant(promql, at=window.now)
-                if series.get(query.name) or samples.get(query.name):
-                    break
-
-        async def traces(query: Query) -> None:
-            exemplars[query.name] = await self._prometheus.exemplars(
-                query.render(window, service=self._service),
-                start=window.now - window.seconds,
-                end=window.now + EXPORT_INTERVAL_S,  # `now` is on the raster; miss nothing newer
+    def value_of(query: Query, deadline: Deadline) -> Sequence[Any]:
+        found: Sequence[Any] = ()
+        for promql in query.renderings(window, service=service):
+            found = (
+                prometheus.range(promql, window.chart_steps, deadline)
+                if query.over_time
+                else prometheus.instant(promql, at=window.now, deadline=deadline)
             )
+            if found:
+                break
+        return found
 
-        async def measured(name: str, work: Awaitable[None]) -> None:
-            started = time.perf_counter()
-            try:
-                async with asyncio.timeout_at(ends_at):
-                    await work
-            except TimeoutError:
-                failures[name] = UpstreamTimeout("the time for all queries is used up")
-            except UpstreamError as error:
-                failures[name] = error
-            outcome = failures[name].outcome if name in failures else "success"
-            DASHBOARD_QUERY_DURATION.record(
-                time.perf_counter() - started, query=measured_as or name, outcome=outcome
-            )
-
-        # Single numbers stand before charts and exemplars in a block's list: slow charts that
-        # use up the time must not take the numbers with them.
-        await asyncio.gather(
-            *(measured(query.name, one(query)) for query in queries),
-            *(measured(query.name, traces(query)) for query in exemplars_of),
+    def exemplars(query: Query, deadline: Deadline) -> Sequence[Any]:
+        return prometheus.exemplars(
+            query.render(window, service=service),
+            start=window.now - window.seconds,
+            end=window.now + EXPORT_INTERVAL_S,  # `now` is on the raster; miss nothing newer
+            deadline=deadline,
         )
-        _tell(failures)
-        return Answers(window, samples, series, exemplars, failures)
+
+    work = dict.fromkeys(queries, value_of) | dict.fromkeys(exemplars_of, exemplars)
+    took: dict[str, float] = {}
+
+    def timed(query: Query, deadline: Deadline) -> Sequence[Any]:
+        started = time.perf_counter()
+        try:
+            return work[query](query, deadline)
+        finally:
+            took[query.name] = time.perf_counter() - started
+
+    started = time.perf_counter()
+    found, failures = gather(
+        {query.name: (engines.queries, partial(timed, query)) for query in work},
+        engines.deadline(),
+    )
+    whole = time.perf_counter() - started
+    for query in work:
+        outcome = failures[query.name].outcome if query.name in failures else "success"
+        DASHBOARD_QUERY_DURATION.record(
+            took.get(query.name, whole), query=measured_as or query.name, outcome=outcome
+        )
+    _log_failures(failures)
+    answers = Answers(window, failures=failures)
+    for query, how in work.items():
+        if query.name in found:
+            kept: dict[str, Any] = (
+                answers.exemplars
+                if how is exemplars
+                else answers.series
+                if query.over_time
+                else answers.samples
+            )
+            kept[query.name] = found[query.name]
+    return answers
 
 
-def _tell(failures: Mapping[str, UpstreamError]) -> None:
+def _log_failures(failures: Mapping[str, UpstreamError]) -> None:
     """One line per defect, but one for all queries that an absent engine did not answer."""
     others = {name: e for name, e in failures.items() if not isinstance(e, QueryDefect)}
     for name, error in failures.items():

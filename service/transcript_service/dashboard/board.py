@@ -14,6 +14,7 @@ from ..rfc3339 import rfc3339
 from ..settings import Settings
 from ..telemetry.instruments import REGISTRY
 from .alerts import ALERTS, ALERTS_SCOPE, AlertLog, fetch_alerts
+from .answers import ask
 from .blocks import BLOCKS, Block
 from .cache import AnswerCache, Cached
 from .engines import Engines
@@ -103,7 +104,7 @@ class Board:
             for name, scope in SCOPE_OF.items()
             if scope in scopes
         }
-        wait(running.values(), timeout=self._engines.deadline_s)
+        wait(running.values(), timeout=self._engines.deadline().remaining())
         blocks: dict[str, Mapping[str, Any]] = {}
         found: list[Cached[Fetched]] = []
         failures: list[UpstreamError] = []
@@ -186,35 +187,24 @@ class Board:
         return self._cache.get(self._key(name, window), fetch)
 
     def _fetch(self, block: Block, window: Window) -> Fetched:
-        answers = self._engines.run(
-            self._engines.asker.ask(
-                [QUERIES[name] for name in block.queries],
-                window,
-                deadline_s=self._engines.deadline_s,
-                exemplars_of=[EXEMPLARS[name] for name in block.exemplars_of],
-            )
+        answers = ask(
+            self._engines,
+            [QUERIES[name] for name in block.queries],
+            window,
+            exemplars_of=[EXEMPLARS[name] for name in block.exemplars_of],
         )
         if len(answers.failures) == len(block.queries) + len(block.exemplars_of):
             raise worst(answers.failures.values())
         return _fetched(window, block.build(answers), answers.failures)
 
     def _fetch_alerts(self, window: Window) -> Fetched:
-        data, failures = self._engines.run(
-            fetch_alerts(self._engines.prometheus, self._engines.alertmanager, self._alert_log)
-        )
+        data, failures = fetch_alerts(self._engines, self._alert_log)
         if data is None:
             raise worst(failures.values())
         return _fetched(window, data, failures)
 
     def _fetch_export(self, window: Window, *, openmetrics: bool) -> Fetched:
-        answers = self._engines.run(
-            self._engines.asker.ask(
-                EXPORT.values(),
-                window,
-                deadline_s=self._engines.deadline_s,
-                measured_as="export",
-            )
-        )
+        answers = ask(self._engines, EXPORT.values(), window, measured_as="export")
         if answers.failures:
             raise worst(answers.failures.values())
         text = expose(

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 import orjson
 
+from ..resilience.deadline import Deadline
 from .errors import UpstreamInvalid
 from .upstream import Upstream
 
@@ -71,37 +72,37 @@ def number(text: Any) -> float | None:
 
 
 class Prometheus:
-    """Questions to one Prometheus. Coroutines; all raise `UpstreamError`s."""
+    """Questions to one Prometheus, each until a deadline. All raise `UpstreamError`s."""
 
     def __init__(self, upstream: Upstream, *, timeout_s: float) -> None:
         self._upstream = upstream
         # Prometheus gives up as well, or abandoned queries would pile up there.
         self._limits = {"timeout": f"{timeout_s:g}s", "limit": str(MAX_SERIES)}
 
-    async def instant(self, promql: str, *, at: float) -> list[Sample]:
+    def instant(self, promql: str, *, at: float, deadline: Deadline) -> list[Sample]:
         """The value of every series of `promql` at a Unix time."""
-        data = await self._data("/api/v1/query", {"query": promql, "time": str(at), **self._limits})
+        parameters = {"query": promql, "time": str(at), **self._limits}
+        data = self._data("/api/v1/query", parameters, deadline)
         return _checked(lambda: [_sample(item) for item in _result(data, "vector")])
 
-    async def range(self, promql: str, steps: range) -> list[Series]:
+    def range(self, promql: str, steps: range, deadline: Deadline) -> list[Series]:
         """Every series of `promql` at each of `steps`, Unix times."""
-        data = await self._data(
-            "/api/v1/query_range",
-            {
-                "query": promql,
-                "start": str(steps[0]),
-                "end": str(steps[-1]),
-                "step": str(steps.step),
-                **self._limits,
-            },
-        )
+        parameters = {
+            "query": promql,
+            "start": str(steps[0]),
+            "end": str(steps[-1]),
+            "step": str(steps.step),
+            **self._limits,
+        }
+        data = self._data("/api/v1/query_range", parameters, deadline)
         return _checked(lambda: [_series(item, steps) for item in _result(data, "matrix")])
 
-    async def exemplars(self, promql: str, *, start: float, end: float) -> list[Exemplar]:
+    def exemplars(
+        self, promql: str, *, start: float, end: float, deadline: Deadline
+    ) -> list[Exemplar]:
         """The exemplars of the series that `promql` selects, those with a trace id."""
-        data = await self._data(
-            "/api/v1/query_exemplars", {"query": promql, "start": str(start), "end": str(end)}
-        )
+        parameters = {"query": promql, "start": str(start), "end": str(end)}
+        data = self._data("/api/v1/query_exemplars", parameters, deadline)
         return _checked(
             lambda: [
                 found
@@ -111,13 +112,13 @@ class Prometheus:
             ]
         )
 
-    async def alerts(self) -> list[Mapping[str, Any]]:
+    def alerts(self, deadline: Deadline) -> list[Mapping[str, Any]]:
         """The alerts that are pending or firing: `labels`, `annotations`, `state`, `activeAt`."""
-        data = await self._data("/api/v1/alerts", {})
+        data = self._data("/api/v1/alerts", {}, deadline)
         return _checked(lambda: [_alert(item) for item in data["alerts"]])
 
-    async def _data(self, path: str, parameters: Mapping[str, str]) -> Any:
-        answer = await self._upstream.json(path, parameters)
+    def _data(self, path: str, parameters: Mapping[str, str], deadline: Deadline) -> Any:
+        answer = self._upstream.json(path, parameters, deadline)
         if not isinstance(answer, dict) or answer.get("status") != "success":
             raise UpstreamInvalid(f"{path}: not an answer of Prometheus")
         return answer.get("data")

@@ -81,7 +81,7 @@ def create_blueprint(
     def trace(trace_id: str) -> Response:
         authorize(TRACE_SCOPE)
         _no_parameters()
-        found = traces.run(engines, traces.checked_trace_id(trace_id))
+        found = traces.fetch_trace(engines, traces.checked_trace_id(trace_id))
         response = Response(orjson.dumps(found), mimetype="application/json")
         # Spans and lines of one request arrive over seconds; a copy would be incomplete.
         response.headers["Cache-Control"] = "no-store"

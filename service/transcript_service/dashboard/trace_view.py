@@ -43,7 +43,7 @@ def print_trace(
     """
     engines = Engines(settings)
     try:
-        found = traces.run(engines, traces.checked_trace_id(trace_id.lower()))
+        found = traces.fetch_trace(engines, traces.checked_trace_id(trace_id.lower()))
     finally:
         engines.close()
     if as_json:

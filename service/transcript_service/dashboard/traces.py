@@ -7,7 +7,6 @@ decimal strings of nanoseconds.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -15,13 +14,13 @@ from datetime import datetime
 from typing import Any, Final
 
 from ..problem import Problem
+from ..resilience.deadline import Deadline
 from ..rfc3339 import rfc3339
 from .engines import Engines
 from .errors import (
     UpstreamError,
     UpstreamInvalid,
     UpstreamMissing,
-    UpstreamTimeout,
     invalid_parameter,
     worst,
 )
@@ -48,17 +47,18 @@ def checked_trace_id(text: str) -> str:
     return text
 
 
-async def fetch_trace(engines: Engines, trace_id: str) -> dict[str, Any]:
+def fetch_trace(engines: Engines, trace_id: str) -> dict[str, Any]:
     """The trace and its log lines, either of which may be missing with a reason.
 
     Raises:
         Problem: 404 `trace_not_found` when neither engine knows the id.
-        UpstreamError: neither engine answered.
+        UpstreamError: neither engine answered in the time an answer may take.
     """
+    deadline = engines.deadline()
     failures: list[UpstreamError] = []
     spans: list[dict[str, Any]] | None = None
     try:
-        spans = _spans(await engines.jaeger.json(f"/api/v3/traces/{trace_id}", {}))
+        spans = _spans(engines.jaeger.json(f"/api/v3/traces/{trace_id}", {}, deadline))
     except UpstreamMissing:
         spans = []
     except UpstreamError as error:
@@ -66,7 +66,7 @@ async def fetch_trace(engines: Engines, trace_id: str) -> dict[str, Any]:
     lines: list[dict[str, Any]] | None = None
     start, end = _extent(spans or [])
     try:
-        lines = await _lines(engines, trace_id, start, end, found=bool(spans))
+        lines = _lines(engines, trace_id, start, end, deadline, found=bool(spans))
     except UpstreamError as error:
         failures.append(error)
     if len(failures) == 2:
@@ -171,10 +171,10 @@ def _value(value: Mapping[str, Any]) -> Any:
     return None
 
 
-async def _lines(
-    engines: Engines, trace_id: str, start: float, end: float, *, found: bool
+def _lines(
+    engines: Engines, trace_id: str, start: float, end: float, deadline: Deadline, *, found: bool
 ) -> list[dict[str, Any]]:
-    records = await engines.victorialogs.json_lines(
+    records = engines.victorialogs.json_lines(
         "/select/logsql/query",
         {
             "query": f"{logs_of_trace(trace_id, service=engines.service)} | sort by (_time)",
@@ -182,6 +182,7 @@ async def _lines(
             "end": rfc3339(end + _AFTER_S),
             "limit": str(MAX_LINES),
         },
+        deadline,
     )
     try:
         lines = sorted(map(_line, records), key=lambda line: line["offset_s"])
@@ -213,20 +214,3 @@ def _line(record: Mapping[str, str]) -> dict[str, Any]:
         },
         "offset_s": at,  # its caller knows what to count from
     }
-
-
-def run(engines: Engines, trace_id: str) -> dict[str, Any]:
-    """`fetch_trace` for a thread, within the time an answer may take.
-
-    Raises:
-        Problem: see `fetch_trace`; also 504 when the time is used up.
-    """
-
-    async def bounded() -> dict[str, Any]:
-        async with asyncio.timeout(engines.deadline_s):
-            return await fetch_trace(engines, trace_id)
-
-    try:
-        return engines.run(bounded())
-    except TimeoutError as error:
-        raise UpstreamTimeout("traces and logs") from error

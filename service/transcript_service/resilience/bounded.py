@@ -9,18 +9,24 @@ connections are shut down, whatever they are doing.
 from __future__ import annotations
 
 import io
+import math
 import socket
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from contextvars import ContextVar
-from typing import Any, Final
+from functools import partial
+from http.client import HTTPException
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import NewConnectionError
 
-from .deadline import Deadline
+from .deadline import Deadline, DeadlineExceeded
 
 # Who is told of connections that this thread opens.
 _told: ContextVar[Callable[[socket.socket], None]] = ContextVar("told")
@@ -127,31 +133,137 @@ class BoundedAdapter(HTTPAdapter):
                 opened.shutdown(socket.SHUT_RDWR)
 
     def _read(self, raw: urllib3.HTTPResponse) -> urllib3.HTTPResponse:
-        body = bytearray()
         try:
-            # read1 returns what has arrived, so a body that dribbles cannot hold us.
-            while chunk := raw.read1(65536, decode_content=True):
-                body += chunk
-                self._deadline.check()
-                if len(body) > self._max_body_bytes:
-                    break
+            body = _whole(raw, self._deadline, self._max_body_bytes)
+        except BodyTooLarge:  # which is an OSError as well, as all errors of requests are
+            raise
         except urllib3.exceptions.TimeoutError as error:
             raise requests.ReadTimeout(error) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise requests.ConnectionError(error) from error
         finally:
             raw.close()
-        if len(body) > self._max_body_bytes:
-            raise BodyTooLarge("the answer is too large")
         headers = urllib3.HTTPHeaderDict(raw.headers)
         headers.discard("Content-Encoding")
         headers.discard("Transfer-Encoding")
         headers["Content-Length"] = str(len(body))  # it was that of the packed body
         return urllib3.HTTPResponse(
-            body=io.BytesIO(bytes(body)),
+            body=io.BytesIO(body),
             headers=headers,
             status=raw.status,
             preload_content=False,
             request_method=None,
             original_response=raw._original_response,  # requests reads Set-Cookie from it
         )
+
+
+def _whole(raw: urllib3.BaseHTTPResponse, deadline: Deadline, most: int) -> bytes:
+    body = bytearray()
+    # read1 returns what has arrived, so a body that dribbles cannot hold us.
+    while chunk := raw.read1(65536, decode_content=True):
+        body += chunk
+        deadline.check()
+        if len(body) > most:
+            raise BodyTooLarge("the answer is too large")
+    deadline.check()  # a connection that was shut down ends as if the answer did
+    return bytes(body)
+
+
+class InvalidAnswer(Exception):
+    """What came is not HTTP, was cut short or cannot be unpacked."""
+
+
+class Answer(NamedTuple):
+    """A whole answer, unpacked. Redirects are answers as any other."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class BoundedClient:
+    """GETs at one server, which end in time as a whole and in size; for any threads.
+
+    Connections are kept and used again. There are as many as threads that ask at once.
+
+    Args:
+        base_url: scheme, host, port and the path that stands before all others.
+        max_body_bytes: largest body that is read, unpacked.
+        headers: sent with every request, such as credentials.
+    """
+
+    def __init__(
+        self, base_url: str, *, max_body_bytes: int, headers: Mapping[str, str] | None = None
+    ) -> None:
+        url = urllib3.util.parse_url(base_url)
+        self._make = partial(
+            HTTPSConnection if url.scheme == "https" else HTTPConnection,
+            (url.host or "").strip("[]"),
+            url.port,
+        )
+        self._base = (url.path or "").rstrip("/")
+        self._max_body_bytes = max_body_bytes
+        self._headers = {"Accept-Encoding": "gzip", **(headers or {})}
+        self._idle: deque[HTTPConnection] = deque()
+
+    def get(self, path: str, parameters: Mapping[str, str], deadline: Deadline) -> Answer:
+        """The answer to a GET.
+
+        Raises:
+            DeadlineExceeded: it was not there in time, or the work was left behind.
+            BodyTooLarge: it is beyond the size limit.
+            InvalidAnswer: it is no answer.
+            OSError: the server cannot be reached, or hung up.
+        """
+        target = f"{self._base}{path}?{urlencode(parameters)}"
+        while True:
+            kept = self._kept()
+            connection = kept or self._make()
+            try:
+                answer = self._exchange(connection, target, deadline)
+            except BaseException as error:
+                connection.close()
+                deadline.check()  # whatever it looks like, being late is the reason
+                if kept is not None and isinstance(error, ConnectionError):
+                    continue  # it was closed over there while nobody looked
+                if isinstance(error, NewConnectionError):
+                    raise ConnectionError("no connection") from error
+                if isinstance(error, TimeoutError | urllib3.exceptions.TimeoutError):
+                    raise DeadlineExceeded("no answer in time") from error
+                if isinstance(error, ConnectionError):  # some are an HTTPException too
+                    raise
+                if isinstance(error, urllib3.exceptions.HTTPError | HTTPException):
+                    raise InvalidAnswer(type(error).__name__) from error
+                raise
+            if connection.is_connected:
+                self._idle.append(connection)
+            return answer
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        while (connection := self._kept()) is not None:
+            connection.close()
+
+    def _kept(self) -> HTTPConnection | None:
+        with suppress(IndexError):
+            while True:
+                connection = self._idle.pop()
+                if connection.is_connected:
+                    return connection
+                connection.close()  # from over there, meanwhile
+        return None
+
+    def _exchange(self, connection: HTTPConnection, target: str, deadline: Deadline) -> Answer:
+        def hang_up() -> None:
+            with suppress(AttributeError, OSError):  # not connected yet, or over already
+                connection.sock.shutdown(socket.SHUT_RDWR)
+
+        connection.timeout = deadline.timeout(math.inf)
+        with deadline.ending(hang_up):
+            if connection.sock is None:
+                connection.connect()
+            connection.sock.settimeout(deadline.timeout(math.inf))
+            connection.request("GET", target, headers=self._headers, preload_content=False)
+            raw = connection.getresponse()
+            body = _whole(raw, deadline, self._max_body_bytes)
+        return Answer(raw.status, raw.headers, body)
