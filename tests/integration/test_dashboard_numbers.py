@@ -21,9 +21,9 @@ from tests.live import wait_for
 from tests.prometheus_process import Server, binary, pushing, running_prometheus
 from transcript_service.dashboard.blocks.performance import success_ratio
 from transcript_service.dashboard.export import OPENMETRICS, TEXT
-from transcript_service.dashboard.naming import metric_name
 from transcript_service.telemetry import instruments
 from transcript_service.telemetry.instruments import REGISTRY, Histogram
+from transcript_service.telemetry.prometheus_names import prometheus_name
 from transcript_service.telemetry.vocabulary import STAGES
 
 HOURS = 0.25
@@ -210,7 +210,7 @@ def test_every_block_answers_every_window(client: FlaskClient, hours: str) -> No
 
 
 def test_prometheus_names_every_instrument_as_we_expect(prometheus: Server, record: Record) -> None:
-    expected = {metric_name(instrument) for instrument in REGISTRY.values()}
+    expected = {prometheus_name(instrument) for instrument in REGISTRY.values()}
     assert expected - prometheus.names() == set()
 
 

@@ -89,34 +89,35 @@ def test_the_text_is_stable_escaped_and_typed() -> None:
             ],
         ),
     ]
-    assert expose(families, openmetrics=False).splitlines() == [
+    assert expose(families, openmetrics=False).decode().splitlines() == [
         "# HELP circuit_breaker_state 1 for the state a breaker is in, 0 for the others.",
         "# TYPE circuit_breaker_state gauge",
         'circuit_breaker_state{name="asr",state="closed"} 0.5',
-        'circuit_breaker_state{name="asr",state="open"} 1',
+        'circuit_breaker_state{name="asr",state="open"} 1.0',
         "# HELP transcript_requests_total Transcript requests answered,"
         " by outcome and by the stage that delivered.",
         "# TYPE transcript_requests_total counter",
-        r'transcript_requests_total{outcome="a\"b\\c\nd"} 3',
+        r'transcript_requests_total{outcome="a\"b\\c\nd"} 3.0',
     ]
 
 
 def test_openmetrics_names_counters_without_suffix_and_ends_with_eof() -> None:
-    text = expose([Family(TRANSCRIPT_REQUESTS, [Sample({}, 1.0)])], openmetrics=True)
+    text = expose([Family(TRANSCRIPT_REQUESTS, [Sample({}, 1.0)])], openmetrics=True).decode()
     assert "# TYPE transcript_requests counter" in text
-    assert "\ntranscript_requests_total 1\n" in text
+    assert "\ntranscript_requests_total 1.0\n" in text
     assert text.endswith("# EOF\n")
 
 
 def test_a_histogram_is_written_with_buckets_sum_and_count() -> None:
     sample = Sample({"outcome": "success"}, None, native([0.5, 0.5, 2000.0], 3))
-    lines = expose([Family(TRANSCRIPT_REQUEST_DURATION, [sample])], openmetrics=False).splitlines()
+    text = expose([Family(TRANSCRIPT_REQUEST_DURATION, [sample])], openmetrics=False)
+    lines = text.decode().splitlines()
     name = "transcript_request_duration_seconds"
-    assert f'{name}_bucket{{outcome="success",le="0.5"}} 2' in lines
-    assert f'{name}_bucket{{outcome="success",le="1024"}} 2' in lines
-    assert f'{name}_bucket{{outcome="success",le="+Inf"}} 3' in lines
-    assert f'{name}_sum{{outcome="success"}} 2001' in lines
-    assert f'{name}_count{{outcome="success"}} 3' in lines
+    assert f'{name}_bucket{{le="0.5",outcome="success"}} 2.0' in lines
+    assert f'{name}_bucket{{le="1024.0",outcome="success"}} 2.0' in lines
+    assert f'{name}_bucket{{le="+Inf",outcome="success"}} 3.0' in lines
+    assert f'{name}_sum{{outcome="success"}} 2001.0' in lines
+    assert f'{name}_count{{outcome="success"}} 3.0' in lines
 
 
 OPEN = "application/openmetrics-text"

@@ -210,7 +210,7 @@ class Board:
         text = expose(
             (Family(REGISTRY[name], samples) for name, samples in answers.samples.items()),
             openmetrics=openmetrics,
-        ).encode()
+        )
         return Fetched(window, empty=False, body=text, missing={}, tag=_tag(text))
 
 

@@ -15,10 +15,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
+from prometheus_client.core import Metric
+from prometheus_client.exposition import generate_latest as generate_text
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.registry import Collector
+
 from ..telemetry.instruments import Counter, Histogram, Instrument
-from .naming import label_name, metric_name
+from ..telemetry.prometheus_names import prometheus_label, prometheus_name
 from .prometheus import NativeHistogram, Sample
 
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -54,36 +60,43 @@ def prefers_openmetrics(accept: Iterable[tuple[str, float]]) -> bool:
     return openmetrics[0] > 0 and openmetrics > text
 
 
-def expose(families: Iterable[Family], *, openmetrics: bool) -> str:
+def expose(families: Iterable[Family], *, openmetrics: bool) -> bytes:
     """The families as text, in a stable order; those without a series are left out."""
-    lines: list[str] = []
-    for family in sorted(families, key=lambda found: found.instrument.name):
-        if family.samples:
-            lines += _family(family, openmetrics=openmetrics)
-    if openmetrics:
-        lines.append("# EOF")
-    return "\n".join(lines) + "\n"
-
-
-def _family(family: Family, *, openmetrics: bool) -> list[str]:
-    instrument = family.instrument
-    name = metric_name(instrument)
-    kind = _kind(instrument)
-    # OpenMetrics names a counter without its suffix; 0.0.4 names the series.
-    title = name.removesuffix("_total") if openmetrics and kind == "counter" else name
-    # What the registry declares, and the worker: no label that some Prometheus promotes.
-    kept = {"instance", *(label_name(a.key) for a in instrument.attributes.values())}
-    lines = [f"# HELP {title} {_help(instrument.description)}", f"# TYPE {title} {kind}"]
-    labelled = [
-        ({k: v for k, v in sorted(sample.labels.items()) if k in kept}, sample)
-        for sample in family.samples
+    made = [
+        _family(family)
+        for family in sorted(families, key=lambda found: found.instrument.name)
+        if family.samples
     ]
-    for labels, sample in sorted(labelled, key=lambda pair: list(pair[0].items())):
+    write = partial(generate_openmetrics, version="1.0.0") if openmetrics else generate_text
+    text: bytes = write(_Collected(made))
+    return text
+
+
+class _Collected(Collector):
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        return self._families
+
+
+def _family(family: Family) -> Metric:
+    instrument = family.instrument
+    name = prometheus_name(instrument)
+    # What the registry declares, and the worker: no label that some Prometheus promotes.
+    kept = ["instance", *(prometheus_label(a.key) for a in instrument.attributes.values())]
+    labelled = sorted(
+        ((sorted((k, v) for k, v in s.labels.items() if k in kept), s) for s in family.samples),
+        key=lambda pair: pair[0],
+    )
+    metric = Metric(name.removesuffix("_total"), instrument.description, _kind(instrument))
+    for pairs, sample in labelled:
+        labels = dict(pairs)
         if sample.histogram is not None:
-            lines += _histogram(name, labels, sample.histogram)
+            _add_histogram(metric, labels, sample.histogram)
         elif sample.value is not None:
-            lines.append(f"{name}{_labels(labels)} {_number(sample.value)}")
-    return lines
+            metric.add_sample(name, labels, sample.value)
+    return metric
 
 
 def _kind(instrument: Instrument) -> str:
@@ -92,17 +105,12 @@ def _kind(instrument: Instrument) -> str:
     return "histogram" if isinstance(instrument, Histogram) else "gauge"
 
 
-def _histogram(name: str, labels: dict[str, str], native: NativeHistogram) -> list[str]:
-    lines = [
-        f"{name}_bucket{_labels({**labels, 'le': _number(bound)})} {_number(count)}"
-        for bound, count in zip(BOUNDS, cumulative(native, BOUNDS), strict=True)
-    ]
-    return [
-        *lines,
-        f"{name}_bucket{_labels({**labels, 'le': '+Inf'})} {_number(native.count)}",
-        f"{name}_sum{_labels(labels)} {_number(native.sum)}",
-        f"{name}_count{_labels(labels)} {_number(native.count)}",
-    ]
+def _add_histogram(metric: Metric, labels: dict[str, str], native: NativeHistogram) -> None:
+    for bound, count in zip(BOUNDS, cumulative(native, BOUNDS), strict=True):
+        metric.add_sample(f"{metric.name}_bucket", {**labels, "le": str(bound)}, count)
+    metric.add_sample(f"{metric.name}_bucket", {**labels, "le": "+Inf"}, native.count)
+    metric.add_sample(f"{metric.name}_count", labels, native.count)
+    metric.add_sample(f"{metric.name}_sum", labels, native.sum)
 
 
 def cumulative(native: NativeHistogram, bounds: Sequence[float]) -> list[float]:
@@ -135,21 +143,3 @@ def _share(lower: float, upper: float, bound: float) -> float:
     if lower <= 0:  # the bucket around zero
         return (bound - lower) / (upper - lower)
     return math.log(bound / lower) / math.log(upper / lower)
-
-
-def _labels(labels: dict[str, str]) -> str:
-    if not labels:
-        return ""
-    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-
-def _help(text: str) -> str:
-    return text.replace("\\", r"\\").replace("\n", r"\n")
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)

@@ -22,7 +22,7 @@ from string import Template
 from typing import Final
 
 from ..telemetry.instruments import REGISTRY, Gauge, Instrument, UpDownCounter
-from .naming import metric_name
+from ..telemetry.prometheus_names import prometheus_name
 from .window import Window
 
 RECORDED_EVERY_S: Final = 300
@@ -282,7 +282,7 @@ EXEMPLARS: Final = _each(
 
 def export_query(instrument: Instrument) -> Query:
     """The current series of one instrument, one per worker."""
-    selector = f"{metric_name(instrument)}{{$job}}"
+    selector = f"{prometheus_name(instrument)}{{$job}}"
     if isinstance(instrument, Gauge | UpDownCounter):
         return Query(instrument.name, f"last_over_time({selector}[2m])")
     return Query(instrument.name, selector)
