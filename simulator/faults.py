@@ -107,7 +107,12 @@ KINDS: dict[str, Kind] = {
             )
             for name, said in REFUSALS.items()
         ),
-        Kind("other_video", "the player tells of another video", "content", _on("watch", "player")),
+        Kind(
+            "other_video",
+            "an answer about another video",
+            "content",
+            _on("watch", "player", "get_transcript"),
+        ),
         Kind("no_translations", "429 for captions with tlang alone", "content", _on("timedtext")),
         Kind("recaptcha", "200 with the g-recaptcha page and no API key", "content", _on("watch")),
         Kind("no_api_key", "a watch page without INNERTUBE_API_KEY", "content", _on("watch")),

@@ -20,6 +20,7 @@ from simulator.state import CALL, STATE, Call, State
 from simulator.texts import LANGUAGE_NAMES
 
 MOBILE_HOST = "m.youtube.com"
+OTHER_VIDEO = "otherVideo1"
 CONSENT_HOST = "consent.youtube.com"
 
 
@@ -174,7 +175,7 @@ def _player_answer(state: State, call: Call, video: Video, *, web_page: bool) ->
         )
 
     if strike.has("other_video"):
-        video = replace(video, id="otherVideo1")
+        video = replace(video, id=OTHER_VIDEO)
     return innertube.player(
         video,
         playability=REFUSALS.get(strike.fault.name, video.playability)
@@ -262,6 +263,8 @@ async def get_transcript(request: web.Request) -> web.Response:
         return _json(panels.PRECONDITION_FAILED, status=400)
     if call.strike.has("unknown_shape"):
         return _json(panels.unknown_panel(track))
+    if call.strike.has("other_video"):
+        video = replace(video, id=OTHER_VIDEO)
     return _json(panels.transcript_panel(video, track))
 
 

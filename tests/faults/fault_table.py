@@ -148,6 +148,7 @@ FAULTS: tuple[Row, ...] = (
     Row("youtubei", "http_503@watch", "http_5xx", 1, "failed"),
     Row("youtubei", "http_400@get_transcript", "http_4xx", 1, "failed"),
     Row("youtubei", "consent_forever", "consent_required", 1, "failed"),
+    Row("youtubei", "other_video@get_transcript", "wrong_video", 1, "failed"),
     Row("youtubei", "empty_body@watch", "empty_body", 1, "failed"),
     Row("youtubei", "html_body@watch", "html_body", 1, "failed"),
     Row("youtubei", "truncated_json@get_transcript", "parse_error", 1, "failed"),

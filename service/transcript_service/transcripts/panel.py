@@ -8,6 +8,7 @@ first that can be read wins, because no one of them is there on every page.
 from __future__ import annotations
 
 import asyncio
+import re
 from base64 import b64encode
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
@@ -20,6 +21,7 @@ from playwright.async_api import TimeoutError as PlaywrightTimeout
 from .captions import parse_get_panel, parse_get_transcript, with_durations
 from .http import refused
 from .model import Segment, Track, TranscriptError
+from .player import another_video
 
 if TYPE_CHECKING:
     from playwright.async_api import Page, Response, Route
@@ -51,6 +53,8 @@ _READ_ROWS: Final = """rows => rows.map(row => [
     '.segment-timestamp, .ytwTranscriptSegmentViewModelTimestamp',
     '.segment-text, span[role="text"], .yt-core-attributed-string',
 ].map(part => (row.querySelector(part) || {}).textContent || ''))"""
+# The video that an answer's lines belong to, where they say so.
+_TARGET: Final = re.compile(rb'"targetId"\s*:\s*"([\w-]{11})\.')
 _PANEL_ID: Final = b"engagement-panel-searchable-transcript-search-panel"
 
 
@@ -93,7 +97,7 @@ async def open_and_capture(page: Page, track: Track, video_id: str, timeout_s: f
     def heard(response: Response) -> None:
         layout = _layout_of(response.url)
         if layout and response.request.method == "POST":
-            task = asyncio.create_task(_read(response, layout, arrived))
+            task = asyncio.create_task(_read(response, layout, video_id, arrived))
             reading.add(task)
             task.add_done_callback(reading.discard)
 
@@ -107,7 +111,10 @@ async def open_and_capture(page: Page, track: Track, video_id: str, timeout_s: f
     try:
         async with asyncio.timeout(timeout_s):
             await _open(page)
-            return await _first(arrived)
+            captured = await _first(arrived)
+            if video_id not in page.url:  # the page went on to the next video
+                raise another_video()
+            return captured
     except TimeoutError:
         raise TranscriptError("timeout", "The transcript panel stayed empty.") from None
     finally:
@@ -129,6 +136,8 @@ async def _first(arrived: asyncio.Queue[Captured | TranscriptError]) -> Captured
             raise problem from None
         if isinstance(item, Captured):
             return item
+        if item.error_type == "wrong_video":  # and so are the rows that it makes
+            raise item
         problem = problem or item
 
 
@@ -162,12 +171,18 @@ async def _visible(page: Page, selector: str, timeout_ms: float) -> bool:
 
 
 async def _read(
-    response: Response, layout: Layout, arrived: asyncio.Queue[Captured | TranscriptError]
+    response: Response,
+    layout: Layout,
+    video_id: str,
+    arrived: asyncio.Queue[Captured | TranscriptError],
 ) -> None:
     try:
         if response.status >= 400:
             raise refused(response.status)
         body = await response.body()
+        about = _TARGET.search(body)
+        if about and about[1].decode() != video_id:
+            raise another_video()
         parse = parse_get_panel if layout == "get_panel" else parse_get_transcript
         await arrived.put(Captured(parse(body), layout))
     except TranscriptError as error:
