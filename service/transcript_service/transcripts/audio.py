@@ -150,7 +150,7 @@ def decode(body: bytes, deadline: Deadline) -> Iterator[bytes]:
             takes more memory or time than any has.
         DeadlineExceeded: no time is left.
     """
-    with os.fdopen(os.memfd_create("sound"), "w+b") as sound:
+    with tempfile.TemporaryFile() as sound:
         sound.write(body)
         sound.seek(0)
         limits = orjson.dumps(_DECODER_LIMITS).decode()

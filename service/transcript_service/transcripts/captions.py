@@ -155,11 +155,11 @@ def _get_transcript(document: Any) -> Iterator[_Row]:
             yield (
                 start,
                 _between(item.get("startMs", 0), item.get("endMs")),
-                _text(item.get("snippet")),
+                text_of(item.get("snippet")),
             )
         else:
             start = seconds(item.get("startOffsetMs", 0), 1000)
-            yield start, seconds(item.get("durationMs", 0), 1000), _text(item.get("cue"))
+            yield start, seconds(item.get("durationMs", 0), 1000), text_of(item.get("cue"))
 
 
 def _between(start_ms: object, end_ms: object) -> float | None:
@@ -184,7 +184,7 @@ def parse_get_panel(body: bytes) -> list[Segment]:
     for _, item in _walk(load_json(body), {"transcriptSegmentViewModel"}):
         text = item.get("simpleText")
         if not isinstance(text, str):
-            text = _text(item.get("text") or item.get("snippet"))
+            text = text_of(item.get("text") or item.get("snippet"))
         rows.append((item.get("timestamp") or item.get("startTimeText"), text))
     return with_durations(rows)
 
@@ -300,7 +300,7 @@ def _xml(body: bytes) -> Element:
     return root
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
     """The text of YouTube's `{simpleText}` or `{runs: [{text}]}` object."""
     if not isinstance(value, dict):
         return ""

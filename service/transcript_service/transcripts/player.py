@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
-from .captions import check_body, check_page, has_key, load_json
+from .captions import check_body, check_page, has_key, load_json, text_of
 from .model import Track, TranscriptError
-from .refusals import refusal_of, text_of
+from .refusals import refusal_of
 
 _HOME = "https://www.youtube.com"
 

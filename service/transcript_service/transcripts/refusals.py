@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from ..telemetry.vocabulary import ErrorType
+from .captions import text_of
 from .model import TranscriptError
 
 _TEXT_KEYS: Final = frozenset({"reason", "reasonTitle", "text", "simpleText", "content", "url"})
@@ -184,16 +185,6 @@ def refusal_of(playability: dict[str, Any]) -> TranscriptError:
     return TranscriptError(
         "playability_unknown", "YouTube does not play this video, for a reason unknown here."
     )
-
-
-def text_of(value: object) -> str:
-    """The text of YouTube's `{simpleText}` or `{runs: [{text}]}` object."""
-    told = _dict(value)
-    if isinstance(told.get("simpleText"), str):
-        return str(told["simpleText"])
-    runs = told.get("runs")
-    texts = [_dict(run).get("text") for run in runs] if isinstance(runs, list) else []
-    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _dict(value: object) -> dict[str, Any]:
