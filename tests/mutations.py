@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).parent.parent
-SERVICE = CHECKOUT / "service"
 
 _TURNED: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
@@ -84,7 +83,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "service")
         shutil.copytree(given.checkout / "service", copy)
-        module = copy / given.module.absolute().relative_to(SERVICE)
+        module = copy / given.module.absolute().relative_to(given.checkout / "service")
         for number in chosen:
             text, what = broken(source, number)
             module.write_text(text)
