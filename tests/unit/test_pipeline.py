@@ -151,7 +151,7 @@ def test_a_stage_that_hangs_does_not_hold_the_job(telemetry: InMemoryTelemetry) 
     began = time.monotonic()
     with pytest.raises(TranscriptError) as failure:
         pipeline(*stages, deadline_s=0.5).fetch(VIDEO)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 10  # much less than the stage hangs
     release.set()
     assert failure.value.error_type == "deadline_exceeded"
     assert [(a.stage, a.error_type) for a in failure.value.attempts] == [

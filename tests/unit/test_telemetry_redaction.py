@@ -239,11 +239,11 @@ def test_a_megabyte_of_hostile_text_takes_bounded_time(name: str) -> None:
     text = piece * times
     started = time.process_time()
     redact_text(text)
-    assert time.process_time() - started < 0.25
+    assert time.process_time() - started < 1
 
 
 def test_a_megabyte_of_random_text_takes_bounded_time() -> None:
     text = "".join(random.Random(1).choices(string.printable, k=1_000_000))
     started = time.process_time()
     redact_text(text)
-    assert time.process_time() - started < 0.25
+    assert time.process_time() - started < 1
