@@ -323,6 +323,14 @@ def state_gauge(telemetry: InMemoryTelemetry) -> dict[str, float]:
     }
 
 
+def test_the_state_is_said_anew_to_metrics_that_never_heard_it(clock: Clock) -> None:
+    with InMemoryTelemetry():
+        breaker = opened(clock)
+    with InMemoryTelemetry() as later:
+        breaker.refresh()
+        assert later.metric("circuit_breaker.state", name="timedtext", state="open") == 1
+
+
 def test_a_whole_outage_in_metrics_and_log(clock: Clock, telemetry: InMemoryTelemetry) -> None:
     breaker = make(clock)
     call(breaker, "ssi")
