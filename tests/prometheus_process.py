@@ -20,7 +20,6 @@ from stack.layout import Layout
 from tests.live import wait_for
 from tests.ports import free_port
 from transcript_service.telemetry import instruments
-from transcript_service.telemetry.otlp import GuardedMetricExporter
 
 
 def binary(name: str) -> Path:
@@ -97,9 +96,7 @@ def running_prometheus(folder: Path, config: str = "") -> Iterator[Server]:
 def pushing(server: Server, **resource: str) -> Iterator[MeterProvider]:
     """The registry's instruments, exported to `server` at every `force_flush`."""
     exporter = OTLPMetricExporter(f"{server.url}/api/v1/otlp/v1/metrics")
-    reader = PeriodicExportingMetricReader(
-        GuardedMetricExporter(exporter), export_interval_millis=3_600_000
-    )
+    reader = PeriodicExportingMetricReader(exporter, export_interval_millis=3_600_000)
     attributes: Mapping[str, str] = {
         "service.name": "tldw-transcript-service",
         "service.instance.id": "worker-1",

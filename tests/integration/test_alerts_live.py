@@ -34,7 +34,6 @@ from opentelemetry.sdk.resources import Resource
 from stack.supervise import Supervisor
 from tests.live import FAST_TELEMETRY, LiveStack, Load, running_stack, wait_for
 from transcript_service.telemetry import instruments as i
-from transcript_service.telemetry.otlp import GuardedMetricExporter
 
 pytestmark = pytest.mark.timeout(1500)  # the longest `for:` that is waited for, and a soak
 
@@ -87,7 +86,7 @@ class Emitter:
     """Metrics of the service's own instruments, as a worker that is in trouble sends them."""
 
     def __init__(self, endpoint: str) -> None:
-        exporter = GuardedMetricExporter(OTLPMetricExporter(f"{endpoint}/v1/metrics"))
+        exporter = OTLPMetricExporter(f"{endpoint}/v1/metrics")
         reader = PeriodicExportingMetricReader(exporter, export_interval_millis=1000)
         # With the SDK's own attributes: Prometheus writes no target_info without any.
         resource = Resource.create({"service.name": JOB, "service.instance.id": "in-trouble"})

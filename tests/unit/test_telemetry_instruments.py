@@ -176,16 +176,15 @@ def test_what_is_measured_while_others_are_counted_holds_nothing_up(
     telemetry: InMemoryTelemetry,
 ) -> None:
     class Finalised(str):
-        """Stands for an object whose end, in the middle of counting, is measured and settled."""
+        """Stands for an object whose end, in the middle of counting, is measured."""
 
         def __hash__(self) -> int:
             instruments.JOB_DURATION.record(1.0, outcome="success")
-            instruments.settle()
+            instruments.JOB_QUEUE_SIZE.set(1)
             return super().__hash__()
 
     instruments.ALERTS_RECEIVED.add(1, status=Finalised("firing"))
     instruments.ALERTS_RECEIVED.add(1, status="firing")
-    instruments.settle()
     assert telemetry.metric("alerts.received", status="firing") == 2
     assert telemetry.metric("job.duration", outcome="success") > 0
 
@@ -201,13 +200,27 @@ def test_a_measurement_that_is_no_float_leaves_its_series_whole(
     assert isinstance(point.max, float)
 
 
-def test_more_measurements_than_are_kept_in_mind_are_counted_at_once(
+def test_of_more_measurements_than_are_kept_the_oldest_are_lost_and_counted(
     telemetry: InMemoryTelemetry,
 ) -> None:
-    for _ in range(3 * instruments._MOST_NOTED):
+    extra = 10
+    for _ in range(instruments._MOST_PENDING + extra):
         instruments.ALERTS_RECEIVED.add(1, status="firing")
-        assert len(instruments._noted) < instruments._MOST_NOTED
-    assert telemetry.metric("alerts.received", status="firing") == 3 * instruments._MOST_NOTED
+    assert telemetry.metric("alerts.received", status="firing") == instruments._MOST_PENDING
+    assert telemetry.metric("telemetry.unknown", kind="overflow") == extra
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), "many", 10**400])
+def test_no_number_ends_a_series(telemetry: InMemoryTelemetry, value: Any) -> None:
+    for instrument in (instruments.ALERTS_RECEIVED, instruments.BROWSER_CONTEXTS):
+        instrument.add(1, state="idle", status="firing")
+        instrument.add(value, state="idle", status="firing")
+    instruments.JOB_QUEUE_SIZE.set(7)
+    instruments.JOB_QUEUE_SIZE.set(value)
+    assert telemetry.metric("alerts.received", status="firing") == 1
+    assert telemetry.metric("browser.contexts", state="idle") == 1
+    assert telemetry.metric("job.queue.size") == 7
+    assert telemetry.metric("telemetry.unknown", kind="value") == 3
 
 
 def test_a_counter_takes_nothing_away(telemetry: InMemoryTelemetry) -> None:

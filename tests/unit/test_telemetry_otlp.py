@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
 import pytest
-import requests
+from opentelemetry._logs import LogRecord
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import INVALID_SPAN_CONTEXT
 
-from transcript_service.telemetry.export_queue import Delivery
-from transcript_service.telemetry.otlp import LogDelivery, LogLine, WatchedSession
+from transcript_service.telemetry.export_queue import Answer, Delivery
+from transcript_service.telemetry.otlp import ExporterDelivery, WatchedSession
 
-LINE = LogLine(1, 20, "service.started", {}, INVALID_SPAN_CONTEXT)
+LINE = ReadableLogRecord(LogRecord(body="service.started"), Resource({"service.name": "a"}))
 
 
 @contextmanager
@@ -77,17 +79,21 @@ def answer(status: str, *headers: str) -> bytes:
 OK = answer("200 OK")
 
 
-def delivery(monkeypatch: pytest.MonkeyPatch, url: str, timeout_s: str = "2") -> LogDelivery:
+def delivery(
+    monkeypatch: pytest.MonkeyPatch, url: str, timeout_s: str = "2"
+) -> Callable[[list[ReadableLogRecord]], Answer]:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", timeout_s)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
-    return LogDelivery(Resource({"service.name": "a"}), InstrumentationScope("a"))
+    session = WatchedSession()
+    exporter = OTLPLogExporter(session=session, meter_provider=NoOpMeterProvider())
+    return ExporterDelivery("logs", exporter, list, session)
 
 
 def test_batches_share_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     with collector(OK, OK, OK) as (url, seen):
         deliver = delivery(monkeypatch, url)
-        assert [deliver([LINE]) for _ in range(3)] == [Delivery.DELIVERED] * 3
+        assert [deliver([LINE]).delivery for _ in range(3)] == [Delivery.DELIVERED] * 3
     assert seen == [0, 0, 0]
 
 
@@ -96,7 +102,7 @@ def test_a_connection_that_was_closed_meanwhile_costs_nothing(
 ) -> None:
     with collector(OK, None, OK) as (url, seen):
         deliver = delivery(monkeypatch, url)
-        assert [deliver([LINE]) for _ in range(2)] == [Delivery.DELIVERED] * 2
+        assert [deliver([LINE]).delivery for _ in range(2)] == [Delivery.DELIVERED] * 2
     assert seen == [0, 1]
 
 
@@ -104,7 +110,7 @@ def test_a_connection_that_is_closed_instead_of_an_answer_is_tried_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with collector(None, OK) as (url, seen):
-        assert delivery(monkeypatch, url)([LINE]) is Delivery.DELIVERED
+        assert delivery(monkeypatch, url)([LINE]).delivery is Delivery.DELIVERED
     assert seen == [0, 1]
 
 
@@ -112,7 +118,9 @@ def test_a_connection_that_is_closed_instead_of_an_answer_is_tried_anew(
     ("status", "verdict"),
     [
         ("503 Service Unavailable", Delivery.RETRY),
+        ("302 Found", Delivery.REFUSED),
         ("400 Bad Request", Delivery.REFUSED),
+        ("401 Unauthorized", Delivery.REFUSED),
         ("404 Not Found", Delivery.REFUSED),
     ],
 )
@@ -121,8 +129,24 @@ def test_an_answer_says_what_becomes_of_the_batch(
 ) -> None:
     # "Later" than the time limit, so that the exporter leaves it to the queue to try again.
     with collector(answer(status, "Retry-After: 60")) as (url, seen):
-        assert delivery(monkeypatch, url)([LINE]) is verdict
+        told = delivery(monkeypatch, url)([LINE])
+    assert told.delivery is verdict
+    assert status[:3] in told.reason
+    assert told.retry_after_s == (60 if verdict is Delivery.RETRY else 0)
     assert seen == [0]
+
+
+def test_what_is_rejected_of_a_batch_is_not_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
+    response = ExportLogsServiceResponse()
+    response.partial_success.rejected_log_records = 1
+    response.partial_success.error_message = "too old, token=hunter22hunter22"
+    body = response.SerializeToString()
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with collector(head + body) as (url, _):
+        told = delivery(monkeypatch, url)([LINE, LINE])
+    assert (told.delivery, told.rejected) == (Delivery.DELIVERED, 1)
+    assert "too old" in told.reason
+    assert "hunter22" not in told.reason
 
 
 def _no_ipv6() -> bool:
@@ -147,7 +171,7 @@ def test_address_and_headers_are_those_of_the_environment(
     heads: list[list[str]] = []
     with collector(OK, host=host, heads=heads) as (url, _):
         with_user = url.replace("http://", "http://user:word@") + "/base"
-        assert delivery(monkeypatch, with_user)([LINE]) is Delivery.DELIVERED
+        assert delivery(monkeypatch, with_user)([LINE]).delivery is Delivery.DELIVERED
     ((request, *headers),) = heads
     assert request == "POST /base/v1/logs HTTP/1.1"
     known = {name.lower(): value for name, value in (line.split(": ", 1) for line in headers)}
@@ -158,22 +182,14 @@ def test_address_and_headers_are_those_of_the_environment(
     assert len(known) == len(headers)  # none twice
 
 
-def test_an_address_without_a_port_has_that_of_its_scheme() -> None:
-    session = WatchedSession()
-    with pytest.raises(requests.ConnectionError):
-        session.request("POST", "http://[::1]/v1/logs", data=b"", timeout=0.001)
-    assert session._direct is not None
-    assert (session._direct.host, session._direct.port) == ("::1", 80)
-
-
 def test_a_redirect_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     with collector(answer("307 Temporary Redirect", "Location: /elsewhere")) as (url, seen):
-        delivery(monkeypatch, url)([LINE])
+        assert delivery(monkeypatch, url)([LINE]).delivery is Delivery.REFUSED
     assert seen == [0]
 
 
 def test_no_answer_in_time_is_tried_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        assert delivery(monkeypatch, url, timeout_s="0.2")([LINE]) is Delivery.RETRY
-    assert delivery(monkeypatch, url)([LINE]) is Delivery.RETRY  # nobody listens any more
+        assert delivery(monkeypatch, url, timeout_s="0.2")([LINE]).delivery is Delivery.RETRY
+    assert delivery(monkeypatch, url)([LINE]).delivery is Delivery.RETRY  # nobody listens any more

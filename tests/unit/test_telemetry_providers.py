@@ -81,7 +81,7 @@ assert running.shutdown()
 
 def test_a_variable_that_the_user_set_wins_over_our_default() -> None:
     stdout, _ = run(
-        "from transcript_service.telemetry.providers import DEFAULTS\n"
+        "from transcript_service.telemetry.environment import DEFAULTS\n"
         "print(json.dumps({name: os.environ[name] for name in DEFAULTS}))",
         "http://127.0.0.1:1",
         OTEL_EXPORTER_OTLP_TIMEOUT="3",
@@ -150,7 +150,7 @@ def test_records_refused_for_good_are_counted_not_retried() -> None:
 with telemetry.span("x"):
     pass
 running.flush(5)
-print(running.span_queue.ledger().dropped)
+print(running.queues[0].ledger().dropped)
 """,
             sink.url,
         )

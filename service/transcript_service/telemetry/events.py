@@ -242,6 +242,11 @@ _CATALOGUE: Final = (
     # telemetry about telemetry
     Event("telemetry.started", "Providers are running in this process.", ("endpoint",)),
     Event(
+        "telemetry.environment.invalid",
+        "An `OTEL_*` variable has a value that cannot be used.",
+        ("variable", "reason"),
+    ),
+    Event(
         "telemetry.export.failing",
         "Records cannot be delivered; they are kept and retried.",
         ("signal", "error_type", "reason"),

@@ -15,7 +15,8 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Generic, TypeVar
@@ -29,6 +30,7 @@ T = TypeVar("T")
 # Seconds between two attempts while nothing can be delivered: this, doubled up to that.
 _FIRST_RETRY_S: Final = 0.5
 _LAST_RETRY_S: Final = 5.0
+_LONGEST_WAIT_S: Final = 300.0
 
 
 class Delivery(Enum):
@@ -38,6 +40,18 @@ class Delivery(Enum):
     RETRY = "retry"  # nobody has it; it may work later
     REFUSED = "refused"  # it will never be taken
     UNENCODABLE = "unencodable"  # it cannot even be sent
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a batch, with what the other side said about it."""
+
+    delivery: Delivery
+    reason: str = ""
+    rejected: int = 0
+    """Records of a delivered batch that were not taken (OTLP's partial success)."""
+    retry_after_s: float = 0.0
+    """How long the other side wants to be left alone."""
 
 
 @dataclass
@@ -64,6 +78,7 @@ class Outage:
     over: bool
     lasted_s: float
     dropped: int
+    reason: str = ""
 
 
 class ExportQueue(Generic[T]):
@@ -72,7 +87,7 @@ class ExportQueue(Generic[T]):
     def __init__(
         self,
         signal: str,
-        deliver: Callable[[Sequence[T]], Delivery],
+        deliver: Callable[[Sequence[T]], Delivery | Answer],
         *,
         capacity: int = 10_000,
         batch_size: int = 512,
@@ -103,43 +118,70 @@ class ExportQueue(Generic[T]):
     def _reset(self) -> None:
         """Begin empty, also in a forked child: the parent delivers what it has queued."""
         self._records: deque[T] = deque()
-        self._lock = threading.Lock()
+        # `__del__` and signal handlers may log in the middle of all this, on the same thread.
+        self._lock = threading.RLock()
+        self._busy = False
+        self._late: deque[T] = deque()
         self._wake = threading.Event()
         self._idle = threading.Condition(self._lock)
         self._ledger = Ledger()
         self._thread: threading.Thread | None = None
         self._closing = False
         self._give_up = False
+        self._retry_after_s = 0.0
         self._outage_began: float | None = None
         self._lost_before_outage = 0
 
-    def put(self, record: T) -> None:
-        """Queue one record. Never blocks on the network, never raises."""
+    @contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        """Alone with the counts. What is put meanwhile on this thread is queued at the end."""
         with self._lock:
-            self._ledger.accepted += 1
-            if self._closing:
-                self._drop(1, "already_shutdown")
+            inside, self._busy = self._busy, True
+            try:
+                yield
+                while self._late and not inside:
+                    self._accept(self._late.popleft())
+            finally:
+                self._busy = inside
+
+    def put(self, record: T) -> None:
+        """Queue one record. Never blocks on the network, never waits for itself, never raises."""
+        with self._lock:
+            if self._busy:  # in the middle of another call of this thread
+                self._late.append(record)
                 return
-            if len(self._records) + self._ledger.in_flight >= self.capacity:
-                self._drop(1, "queue_full")
-                if not self._records:  # everything is in flight: then this is the oldest left
-                    return
-                self._records.popleft()
-            self._records.append(record)
-            full_batch = len(self._records) >= self._batch_size
-            start = self._thread is None
-            if start:
-                self._thread = threading.Thread(
-                    target=self._run, name=f"telemetry-{self.signal}", daemon=True
-                )
-        if start and self._thread is not None:
-            self._thread.start()
-        elif full_batch and self._outage_began is None and not self._wake.is_set():
-            self._wake.set()
+            with self._exclusively():
+                self._accept(record)
+                full_batch = len(self._records) >= self._batch_size
+                thread = self._thread
+                if thread is None and not self._closing:
+                    thread = self._thread = threading.Thread(
+                        target=self._run, name=f"telemetry-{self.signal}", daemon=True
+                    )
+                    thread.start()
+                elif (
+                    full_batch
+                    and self._outage_began is None
+                    and thread is not threading.current_thread()
+                    and not self._wake.is_set()
+                ):
+                    self._wake.set()
+
+    def _accept(self, record: T) -> None:
+        self._ledger.accepted += 1
+        if self._closing:
+            self._drop(1, "already_shutdown")
+            return
+        if len(self._records) + self._ledger.in_flight >= self.capacity:
+            self._drop(1, "queue_full")
+            if not self._records:  # everything is in flight: then this is the oldest left
+                return
+            self._records.popleft()
+        self._records.append(record)
 
     def ledger(self) -> Ledger:
         """A consistent copy of the counts."""
-        with self._lock:
+        with self._exclusively():
             counts = self._ledger
             return Ledger(
                 counts.accepted,
@@ -164,13 +206,13 @@ class ExportQueue(Generic[T]):
             How many records were given up, counted as dropped for `shutdown`.
         """
         deadline = time.monotonic() + timeout_s
-        with self._lock:
+        with self._exclusively():
             self._closing = True
             thread = self._thread
         self._wake.set()
         if thread is not None:
             thread.join(max(0.0, deadline - time.monotonic()))
-        with self._lock:
+        with self._exclusively():
             self._give_up = True
             # A batch still in flight may arrive yet; it counts as lost, the safe side.
             left = len(self._records) + self._ledger.in_flight
@@ -205,12 +247,13 @@ class ExportQueue(Generic[T]):
             if self._closing:
                 return
             if self._outage_began is not None:
-                wait_s, retry_s = retry_s, min(retry_s * 2, _LAST_RETRY_S)
+                wait_s = max(retry_s, self._retry_after_s)
+                retry_s = min(retry_s * 2, _LAST_RETRY_S)
             else:
                 wait_s, retry_s = self._delay_s, _FIRST_RETRY_S
 
     def _take(self, *, only_full: bool = False) -> list[T]:
-        with self._lock:
+        with self._exclusively():
             if self._give_up or (only_full and len(self._records) < self._batch_size):
                 return []
             count = min(self._batch_size, len(self._records))
@@ -219,28 +262,35 @@ class ExportQueue(Generic[T]):
             return batch
 
     def _send(self, batch: list[T]) -> Delivery:
-        result = self._attempt(batch)
-        if result is Delivery.UNENCODABLE and len(batch) > 1:
+        answer = self._attempt(batch)
+        if answer.delivery is Delivery.UNENCODABLE and len(batch) > 1:
             # One bad record must not cost the others: halve until it stands alone.
             middle = len(batch) // 2
             results = (self._send(batch[:middle]), self._send(batch[middle:]))
             return Delivery.RETRY if Delivery.RETRY in results else Delivery.DELIVERED
-        self._settle(batch, result)
-        return result
+        self._settle(batch, answer)
+        return answer.delivery
 
-    def _attempt(self, batch: Sequence[T]) -> Delivery:
+    def _attempt(self, batch: Sequence[T]) -> Answer:
         try:
-            return self._deliver(batch)
-        except Exception:
-            return Delivery.UNENCODABLE
+            answer = self._deliver(batch)
+        except Exception as error:
+            return Answer(Delivery.UNENCODABLE, type(error).__name__)
+        return answer if isinstance(answer, Answer) else Answer(answer)
 
-    def _settle(self, batch: list[T], result: Delivery) -> None:
-        with self._lock:
+    def _settle(self, batch: list[T], answer: Answer) -> None:
+        result = answer.delivery
+        # The wait is over when it stops being asked for; no more than five minutes at a time.
+        self._retry_after_s = min(answer.retry_after_s, _LONGEST_WAIT_S)
+        with self._exclusively():
             if self._give_up:
                 return
             self._ledger.in_flight -= len(batch)
             if result is Delivery.DELIVERED:
-                self._ledger.delivered += len(batch)
+                rejected = min(answer.rejected, len(batch))
+                self._ledger.delivered += len(batch) - rejected
+                if rejected:
+                    self._drop(rejected, Delivery.REFUSED.value)
             elif result is not Delivery.RETRY:
                 self._drop(len(batch), result.value)
             elif self._closing:
@@ -253,13 +303,19 @@ class ExportQueue(Generic[T]):
                     batch = batch[len(batch) - room :]
                 self._records.extendleft(reversed(batch))
             self._idle.notify_all()
-        self._note_outage(failed=result is Delivery.RETRY)
+        failed = result in (Delivery.RETRY, Delivery.REFUSED) or answer.rejected > 0
+        self._note_outage(answer.reason, failed=failed, lost_already=self._lost_by(answer, batch))
 
-    def _note_outage(self, *, failed: bool) -> None:
+    @staticmethod
+    def _lost_by(answer: Answer, batch: Sequence[T]) -> int:
+        return len(batch) if answer.delivery is Delivery.REFUSED else answer.rejected
+
+    def _note_outage(self, reason: str, *, failed: bool, lost_already: int) -> None:
         if failed and self._outage_began is None:
             self._outage_began = time.monotonic()
-            self._lost_before_outage = self.ledger().lost
-            self._on_outage(Outage(self.signal, over=False, lasted_s=0.0, dropped=0))
+            self._lost_before_outage = self.ledger().lost - lost_already
+            told = Outage(self.signal, over=False, lasted_s=0.0, dropped=0, reason=reason)
+            self._on_outage(told)
         elif not failed and self._outage_began is not None:
             lasted_s = time.monotonic() - self._outage_began
             self._outage_began = None

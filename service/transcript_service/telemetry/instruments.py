@@ -11,32 +11,22 @@ breaker names follow resilience4j's CircuitBreakerMetricNames.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from keyword import iskeyword
-from math import inf
-from time import time_ns
 from typing import Any, ClassVar, Final
 
-from opentelemetry import context as otel_context
-from opentelemetry import trace
+from opentelemetry import metrics, trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
-from opentelemetry.sdk.metrics.export import (
-    AggregationTemporality,
-    Metric,
-    MetricsData,
-)
-from opentelemetry.sdk.metrics.export import ExponentialHistogram as Points
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import TraceFlags
+from opentelemetry.trace import NonRecordingSpan, SpanContext
 
-from .exponential_histogram import ExponentialHistogram
 from .vocabulary import BREAKER_STATES, ERROR_TYPES, OUTCOMES, PROFILES, SOURCES, STAGES, outcome_of
 
 OTHER: Final = "other"
@@ -72,9 +62,9 @@ class Attribute:
 class Instrument(ABC):
     """Common part: the attribute rules, the series and the life cycle. Use a subclass.
 
-    Values are kept here and read at collection: the SDK's synchronous instruments take 10 µs
-    for each call, most of it to find the series. `add` and `record` only note what was measured;
-    `settle` does the rest for many in a row, which costs a fraction of each alone amid other code.
+    A call only appends to a deque, and what was appended is counted on the thread that collects.
+    So a call takes no lock: one made in the middle of another, by `__del__` or a signal handler,
+    cannot wait for itself (the SDK's instruments can), and a request pays less.
     """
 
     kind: ClassVar[str]
@@ -110,14 +100,14 @@ class Instrument(ABC):
             budget *= attribute.budget
         self.series_limit = min(budget, series_limit or budget)
         self._started = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._open_values: dict[str, set[str]] = {p: set() for p in self.attributes}
         self._series: dict[tuple[tuple[str, str], ...], Any] = {}
         self._known: dict[tuple[Any, ...], Any] = {}
         os.register_at_fork(after_in_child=self._after_fork)
 
     def _after_fork(self) -> None:
-        self._lock = threading.Lock()  # another thread may have held it
+        self._lock = threading.RLock()  # another thread may have held it
 
     def start(self, meter: Meter) -> None:
         """Count from now on, zero series included, and let the SDK read it; once stopped."""
@@ -142,8 +132,8 @@ class Instrument(ABC):
     def _new(self, attributes: dict[str, str]) -> Any: ...
 
     @abstractmethod
-    def _take(self, value: float, given: Mapping[str, str | None], around: Context) -> None:
-        """Count what was noted."""
+    def _count(self, value: float, given: Mapping[str, str | None], span: SpanContext) -> None:
+        """Count one call."""
 
     def _of(self, given: Mapping[str, str | None]) -> Any:
         """The series that a call with these parameters belongs to."""
@@ -203,7 +193,7 @@ class _Numbers(Instrument):
         series = self._series  # of this start: a provider that was left behind reads on
 
         def read(_: CallbackOptions) -> list[Observation]:
-            settle()
+            _count_pending()
             with self._lock:
                 return [Observation(one.value, one.attributes) for one in series.values()]
 
@@ -212,10 +202,8 @@ class _Numbers(Instrument):
     @abstractmethod
     def _observed_by(self, meter: Meter) -> Callable[..., object]: ...
 
-    def _take(self, value: float, given: Mapping[str, str | None], _: Context) -> None:
-        one = self._of(given)
-        with self._lock:
-            one.value += value
+    def _count(self, value: float, given: Mapping[str, str | None], _: SpanContext) -> None:
+        self._of(given).value += value
 
 
 class Counter(_Numbers):
@@ -227,8 +215,8 @@ class Counter(_Numbers):
         return meter.create_observable_counter
 
     def add(self, amount: float = 1, /, **attributes: str | None) -> None:
-        """Count `amount`; below 0 it is ignored. `None` leaves an attribute out."""
-        if self._started and amount >= 0:
+        """Count `amount`, a finite number that is not negative. `None` leaves an attribute out."""
+        if self._started and _usable(amount, least=0):
             _note(self, amount, attributes)
 
 
@@ -241,8 +229,8 @@ class UpDownCounter(_Numbers):
         return meter.create_observable_up_down_counter
 
     def add(self, amount: float, /, **attributes: str | None) -> None:
-        """Add `amount`, negative to take away."""
-        if self._started:
+        """Add `amount`, a finite number; negative to take away."""
+        if self._started and _usable(amount):
             _note(self, amount, attributes)
 
 
@@ -255,85 +243,79 @@ class Gauge(_Numbers):
         return meter.create_observable_gauge
 
     def set(self, value: float, /, **attributes: str | None) -> None:
-        """Replace the value of one series."""
-        if self._started:
-            one = self._of(attributes)
-            with self._lock:
-                one.value = value
+        """Replace the value of one series by a finite number."""
+        if self._started and _usable(value):
+            self._of(attributes).value = value
 
 
 class Histogram(Instrument):
-    """A distribution, kept as a base-2 exponential histogram with exemplars.
-
-    The SDK has no way to read one at collection; `with_histograms` adds it to what was
-    collected.
-    """
+    """A distribution: the SDK's histogram, whose aggregation the provider chooses."""
 
     kind = "histogram"
+    _sdk: metrics.Histogram
 
-    def _new(self, attributes: dict[str, str]) -> ExponentialHistogram:
-        return ExponentialHistogram(attributes)
+    def _new(self, attributes: dict[str, str]) -> dict[str, str]:
+        return attributes
 
     def _read_by(self, meter: Meter) -> None:
-        # The variable is the SDK's; `always_on` adds only examples that lead to no trace.
-        self._exemplars = os.environ.get("OTEL_METRICS_EXEMPLAR_FILTER") != "always_off"
+        self._sdk = meter.create_histogram(self.name, self.unit, self.description)
 
     def record(self, value: float, /, **attributes: str | None) -> None:
-        """Record one measurement in the instrument's unit.
-
-        What is negative, infinite or no number is ignored: it would spoil the sum for good.
-        """
-        if self._started and 0 <= value < inf:
+        """Record one measurement in the instrument's unit, a finite number that is not negative."""
+        if self._started and _usable(value, least=0):
             _note(self, value, attributes)
 
-    def _take(self, value: float, given: Mapping[str, str | None], around: Context) -> None:
-        value = float(value)  # before anything is counted
-        one = self._of(given)
-        span = trace.get_current_span(around).get_span_context()
-        with self._lock:
-            one.record(value)
-            if self._exemplars and span.trace_flags & TraceFlags.SAMPLED:
-                one.offer(value, span)
-
-    def collect(self, now_ns: int, *, delta: bool) -> Metric | None:
-        """All series, if there are any."""
-        with self._lock:
-            points = [one.collect(now_ns, delta=delta) for one in self._series.values()]
-        found = [point for point in points if point is not None]
-        if not found:
-            return None
-        temporality = AggregationTemporality.DELTA if delta else AggregationTemporality.CUMULATIVE
-        return Metric(self.name, self.description, self.unit, Points(found, temporality))
+    def _count(self, value: float, given: Mapping[str, str | None], span: SpanContext) -> None:
+        around = trace.set_span_in_context(NonRecordingSpan(span), Context())
+        self._sdk.record(float(value), self._of(given), around)
 
 
-# What was measured and not counted yet, with the context that its exemplar comes from.
-_noted: Final[deque[tuple[Instrument, float, Mapping[str, str | None], Context]]] = deque()
-_MOST_NOTED: Final = 5000
-_settling = threading.RLock()
+def _usable(value: Any, least: float = -math.inf) -> bool:
+    """Whether it is a number that a sum survives; else it is counted and left out."""
+    try:
+        usable = math.isfinite(value) and value >= least
+    except (TypeError, ValueError, OverflowError):
+        usable = False
+    if not usable and TELEMETRY_UNKNOWN._started:
+        _note(TELEMETRY_UNKNOWN, 1, {"kind": "value"})
+    return usable
+
+
+# What was measured and not counted yet, with the span that an exemplar leads to. Far more than
+# come between two collections (6,000 a second); beyond it the oldest is lost and counted.
+_MOST_PENDING: Final = 100_000
+_pending: Final[deque[tuple[Instrument, float, Mapping[str, str | None], SpanContext]]] = deque(
+    maxlen=_MOST_PENDING
+)
+_counting = threading.Lock()
 
 
 def _note(instrument: Instrument, value: float, attributes: Mapping[str, str | None]) -> None:
-    _noted.append((instrument, value, attributes, otel_context.get_current()))
-    if len(_noted) >= _MOST_NOTED:
-        settle()
+    if len(_pending) == _MOST_PENDING:
+        TELEMETRY_UNKNOWN._count(1, {"kind": "overflow"}, trace.INVALID_SPAN_CONTEXT)
+    _pending.append((instrument, value, attributes, trace.get_current_span().get_span_context()))
 
 
-def settle() -> None:
-    """Count what was noted; before each collection and from time to time."""
-    with _settling:  # whoever collects waits for what another thread is counting at this moment
-        for _ in range(len(_noted)):
-            if not _noted:  # counting made garbage whose end was measured, and so settled here
+def _count_pending() -> None:
+    """Count what was measured; called by the SDK at the beginning of each collection."""
+    if not _counting.acquire(timeout=5):  # another reader is at it
+        return
+    try:
+        for _ in range(len(_pending)):
+            if not _pending:  # stopped meanwhile
                 break
-            instrument, value, attributes, around = _noted.popleft()
+            instrument, value, attributes, span = _pending.popleft()
             try:
-                instrument._take(value, attributes, around)
+                instrument._count(value, attributes, span)
             except Exception:  # a call that makes no sense costs nobody else's
-                TELEMETRY_UNKNOWN._take(1, {"kind": "value"}, around)
+                TELEMETRY_UNKNOWN._count(1, {"kind": "value"}, span)
+    finally:
+        _counting.release()
 
 
 def _after_fork() -> None:
-    global _settling  # noqa: PLW0603 - another thread of the parent may have held it
-    _settling = threading.RLock()
+    global _counting  # noqa: PLW0603 - another thread of the parent may have held it
+    _counting = threading.Lock()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -600,9 +582,9 @@ TELEMETRY_REDACTION_FAILURES: Final = Counter(
 TELEMETRY_UNKNOWN: Final = Counter(
     "telemetry.unknown",
     "{call}",
-    "Calls with a log event, metric, label or unit that the code does not declare.",
-    Attribute("kind", ("event", "metric", "label", "unit", "value")),
-    zeros=_each(kind=["event", "metric", "label", "unit", "value"]),
+    "Calls with an event, metric, label or unit that the code does not declare, or lost in number.",
+    Attribute("kind", ("event", "metric", "label", "unit", "value", "overflow")),
+    zeros=_each(kind=["event", "metric", "label", "unit", "value", "overflow"]),
 )
 OPERATION_DURATION: Final = Histogram(
     "operation.duration",
@@ -622,15 +604,11 @@ LOGS_SUPPRESSED: Final = Counter(
 REGISTRY: Final[dict[str, Instrument]] = {
     value.name: value for value in list(globals().values()) if isinstance(value, Instrument)
 }
-_HISTOGRAMS: Final = [value for value in REGISTRY.values() if isinstance(value, Histogram)]
-_scope: InstrumentationScope | None = None
 
 
 def start(meter: Meter) -> None:
     """Start every instrument on this process's meter, zero series included."""
-    global _scope  # noqa: PLW0603 - one meter a process
-    stop()  # and forget what a parent process had noted when it forked
-    _scope = InstrumentationScope(meter.name, meter.version, meter.schema_url)
+    stop()  # and forget what a parent process had measured when it forked
     for instrument in REGISTRY.values():
         instrument.start(meter)
 
@@ -639,24 +617,4 @@ def stop() -> None:
     """Stop every instrument; calls do nothing until the next `start`."""
     for instrument in REGISTRY.values():
         instrument.stop()
-    with _settling:
-        _noted.clear()
-
-
-def with_histograms(data: MetricsData, *, delta: bool = False) -> MetricsData:
-    """What the SDK has collected, and the registry's histograms.
-
-    Args:
-        data: a collection of the provider that the instruments were started on.
-        delta: whether each collection counts from the one before instead of from the start.
-    """
-    settle()
-    now_ns = time_ns()
-    found = [one for each in _HISTOGRAMS if (one := each.collect(now_ns, delta=delta)) is not None]
-    (resource,) = data.resource_metrics  # a provider has one
-    # The other instruments have zeros and with them always a scope in which these belong.
-    scopes = [
-        replace(scope, metrics=[*scope.metrics, *found]) if scope.scope == _scope else scope
-        for scope in resource.scope_metrics
-    ]
-    return replace(data, resource_metrics=[replace(resource, scope_metrics=scopes)])
+    _pending.clear()

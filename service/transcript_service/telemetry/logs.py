@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 import orjson
 import structlog
 from opentelemetry import trace
+from opentelemetry._logs import Logger, LogRecord, SeverityNumber
 
 from ..plain_text import all_visible
 from ..settings import Settings
@@ -37,7 +38,6 @@ class LogSink(Protocol):
         level: int,
         event: str,
         fields: Mapping[str, Any],
-        span: trace.SpanContext,
     ) -> None: ...
 
 
@@ -89,7 +89,7 @@ class Pipeline:
         clean = self._mask(fields)
         self._to_stderr(time_ns, level_name, event, clean, current)
         if self.sink is not None:
-            self.sink(time_ns, level, event, clean, current)
+            self.sink(time_ns, level, event, clean)
 
     def _mask(self, fields: dict[str, Any]) -> Mapping[str, Any]:
         try:
@@ -155,6 +155,38 @@ def _as_json(line: dict[str, Any]) -> bytes:
 
 
 pipeline: Final = Pipeline()
+
+_SEVERITIES: Final = {
+    10: (SeverityNumber.DEBUG, "DEBUG"),
+    20: (SeverityNumber.INFO, "INFO"),
+    30: (SeverityNumber.WARN, "WARN"),
+    40: (SeverityNumber.ERROR, "ERROR"),
+    50: (SeverityNumber.FATAL, "FATAL"),
+}
+
+
+def otlp_sink(logger: Logger) -> LogSink:
+    """Hand finished lines to a logger of the SDK, as records of the current span."""
+
+    def emit(time_ns: int, level: int, event: str, fields: Mapping[str, Any]) -> None:
+        number, text = _SEVERITIES[level]
+        attributes = {"event": event}
+        for key, value in fields.items():
+            if value is not None:
+                attributes[key] = encodable(value)
+        logger.emit(
+            LogRecord(
+                timestamp=time_ns,
+                observed_timestamp=time_ns,
+                severity_number=number,
+                severity_text=text,
+                body=event,
+                event_name=event,
+                attributes=attributes,
+            )
+        )
+
+    return emit
 
 
 class EventLogger(structlog.BoundLoggerBase):

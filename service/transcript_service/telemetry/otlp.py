@@ -1,309 +1,151 @@
-"""Deliver batches over OTLP/HTTP with the SDK's exporters, knowing what became of each."""
+"""Deliver batches with the SDK's exporters, masked, knowing what became of each."""
 
 from __future__ import annotations
 
-import gzip
 import os
-from collections.abc import Callable, Mapping, Sequence
-from email.message import Message
-from http.client import HTTPConnection, HTTPException
-from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Final, Generic, TypeVar
 
 import requests
-from opentelemetry import trace
-from opentelemetry._logs import LogRecord, SeverityNumber
-from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.metrics import NoOpMeterProvider
-from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
-from opentelemetry.sdk.metrics import Histogram
-from opentelemetry.sdk.metrics.export import (
-    AggregationTemporality,
-    MetricExporter,
-    MetricExportResult,
-    MetricsData,
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceResponse,
 )
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from requests.utils import select_proxy
 
-from . import instruments, wire
-from .export_queue import Delivery, ExportQueue
-from .light_tracer import LightSpan
-from .lines import encodable
-from .redacting import redact_log, redact_metrics, redact_spans
+from .export_queue import Answer, Delivery, ExportQueue
+from .redacting import redact_metrics
+from .redaction import redact_text
+
+T = TypeVar("T")
 
 # What OTLP/HTTP says may be sent again; no status at all means no connection or no answer.
 _RETRYABLE: Final = frozenset({429, 502, 503, 504})
-# The exporters' own limit for one request.
-_MOST_BYTES: Final = 64 * 1024 * 1024
-_SEVERITIES: Final = {
-    10: (SeverityNumber.DEBUG, "DEBUG"),
-    20: (SeverityNumber.INFO, "INFO"),
-    30: (SeverityNumber.WARN, "WARN"),
-    40: (SeverityNumber.ERROR, "ERROR"),
-    50: (SeverityNumber.FATAL, "FATAL"),
+# How each signal's answer counts what was not taken although the status says 200.
+_PARTIAL: Final[dict[str, tuple[Any, str]]] = {
+    "traces": (ExportTraceServiceResponse, "rejected_spans"),
+    "logs": (ExportLogsServiceResponse, "rejected_log_records"),
+    "metrics": (ExportMetricsServiceResponse, "rejected_data_points"),
 }
-
-
-class Answer(NamedTuple):
-    """What exporters look at in a response."""
-
-    status_code: int
-    reason: str
-    headers: Message
-    content: bytes
+_UNREACHABLE: Final = "The Collector cannot be reached or does not answer; records are kept."
 
 
 class WatchedSession(requests.Session):
-    """Posts to one address; remembers the last answer, as exporters only say whether it worked.
+    """Remembers the last answer, as exporters only say whether it worked, and take 302 for yes.
 
-    The request and what the environment says (proxies, certificates, netrc) are made ready
-    once. No cookie is sent back. Plain HTTP without a proxy, which is how one reaches a
-    Collector next door, goes over the standard library's connection: requests takes three times
-    the CPU for a post, twice a second, however little there is to send.
+    No cookie is sent back.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._ready: tuple[requests.PreparedRequest, Any] | None = None
-        self._direct: HTTPConnection | None = None
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.forget()
 
     def forget(self) -> None:
         """Start watching anew."""
         self.tried = False
-        self.status: int | None = None
+        self.answer: requests.Response | None = None
 
-    def request(  # type: ignore[override]
-        self,
-        method: str,
-        url: str,
-        *,
-        data: bytes,
-        timeout: float,
-        headers: Any = None,
-        allow_redirects: bool = False,
-    ) -> Answer | requests.Response:
-        """As in requests; only `data` and `timeout` may differ from call to call."""
-        self.tried, self.status = True, None
-        if self._ready is None:
-            request = self.prepare_request(requests.Request(method, url, headers))
-            environment = self.merge_environment_settings(url, {}, None, None, None)
-            self._ready = request, environment
-            parts = urlsplit(url)
-            if parts.scheme == "http" and not select_proxy(url, environment["proxies"]):
-                self._direct = HTTPConnection(parts.hostname or "", parts.port or 80)
-        request, environment = self._ready
-        request.prepare_body(data, None)
-        if self._direct is not None:
-            response: Answer | requests.Response = _post(self._direct, request, timeout)
-        else:
-            response = self.send(
-                request, **environment, timeout=timeout, allow_redirects=allow_redirects
-            )
-        self.status = response.status_code
-        return response
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """As in requests."""
+        self.tried, self.answer = True, None
+        self.answer = super().request(*args, **kwargs)
+        return self.answer
 
-    def close(self) -> None:
-        """Close the connections that are kept open."""
-        super().close()
-        if self._direct is not None:
-            self._direct.close()
-
-    def verdict(self, *, succeeded: bool) -> Delivery:
+    def verdict(self, signal: str) -> Answer:
         """What became of the batch that was just exported."""
-        if succeeded:
-            return Delivery.DELIVERED
         if not self.tried:
-            return Delivery.UNENCODABLE
-        if self.status is None or self.status in _RETRYABLE:
-            return Delivery.RETRY
-        return Delivery.REFUSED
+            return Answer(Delivery.UNENCODABLE, "It cannot be encoded or is too large.")
+        answer = self.answer
+        if answer is None:
+            return Answer(Delivery.RETRY, _UNREACHABLE)
+        if 200 <= answer.status_code < 300:
+            return _partial(signal, answer.content)
+        said = f"The Collector answers {answer.status_code}"
+        if answer.status_code in _RETRYABLE:
+            wait_s = _retry_after_s(answer.headers.get("Retry-After", ""))
+            return Answer(Delivery.RETRY, f"{said}; records are kept.", retry_after_s=wait_s)
+        return Answer(Delivery.REFUSED, f"{said}; records are lost.")
 
 
-def _post(
-    connection: HTTPConnection, request: requests.PreparedRequest, timeout_s: float
-) -> Answer:
-    """Send a prepared request as `requests` would, without following a redirect.
-
-    Raises:
-        requests.ConnectionError: no connection or no answer in time; the exporter tries once
-            more at once, as a connection that was kept open may have been closed at the other end.
-    """
-    connection.timeout = timeout_s
+def _partial(signal: str, body: bytes) -> Answer:
+    message, field = _PARTIAL[signal]
     try:
-        if connection.sock is not None:
-            connection.sock.settimeout(timeout_s)
-        connection.request("POST", request.path_url, request.body, request.headers)
-        answer = connection.getresponse()
-        return Answer(answer.status, answer.reason, answer.headers, answer.read())
-    except (OSError, HTTPException) as error:
-        connection.close()
-        raise requests.ConnectionError(error) from error
-
-
-def _sender(exporter: OTLPSpanExporter | OTLPLogExporter) -> Callable[[bytes], bool]:
-    """A function that sends an encoded request as the exporter would and says if it was taken.
-
-    The exporter knows the environment's endpoint, headers, certificates and time limit, and
-    retries; but it takes objects of the SDK only (see `wire`) and packs at gzip's slowest
-    level, five times the CPU for three per cent fewer bytes.
-    """
-    client = exporter._client  # the version is pinned exactly
-    packed = client._compression.value == "gzip"
-    if packed:  # its header stays
-        client._compression = type(client._compression).NONE
-
-    def send(body: bytes) -> bool:
-        if len(body) > _MOST_BYTES or exporter._shutdown:
-            return False
-        return client.export(gzip.compress(body, 1, mtime=0) if packed else body).success
-
-    return send
-
-
-def encode_masked(batch: Sequence[LightSpan | ReadableSpan]) -> bytes:
-    """The request that carries them, secrets masked.
-
-    Raises:
-        Exception: a span that nobody can encode.
-    """
-    encoded: list[bytes] = []
-    others: list[ReadableSpan] = []
-    like = None
-    for span in batch:
-        if isinstance(span, LightSpan):
-            try:
-                encoded.append(wire.span(span))
-                like = span
-            except Exception:  # something to mask, or that the SDK has to write
-                others.append(span.readable())
-        else:
-            others.append(span)
-    return wire.trace_request(redact_spans(others), encoded, like)
-
-
-class SpanDelivery:
-    """Mask and send spans."""
-
-    def __init__(self) -> None:
-        self._session = WatchedSession()
-        # Its own metrics count a 503 as delivered and a retried batch twice; `self_metrics`
-        # reports what the queue knows instead.
-        self._exporter = OTLPSpanExporter(session=self._session, meter_provider=NoOpMeterProvider())
-        self._send = _sender(self._exporter)
-
-    def __call__(self, batch: Sequence[LightSpan | ReadableSpan]) -> Delivery:
-        """Send one batch; blocks up to the exporter's timeout."""
-        instruments.settle()  # here, because requests make spans and measurements alike
-        self._session.forget()
-        return self._session.verdict(succeeded=self._send(encode_masked(batch)))
-
-    def close(self) -> None:
-        """End a retry under way."""
-        self._exporter.shutdown()  # type: ignore[no-untyped-call]
-
-
-class LogLine(NamedTuple):
-    """A finished, masked line of the pipeline; becomes an OTLP record on the export thread."""
-
-    time_ns: int
-    level: int
-    event: str
-    fields: Mapping[str, Any]
-    span: trace.SpanContext
-
-
-def _encoded(line: LogLine) -> bytes:
-    """The line as protobuf.
-
-    Raises:
-        ValueError: it holds a value that `wire` does not know.
-    """
-    if "event" in line.fields:
-        raise wire.Unfamiliar("event")
-    number, text = _SEVERITIES[line.level]
-    return wire.log_record(
-        time_ns=line.time_ns,
-        severity=number.value,
-        severity_text=text,
-        event=line.event,
-        fields=line.fields,
-        trace_id=line.span.trace_id,
-        span_id=line.span.span_id,
-        flags=line.span.trace_flags,
+        partial = message.FromString(body).partial_success
+    except DecodeError:  # an answer in another form is a yes all the same
+        return Answer(Delivery.DELIVERED)
+    rejected: int = getattr(partial, field)
+    if not rejected:
+        return Answer(Delivery.DELIVERED)
+    said = redact_text(partial.error_message[:200])
+    return Answer(
+        Delivery.DELIVERED, f"The Collector rejected {rejected} records: {said}", rejected
     )
 
 
-class LogDelivery:
-    """Send log lines and records of the OpenTelemetry logs API."""
+def _retry_after_s(value: str) -> float:
+    """Seconds to wait, of a number or an HTTP date (RFC 9110, 10.2.3); 0 where it is neither."""
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        when = parsedate_to_datetime(value)
+        return max(0.0, (when - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return 0.0
 
-    def __init__(self, resource: Resource, scope: InstrumentationScope) -> None:
-        self._resource = resource
-        self._scope = scope
-        self._session = WatchedSession()
-        self._exporter = OTLPLogExporter(session=self._session, meter_provider=NoOpMeterProvider())
-        self._send = _sender(self._exporter)
-        self._like = ReadableLogRecord(LogRecord(), resource, scope)
 
-    def __call__(self, batch: Sequence[LogLine | ReadableLogRecord]) -> Delivery:
-        """Send one batch; blocks up to the exporter's timeout."""
-        self._session.forget()
-        return self._session.verdict(succeeded=self._send(self.encode(batch)))
+class ExporterDelivery(Generic[T]):
+    """Mask a batch and give it to an exporter of the SDK."""
 
-    def encode(self, batch: Sequence[LogLine | ReadableLogRecord]) -> bytes:
-        """The request that carries them.
+    def __init__(
+        self,
+        signal: str,
+        exporter: Any,
+        redact: Callable[[Sequence[T]], Sequence[T]],
+        session: WatchedSession | None,
+    ) -> None:
+        """Deliver to `exporter`.
 
-        Raises:
-            Exception: a record that nobody can encode.
+        Args:
+            signal: `traces` or `logs`.
+            exporter: a `SpanExporter` or `LogRecordExporter`.
+            redact: gives the batch without secrets.
+            session: the one that `exporter` sends with; without one (gRPC, console) only its
+                result counts, and a failure is tried again.
         """
-        encoded: list[bytes] = []
-        others: list[ReadableLogRecord] = []
-        for item in batch:
-            if not isinstance(item, LogLine):
-                others.append(redact_log(item))
-                continue
-            try:
-                encoded.append(_encoded(item))
-            except ValueError:  # something that the SDK has to write
-                others.append(self._record(item))
-        return wire.log_request(others, encoded, like=self._like)
+        self._signal = signal
+        self._exporter = exporter
+        self._redact = redact
+        self._session = session
 
-    def _record(self, line: LogLine) -> ReadableLogRecord:
-        number, text = _SEVERITIES[line.level]
-        attributes = {"event": line.event}
-        for key, value in line.fields.items():
-            if value is not None:
-                attributes[key] = encodable(value)
-        record = LogRecord(
-            timestamp=line.time_ns,
-            observed_timestamp=line.time_ns,
-            context=Context(),
-            severity_number=number,
-            severity_text=text,
-            body=line.event,
-            event_name=line.event,
-            attributes=attributes,
-        )
-        record.trace_id = line.span.trace_id
-        record.span_id = line.span.span_id
-        record.trace_flags = line.span.trace_flags
-        return ReadableLogRecord(record, self._resource, self._scope)
+    def __call__(self, batch: Sequence[T]) -> Answer:
+        """Send one batch; blocks up to the exporter's timeout."""
+        if self._session is not None:
+            self._session.forget()
+        result = self._exporter.export(self._redact(batch))
+        if self._session is not None:
+            return self._session.verdict(self._signal)
+        if result.name == "SUCCESS":
+            return Answer(Delivery.DELIVERED)
+        return Answer(Delivery.RETRY, _UNREACHABLE)
 
     def close(self) -> None:
         """End a retry under way."""
-        self._exporter.shutdown()  # type: ignore[no-untyped-call]
+        self._exporter.shutdown()
 
 
 class QueueSpanProcessor(SpanProcessor):
-    """Hand ended spans of the SDK to a queue."""
+    """Hand ended spans to a queue."""
 
-    def __init__(self, queue: ExportQueue[LightSpan | ReadableSpan]) -> None:
+    def __init__(self, queue: ExportQueue[ReadableSpan]) -> None:
         self._queue = queue
 
     def on_end(self, span: ReadableSpan) -> None:
@@ -317,9 +159,9 @@ class QueueSpanProcessor(SpanProcessor):
 
 
 class QueueLogProcessor(LogRecordProcessor):
-    """Hand records of the OpenTelemetry logs API (other libraries) to the same queue."""
+    """Hand log records to a queue: the service's own lines and what other libraries emit."""
 
-    def __init__(self, queue: ExportQueue[LogLine | ReadableLogRecord]) -> None:
+    def __init__(self, queue: ExportQueue[ReadableLogRecord]) -> None:
         self._queue = queue
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
@@ -337,38 +179,33 @@ class QueueLogProcessor(LogRecordProcessor):
         return self._queue.flush(timeout_millis / 1000)
 
 
-class GuardedMetricExporter(MetricExporter):
-    """Add the registry's histograms, mask points, notice outages; be silent in a forked child.
-
-    After a fork the SDK restarts its reader in the child, which would send the parent's sums
-    a second time under a new instance id.
+def masking_metrics(
+    exporter: type[MetricExporter],
+    session: WatchedSession | None,
+    on_result: Callable[[Answer], None] = lambda _: None,
+    **options: Any,
+) -> MetricExporter:
+    """An exporter of that class that masks points, says what became of them, and is silent in a
+    forked child: there the SDK restarts its reader, which would send the parent's sums again.
     """
+    owner = os.getpid()
 
-    def __init__(
-        self, inner: OTLPMetricExporter, on_result: Callable[[bool], None] = lambda _: None
-    ) -> None:
-        super().__init__(inner._preferred_temporality, inner._preferred_aggregation)
-        self._inner = inner
-        self._on_result = on_result
-        preferred = inner._preferred_temporality or {}
-        self._delta = preferred.get(Histogram) is AggregationTemporality.DELTA
-        self._pid = os.getpid()
+    class Masking(exporter):  # type: ignore[valid-type,misc]
+        def export(
+            self, metrics_data: MetricsData, timeout_millis: float | None = 10_000, **kwargs: Any
+        ) -> MetricExportResult:
+            if os.getpid() != owner:
+                return MetricExportResult.SUCCESS
+            if session is not None:
+                session.forget()
+            data = redact_metrics(metrics_data)
+            result: MetricExportResult = super().export(data, timeout_millis, **kwargs)
+            if session is not None:
+                on_result(session.verdict("metrics"))
+            elif result is MetricExportResult.SUCCESS:
+                on_result(Answer(Delivery.DELIVERED))
+            else:
+                on_result(Answer(Delivery.RETRY, _UNREACHABLE))
+            return result
 
-    def export(
-        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
-    ) -> MetricExportResult:
-        """Send one collection."""
-        if os.getpid() != self._pid:
-            return MetricExportResult.SUCCESS
-        complete = instruments.with_histograms(metrics_data, delta=self._delta)
-        result = self._inner.export(redact_metrics(complete), timeout_millis, **kwargs)
-        self._on_result(result is MetricExportResult.SUCCESS)
-        return result
-
-    def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        """Nothing is buffered here."""
-        return True
-
-    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
-        """End a retry under way."""
-        self._inner.shutdown(timeout_millis, **kwargs)
+    return Masking(session=session, **options) if session is not None else Masking(**options)

@@ -233,7 +233,7 @@ def _factor(instrument: Instrument, unit: str | None) -> float | None:
 
 
 _warned: set[tuple[str, str, str | None]] = set()
-_warned_lock = threading.Lock()
+_warned_lock = threading.RLock()  # `__del__` may measure
 _MOST_WARNINGS: Final = 500
 
 

@@ -9,66 +9,61 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from typing import Any, Final
 
 from opentelemetry import _logs, metrics, propagate, trace
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.context import Context
+from opentelemetry.instrumentation.requests import RequestsInstrumentor
 from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
 from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.propagators.textmap import (
+    CarrierT,
+    Getter,
+    Setter,
+    TextMapPropagator,
+    default_getter,
+    default_setter,
+)
 from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.metrics.view import View
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from ..settings import Settings
-from . import http_server, instruments, self_metrics
-from .export_queue import ExportQueue, Outage
-from .light_tracer import LightSpan, LightTracer
+from . import environment, http_server, instruments, self_metrics
+from .environment import apply_defaults
+from .export_queue import Answer, Delivery, ExportQueue, Outage
 from .lines import version
-from .logs import configure_logging, get_logger, pipeline
+from .logs import configure_logging, get_logger, otlp_sink, pipeline
 from .otlp import (
-    GuardedMetricExporter,
-    LogDelivery,
-    LogLine,
+    ExporterDelivery,
     QueueLogProcessor,
     QueueSpanProcessor,
-    SpanDelivery,
+    WatchedSession,
+    masking_metrics,
 )
-from .propagation import IncomingTraceparent
-from .redaction import register_environment
-from .spans import TRACER_NAME, use_tracer
+from .redacting import redact_log, redact_spans
+from .redaction import redact_mapping, register_environment
+from .spans import TRACER_NAME
 
 log = get_logger(__name__)
 
-# What we would have the SDK do; a variable that the user has set wins.
-DEFAULTS: Final = {
-    "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
-    "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": (
-        "base2_exponential_bucket_histogram"
-    ),
-    "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED": "true",
-    "OTEL_METRICS_EXEMPLAR_FILTER": "trace_based",
-    "OTEL_EXPORTER_OTLP_TIMEOUT": "5",
-    "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
-    "OTEL_METRIC_EXPORT_INTERVAL": "15000",
-    "OTEL_BSP_MAX_QUEUE_SIZE": "10000",
-    "OTEL_BSP_SCHEDULE_DELAY": "1000",
-    "OTEL_BLRP_MAX_QUEUE_SIZE": "10000",
-    "OTEL_BLRP_SCHEDULE_DELAY": "1000",
-}
-
-# The HTTP libraries' own attributes where those are without bound (hosts of media servers).
+# The HTTP client's own attributes are without bound (hosts of media servers).
 _VIEWS: Final = (
     View(
         instrument_name="http.client.*",
         attribute_keys={"http.request.method", "http.response.status_code", "error.type"},
     ),
+    *http_server.VIEWS,
 )
 
 # Of this process only; the host's numbers are the Collector's business.
@@ -85,25 +80,77 @@ _PROCESS_METRICS: Final[dict[str, list[str] | None]] = {
 }
 
 
-def apply_defaults() -> None:
-    """Set the `OTEL_*` variables that are not set yet. Before any instrumentation is imported."""
-    for name, value in DEFAULTS.items():
-        os.environ.setdefault(name, value)
+def service_resource(settings: Settings) -> Resource:
+    """What is sent about the service with every signal, secrets masked.
+
+    `OTEL_SERVICE_NAME` wins over `OTEL_RESOURCE_ATTRIBUTES`, and that over our own variables.
+    The instance's id always has a part of this process's own, because workers that wrote one
+    series would count over each other.
+    """
+    given = OTELResourceDetector().detect().attributes
+    own = str(uuid.uuid4())
+    attributes: dict[str, Any] = {
+        "service.name": settings.service_name,
+        "service.version": version(),
+        "deployment.environment.name": settings.environment,
+        **given,
+    }
+    instance = given.get("service.instance.id")
+    attributes["service.instance.id"] = f"{instance}-{own[:8]}" if instance else own
+    created = Resource.create(attributes)
+    return Resource(dict(redact_mapping(dict(created.attributes))), created.schema_url)
 
 
-class _Resource(Resource):
-    """Hashes once: the encoders look every record's resource up in a dict, and the SDK's
-    hash writes the whole resource as JSON each time."""
+def service_job(settings: Settings) -> str:
+    """The label `job` of the service's series in Prometheus: `service.name`, after
+    `service.namespace` and a slash where there is one."""
+    given = OTELResourceDetector().detect().attributes
+    name = given.get("service.name", settings.service_name)
+    namespace = given.get("service.namespace")
+    return f"{namespace}/{name}" if namespace else str(name)
 
-    def __init__(self, inner: Resource) -> None:
-        super().__init__(inner.attributes, inner.schema_url)
-        self._hash = super().__hash__()
 
-    def __eq__(self, other: object) -> bool:
-        return self is other or super().__eq__(other)
+class ContinueCallers(TextMapPropagator):
+    """Continue a caller's trace, take nothing else from it and tell nobody.
 
-    def __hash__(self) -> int:
-        return self._hash
+    `tracestate` and `baggage` are free text from outside, which would end up in spans. Outgoing
+    requests go to YouTube and proxies, which have no part in our traces; a `traceparent` would
+    only mark the client as instrumented. `OTEL_PROPAGATORS` replaces this.
+    """
+
+    def __init__(self) -> None:
+        self._traceparent = TraceContextTextMapPropagator()
+
+    def extract(
+        self,
+        carrier: CarrierT,
+        context: Context | None = None,
+        getter: Getter[CarrierT] = default_getter,
+    ) -> Context:
+        """The context with the caller's trace and span id, if it sent valid ones."""
+        found = getter.get(carrier, "traceparent")
+        return self._traceparent.extract({"traceparent": found} if found else {}, context)
+
+    def inject(
+        self,
+        carrier: CarrierT,
+        context: Context | None = None,
+        setter: Setter[CarrierT] = default_setter,
+    ) -> None:
+        """Write nothing."""
+
+    @property
+    def fields(self) -> set[str]:
+        """No header is ever written."""
+        return set()
+
+
+def _propagator() -> TextMapPropagator:
+    names = environment.words(os.environ.get("OTEL_PROPAGATORS", ""))
+    if not names:
+        return ContinueCallers()
+    found = [entry_points(group="opentelemetry_propagator", name=name) for name in names]
+    return CompositePropagator([entry.load()() for (entry,) in found if entry.name != "none"])
 
 
 class OutageLog:
@@ -112,7 +159,7 @@ class OutageLog:
     def __init__(self) -> None:
         self._failing: dict[str, float] = {}
         self._dropped = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __call__(self, outage: Outage) -> None:
         """Take note of one signal's outage beginning or ending."""
@@ -139,17 +186,18 @@ class OutageLog:
             log.warning(
                 "telemetry.export.failing",
                 signal=outage.signal,
-                reason="The Collector cannot be reached or does not answer; records are kept.",
+                reason=outage.reason,
             )
 
-    def metrics(self, succeeded: bool) -> None:
-        """Take note of one export of metrics."""
-        failing = "metrics" in self._failing
-        if succeeded and failing:
-            lasted_s = time.monotonic() - self._failing["metrics"]
+    def metrics(self, answer: Answer) -> None:
+        """Take note of what became of one export of metrics."""
+        succeeded = answer.delivery is Delivery.DELIVERED and not answer.rejected
+        began = self._failing.get("metrics")
+        if succeeded and began is not None:
+            lasted_s = time.monotonic() - began
             self(Outage("metrics", over=True, lasted_s=lasted_s, dropped=0))
-        elif not succeeded and not failing:
-            self(Outage("metrics", over=False, lasted_s=0.0, dropped=0))
+        elif not succeeded and began is None:
+            self(Outage("metrics", over=False, lasted_s=0.0, dropped=0, reason=answer.reason))
 
 
 @dataclass
@@ -159,18 +207,18 @@ class Telemetry:
     tracer_provider: TracerProvider | None = None
     meter_provider: MeterProvider | None = None
     logger_provider: LoggerProvider | None = None
-    span_queue: ExportQueue[LightSpan | ReadableSpan] | None = None
-    log_queue: ExportQueue[LogLine | ReadableLogRecord] | None = None
+    queues: list[ExportQueue[Any]] = field(default_factory=list)
     _abort: list[Callable[[], None]] = field(default_factory=list, repr=False)
     _stopped: bool = field(default=False, repr=False)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Send everything queued and one collection of metrics. Returns whether it was in time."""
-        if self.span_queue is None or self.log_queue is None or self.meter_provider is None:
+        if self.meter_provider is None:
             return True
         deadline = time.monotonic() + timeout_s
-        flushed = self.span_queue.flush(timeout_s)
-        flushed &= self.log_queue.flush(max(0.0, deadline - time.monotonic()))
+        flushed = True
+        for queue in self.queues:
+            flushed &= queue.flush(max(0.0, deadline - time.monotonic()))
         remaining_s = max(0.1, deadline - time.monotonic())
         return self.meter_provider.force_flush(remaining_s * 1000) and flushed
 
@@ -184,16 +232,17 @@ class Telemetry:
         if self._stopped:
             return True
         self._stopped = True
-        if self.span_queue is None or self.log_queue is None or self.meter_provider is None:
+        if self.meter_provider is None:
             return True
         began = time.monotonic()
-        lost: dict[str, int] = {}
-        queues = (self.span_queue, self.log_queue)
+        lost: dict[str, int] = dict.fromkeys((queue.signal for queue in self.queues), 0)
 
         def close(queue: ExportQueue[Any]) -> None:
-            lost[queue.signal] = queue.close(timeout_s - 0.2)
+            lost[queue.signal] += queue.close(timeout_s - 0.2)
 
-        closers = [threading.Thread(target=close, args=(queue,), daemon=True) for queue in queues]
+        closers = [
+            threading.Thread(target=close, args=(queue,), daemon=True) for queue in self.queues
+        ]
 
         def close_metrics() -> None:
             # The last collection counts what the queues delivered, if they are quick.
@@ -217,7 +266,6 @@ class Telemetry:
             lost_logs=lost.get("logs"),
         )
         instruments.stop()
-        use_tracer(None)
         return in_time and not any(lost.values())
 
     def _quietly_close_meter(self, timeout_s: float) -> None:
@@ -235,89 +283,89 @@ def start(settings: Settings) -> Telemetry:
     configure_logging(settings)
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return Telemetry()
-    resource = _Resource(
-        Resource.create(
-            {
-                "service.name": settings.service_name,
-                "service.version": version(),
-                "deployment.environment.name": settings.environment,
-            }
+    running = Telemetry()
+    resource, outages = service_resource(settings), OutageLog()
+    _start_metrics(running, resource, outages)
+    # The SDK would count every span and record as it begins and ends; `self_metrics` reads the
+    # same numbers from the queues.
+    uncounted = NoOpMeterProvider()
+    tracers = TracerProvider(resource=resource, shutdown_on_exit=False, meter_provider=uncounted)
+    tracers.sampler = http_server.SampleAway(tracers.sampler)
+    for spans in _queues(running, outages, "traces", "BSP", redact_spans):
+        tracers.add_span_processor(QueueSpanProcessor(spans))
+    loggers = LoggerProvider(resource, False, meter_provider=uncounted)
+    for logs in _queues(running, outages, "logs", "BLRP", _redact_logs):
+        loggers.add_log_record_processor(QueueLogProcessor(logs))
+
+    trace.set_tracer_provider(tracers)
+    _logs.set_logger_provider(loggers)
+    propagate.set_global_textmap(_propagator())
+    _instrument_process()
+    pipeline.sink = otlp_sink(loggers.get_logger(TRACER_NAME, version()))
+    running.tracer_provider, running.logger_provider = tracers, loggers
+    _tell_problems()
+    return running
+
+
+def _start_metrics(running: Telemetry, resource: Resource, outages: OutageLog) -> None:
+    readers = []
+    for exporter, over_http in environment.exporters("metrics"):
+        session = WatchedSession() if over_http else None
+        # Its own measurements would go to a provider that does not exist yet.
+        options = {"meter_provider": NoOpMeterProvider()} if over_http else {}
+        made = masking_metrics(exporter, session, outages.metrics, **options)
+        readers.append(PeriodicExportingMetricReader(made))
+        running._abort.append(made.shutdown)
+    provider = MeterProvider(readers, resource, shutdown_on_exit=False, views=_VIEWS)
+    metrics.set_meter_provider(provider)
+    instruments.start(provider.get_meter(TRACER_NAME, version()))
+    running.meter_provider = provider
+
+
+def _queues(
+    running: Telemetry,
+    outages: OutageLog,
+    signal: str,
+    prefix: str,
+    redact: Callable[[Sequence[Any]], Sequence[Any]],
+) -> list[ExportQueue[Any]]:
+    """A queue for each exporter of a signal."""
+    made: list[ExportQueue[Any]] = []
+    for exporter, over_http in environment.exporters(signal):
+        session = WatchedSession() if over_http else None
+        options = {"session": session, "meter_provider": NoOpMeterProvider()} if over_http else {}
+        delivery = ExporterDelivery(signal, exporter(**options), redact, session)
+        queue: ExportQueue[Any] = ExportQueue(
+            signal,
+            delivery,
+            capacity=int(os.environ[f"OTEL_{prefix}_MAX_QUEUE_SIZE"]),
+            batch_size=int(os.environ[f"OTEL_{prefix}_MAX_EXPORT_BATCH_SIZE"]),
+            delay_s=float(os.environ[f"OTEL_{prefix}_SCHEDULE_DELAY"]) / 1000,
+            on_outage=outages,
         )
-    )
-    outages = OutageLog()
-    meter_provider, stop_metrics = _start_metrics(resource, outages)
-    meter = meter_provider.get_meter(TRACER_NAME, version())
-    instruments.start(meter)
-    http_server.observe(meter)
-
-    spans = SpanDelivery()
-    span_queue: ExportQueue[LightSpan | ReadableSpan] = ExportQueue(
-        "traces",
-        spans,
-        capacity=int(os.environ["OTEL_BSP_MAX_QUEUE_SIZE"]),
-        delay_s=float(os.environ["OTEL_BSP_SCHEDULE_DELAY"]) / 1000,
-        on_outage=outages,
-    )
-    limits = SpanLimits()
-    # The SDK would count every span three times over as it starts and ends (8 µs each);
-    # `self_metrics` reads the same numbers from the queue.
-    tracer_provider = TracerProvider(
-        resource=resource,
-        shutdown_on_exit=False,
-        span_limits=limits,
-        meter_provider=NoOpMeterProvider(),
-    )
-    tracer_provider.add_span_processor(QueueSpanProcessor(span_queue))
-
-    scope = InstrumentationScope(TRACER_NAME, version())
-    logs = LogDelivery(resource, scope)
-    log_queue: ExportQueue[LogLine | ReadableLogRecord] = ExportQueue(
-        "logs",
-        logs,
-        capacity=int(os.environ["OTEL_BLRP_MAX_QUEUE_SIZE"]),
-        delay_s=float(os.environ["OTEL_BLRP_SCHEDULE_DELAY"]) / 1000,
-        on_outage=outages,
-    )
-    logger_provider = LoggerProvider(resource, False, meter_provider=NoOpMeterProvider())
-    logger_provider.add_log_record_processor(QueueLogProcessor(log_queue))
-    for queue in (span_queue, log_queue):
-        self_metrics.observe(meter_provider.get_meter("opentelemetry-sdk"), queue)
-
-    metrics.set_meter_provider(meter_provider)
-    trace.set_tracer_provider(tracer_provider)
-    _logs.set_logger_provider(logger_provider)
-    propagate.set_global_textmap(IncomingTraceparent())
-    _instrument_process(meter_provider)
-    use_tracer(LightTracer(tracer_provider, scope, limits=limits, on_end=span_queue.put))
-
-    def to_otlp(
-        time_ns: int, level: int, event: str, fields: Mapping[str, Any], span: trace.SpanContext
-    ) -> None:
-        log_queue.put(LogLine(time_ns, level, event, fields, span))
-
-    pipeline.sink = to_otlp
-    return Telemetry(
-        tracer_provider,
-        meter_provider,
-        logger_provider,
-        span_queue,
-        log_queue,
-        [spans.close, logs.close, stop_metrics],
-    )
+        made.append(queue)
+        running.queues.append(queue)
+        running._abort.append(delivery.close)
+    # Of several exporters, the first one's numbers are shown: each gets every record.
+    for queue in made[:1]:
+        self_metrics.observe(metrics.get_meter("opentelemetry-sdk"), queue)
+    return made
 
 
-def _start_metrics(
-    resource: Resource, outages: OutageLog
-) -> tuple[MeterProvider, Callable[[], None]]:
-    inner = OTLPMetricExporter()
-    reader = PeriodicExportingMetricReader(GuardedMetricExporter(inner, outages.metrics))
-    provider = MeterProvider([reader], resource, shutdown_on_exit=False, views=_VIEWS)
-    inner.set_meter_provider(provider)
-    return provider, inner.shutdown
+def _redact_logs(batch: Sequence[ReadableLogRecord]) -> list[ReadableLogRecord]:
+    return [redact_log(record) for record in batch]
 
 
-def _instrument_process(meter_provider: MeterProvider) -> None:
-    threads = ThreadingInstrumentor()
-    if not threads.is_instrumented_by_opentelemetry:
-        threads.instrument()
-    SystemMetricsInstrumentor(config=_PROCESS_METRICS).instrument(meter_provider=meter_provider)
+def _tell_problems() -> None:
+    for name, what in dict(environment.problems).items():
+        log.warning("telemetry.environment.invalid", variable=name, reason=what)
+
+
+def _instrument_process() -> None:
+    for instrumentor in (
+        ThreadingInstrumentor(),
+        RequestsInstrumentor(),
+        SystemMetricsInstrumentor(config=_PROCESS_METRICS),
+    ):
+        if not instrumentor.is_instrumented_by_opentelemetry:
+            instrumentor.instrument()

@@ -24,7 +24,7 @@ class RateLimit:
         """`per_min` lines a minute and key; 0 for no limit."""
         self.per_min = per_min
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # `__del__` and signal handlers may log
         # key → [end of its window, lines let through, lines left out]
         self._keys: dict[tuple[Any, ...], list[float]] = {}
 

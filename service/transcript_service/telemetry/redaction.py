@@ -314,6 +314,8 @@ def redact_mapping(fields: Mapping[Any, Any], depth: int = 0) -> Mapping[Any, An
         if secret is None:
             secret = is_secret_key(key if isinstance(key, str) else str(key))
         if secret:
+            if value == MASK:
+                continue
             clean: Any = MASK
         elif type(value) is str:
             is_query = key in _QUERY_KEYS

@@ -9,26 +9,15 @@ from typing import Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.trace import Span, StatusCode, Tracer
+from opentelemetry.trace import Span, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 TRACER_NAME: Final = "transcript_service"
 # Attribute names of the semantic conventions that are no Python identifiers.
 _CONVENTIONAL: Final = {"error_type": "error.type"}
 
-# Until a provider is started this is the API's proxy, which does nothing.
-_tracer: Tracer = trace.get_tracer(TRACER_NAME)
-
-
-def use_tracer(tracer: Tracer | None) -> None:
-    """Send the spans of `span` to another tracer; `None` for the global provider's."""
-    global _tracer  # noqa: PLW0603 - one per process, set at start
-    _tracer = tracer or trace.get_tracer(TRACER_NAME)
-
-
-def tracer() -> Tracer:
-    """The tracer that `span` uses."""
-    return _tracer
+# Until a provider is set this does nothing.
+_tracer: Final = trace.get_tracer(TRACER_NAME)
 
 
 def _known(attributes: Mapping[str, AttributeValue | None]) -> dict[str, AttributeValue]:
@@ -65,8 +54,7 @@ class span:  # noqa: N801 - used like a function
             ...
 
     Entering gives the span, to set what is known only later (`set_attributes`). An exception
-    that leaves the block marks it as failed. (The SDK's own way to do this is three generators
-    inside each other, a quarter of the span's cost.)
+    that leaves the block marks it as failed.
     """
 
     __slots__ = ("_attributes", "_name", "_opened", "_token")

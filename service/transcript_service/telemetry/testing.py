@@ -9,31 +9,72 @@ def test_it(telemetry):
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import orjson
 from opentelemetry import context as otel_context
-from opentelemetry import trace
+from opentelemetry import metrics, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.threading import ThreadingInstrumentor
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from ..settings import Settings
 from . import instruments
-from .light_tracer import LightTracer
+from .environment import apply_defaults
+from .http_server import VIEWS, SampleAway
 from .lines import write_stderr
 from .logs import pipeline
+from .providers import ContinueCallers
 from .ratelimit import RateLimit
-from .spans import TRACER_NAME, use_tracer
+from .spans import TRACER_NAME
 
 Attributes = tuple[tuple[str, Any], ...]
+
+apply_defaults()
+
+
+def _as_stored(attributes: Mapping[str, Any] | None) -> Attributes:
+    """Sorted, and every value as text, as in Prometheus."""
+    return tuple(sorted((key, str(value)) for key, value in (attributes or {}).items()))
+
+
+class _Now(SpanExporter):
+    """Gives spans to the exporter of the test that runs: a provider can be global only once."""
+
+    to: SpanExporter | None = None
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        return self.to.export(spans) if self.to is not None else SpanExportResult.SUCCESS
+
+
+class _Meters(metrics.MeterProvider):
+    """Gives the meters of the test that runs."""
+
+    now: metrics.MeterProvider = metrics.NoOpMeterProvider()
+
+    def get_meter(self, *args: Any, **kwargs: Any) -> metrics.Meter:
+        return self.now.get_meter(*args, **kwargs)
+
+
+_spans, _meters = _Now(), _Meters()
+
+
+@cache
+def _set_providers() -> None:
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.sampler = SampleAway(provider.sampler)
+    provider.add_span_processor(SimpleSpanProcessor(_spans))
+    trace.set_tracer_provider(provider)
+    metrics.set_meter_provider(_meters)
+    propagate.set_global_textmap(ContinueCallers())
 
 
 class InMemoryTelemetry:
@@ -41,27 +82,20 @@ class InMemoryTelemetry:
 
     def __init__(self) -> None:
         self.span_exporter = InMemorySpanExporter()
-        limits, processor = SpanLimits(), SimpleSpanProcessor(self.span_exporter)
-        self.tracer_provider = TracerProvider(shutdown_on_exit=False, span_limits=limits)
-        self.tracer_provider.add_span_processor(processor)
-        self._tracer = LightTracer(
-            self.tracer_provider,
-            InstrumentationScope(TRACER_NAME),
-            limits=limits,
-            on_end=lambda span: processor.on_end(span.readable()),
+        self.reader = InMemoryMetricReader(
+            preferred_aggregation={Histogram: ExponentialBucketHistogramAggregation()}
         )
-        self.reader = InMemoryMetricReader()
-        self.meter_provider = MeterProvider([self.reader], shutdown_on_exit=False)
+        self.meter_provider = MeterProvider([self.reader], shutdown_on_exit=False, views=VIEWS)
         self._lines: list[bytes] = []
 
     def __enter__(self) -> InMemoryTelemetry:
         # A context left open by an earlier test must not reach into this one.
         self._token = otel_context.attach(Context())
+        _set_providers()
+        _spans.to, _meters.now = self.span_exporter, self.meter_provider
         self._threads = ThreadingInstrumentor()
         if not self._threads.is_instrumented_by_opentelemetry:
             self._threads.instrument()
-        use_tracer(self._tracer)
-        instruments.stop()
         instruments.start(self.meter_provider.get_meter(TRACER_NAME))
         pipeline.configure(Settings(_env_file=None))
         pipeline.level = 10
@@ -73,7 +107,7 @@ class InMemoryTelemetry:
     def __exit__(self, *_: object) -> None:
         pipeline.write = write_stderr
         instruments.stop()
-        use_tracer(None)
+        _spans.to = None
         with suppress(ValueError):
             self._token.var.reset(self._token)
 
@@ -140,8 +174,8 @@ class InMemoryTelemetry:
     def _points(self) -> dict[tuple[str, Attributes], Any]:
         data = self.reader.get_metrics_data()
         return {
-            (metric.name, tuple(sorted((point.attributes or {}).items()))): point
-            for resource in (instruments.with_histograms(data).resource_metrics if data else ())
+            (metric.name, _as_stored(point.attributes)): point
+            for resource in (data.resource_metrics if data else ())
             for scope in resource.scope_metrics
             for metric in scope.metrics
             for point in metric.data.data_points

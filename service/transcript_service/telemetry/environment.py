@@ -1,0 +1,318 @@
+"""The `OTEL_*` variables: our defaults, what makes sense, and who heeds which.
+
+As the specification says, an empty value counts as not set, and one that makes no sense is
+warned about and replaced by the default: telemetry's configuration never stops the service.
+`docs/configuration.md` has this table.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, MutableMapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable of the specification."""
+
+    name: str
+    default: str
+    """Ours; empty where the SDK's own holds."""
+    heeded_by: str
+    meaning: str
+    fits: Callable[[str], bool] = lambda _: True
+
+
+def _number(least: float, whole: bool = True) -> Callable[[str], bool]:
+    def fits(value: str) -> bool:
+        try:
+            number = int(value) if whole else float(value)
+        except ValueError:
+            return False
+        return math.isfinite(number) and number >= least
+
+    return fits
+
+
+def _one_of(*words: str) -> Callable[[str], bool]:
+    return lambda value: value.strip().lower() in words
+
+
+def _address(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        return bool(parts.scheme or parts.path) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+
+
+def _pairs(value: str) -> bool:
+    return all("=" in part for part in value.split(",") if part.strip())
+
+
+def _known(group: str) -> Callable[[str], bool]:
+    """Whether every word of a comma-separated list names something that is installed."""
+    return lambda value: all(
+        word == "none" or any(entry_points(group=group, name=word)) for word in words(value)
+    )
+
+
+def _exporters(signal: str) -> Callable[[str], bool]:
+    known = _known(f"opentelemetry_{signal}_exporter")
+    return lambda value: all(word == "otlp" or known(word) for word in words(value))
+
+
+def _ratio(value: str) -> bool:
+    return _number(0, whole=False)(value) and float(value) <= 1
+
+
+def words(value: str) -> list[str]:
+    """The words of a comma-separated list."""
+    return [word.strip() for word in value.split(",") if word.strip()]
+
+
+_SAMPLERS: Final = frozenset(
+    f"{based}{name}"
+    for based in ("", "parentbased_")
+    for name in ("always_on", "always_off", "traceidratio")
+)
+_SDK, _OTLP, _WE = "SDK", "OTLP exporter", "service"
+
+
+def _of_each_signal(
+    suffix: str, default: str, meaning: str, fits: Callable[[str], bool]
+) -> list[Variable]:
+    names = [f"OTEL_EXPORTER_OTLP_{kind}{suffix}" for kind in ("", "TRACES_", "METRICS_", "LOGS_")]
+    return [
+        Variable(name, default if index == 0 else "", _OTLP, meaning, fits)
+        for index, name in enumerate(names)
+    ]
+
+
+VARIABLES: Final = (
+    Variable(
+        "OTEL_SDK_DISABLED",
+        "",
+        _WE,
+        "`true`: no telemetry but lines on stderr.",
+        _one_of("true", "false"),
+    ),
+    Variable("OTEL_SERVICE_NAME", "", _WE, "`service.name`; wins over `SERVICE_NAME`."),
+    Variable(
+        "OTEL_RESOURCE_ATTRIBUTES",
+        "",
+        _WE,
+        "More about the service, as `key=value,…`; wins over `SERVICE_NAME` and `ENVIRONMENT`, "
+        "`OTEL_SERVICE_NAME` over it. Masked like everything else. A `service.instance.id` gets "
+        "each worker's own part appended.",
+        _pairs,
+    ),
+    *(
+        Variable(
+            f"OTEL_{signal.upper()}_EXPORTER",
+            "otlp",
+            _WE,
+            "`otlp`, `console`, `none` or another that is installed; several with commas.",
+            _exporters(signal),
+        )
+        for signal in ("traces", "metrics", "logs")
+    ),
+    *(
+        Variable(
+            f"OTEL_EXPORTER_OTLP_{kind}PROTOCOL",
+            "" if kind else "http/protobuf",
+            _WE,
+            "`http/protobuf`, or `grpc` with the extra `grpc` installed.",
+            _one_of("http/protobuf", "grpc"),
+        )
+        for kind in ("", "TRACES_", "METRICS_", "LOGS_")
+    ),
+    *_of_each_signal("ENDPOINT", "", "Where the Collector listens.", _address),
+    *_of_each_signal("HEADERS", "", "Sent along, as `key=value,…`; never printed.", _pairs),
+    *_of_each_signal("TIMEOUT", "5", "Seconds for one request.", _number(0, whole=False)),
+    *_of_each_signal(
+        "COMPRESSION",
+        "gzip",
+        "`gzip`, `none`, or (HTTP) `deflate`.",
+        _one_of("gzip", "none", "deflate"),
+    ),
+    *_of_each_signal("CERTIFICATE", "", "File with the authority to trust.", os.path.exists),
+    *_of_each_signal("CLIENT_CERTIFICATE", "", "File for mutual TLS.", os.path.exists),
+    *_of_each_signal("CLIENT_KEY", "", "File with its key.", os.path.exists),
+    Variable(
+        "OTEL_EXPORTER_OTLP_INSECURE",
+        "",
+        _OTLP,
+        "gRPC without TLS where the endpoint has no scheme.",
+        _one_of("true", "false"),
+    ),
+    Variable(
+        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+        "",
+        _OTLP,
+        "`cumulative`, `delta` or `lowmemory`.",
+        _one_of("cumulative", "delta", "lowmemory"),
+    ),
+    Variable(
+        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+        "base2_exponential_bucket_histogram",
+        _OTLP,
+        "Or `explicit_bucket_histogram`, with which boards and rules show no percentiles.",
+        _one_of("base2_exponential_bucket_histogram", "explicit_bucket_histogram"),
+    ),
+    Variable(
+        "OTEL_TRACES_SAMPLER",
+        "",
+        _SDK,
+        "Which traces are kept; health checks never are.",
+        lambda value: (
+            value.strip().lower() in _SAMPLERS
+            or any(entry_points(group="opentelemetry_traces_sampler", name=value.strip()))
+        ),
+    ),
+    Variable("OTEL_TRACES_SAMPLER_ARG", "", _SDK, "The sampler's argument, such as `0.1`."),
+    Variable(
+        "OTEL_PROPAGATORS",
+        "",
+        _WE,
+        "Without it a caller's `traceparent` is continued and nothing is sent on to YouTube; "
+        "with it, exactly these headers are read and written.",
+        _known("opentelemetry_propagator"),
+    ),
+    *(
+        Variable(name, "", _SDK, "Limit of what one span or record holds.", _number(0))
+        for name in (
+            "OTEL_ATTRIBUTE_COUNT_LIMIT",
+            "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+            "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+            "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+            "OTEL_SPAN_EVENT_COUNT_LIMIT",
+            "OTEL_SPAN_LINK_COUNT_LIMIT",
+            "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT",
+            "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
+            "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT",
+            "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        )
+    ),
+    *(
+        Variable(f"OTEL_{kind}_{name}", default, _WE, f"{meaning} of {what}.", _number(1))
+        for kind, what in (("BSP", "spans"), ("BLRP", "log records"))
+        for name, default, meaning in (
+            ("MAX_QUEUE_SIZE", "10000", "Most that wait"),
+            ("SCHEDULE_DELAY", "1000", "Longest wait in ms before a batch"),
+            ("MAX_EXPORT_BATCH_SIZE", "512", "Largest batch"),
+        )
+    ),
+    Variable(
+        "OTEL_METRIC_EXPORT_INTERVAL", "15000", _SDK, "Ms between two collections.", _number(1)
+    ),
+    Variable("OTEL_METRIC_EXPORT_TIMEOUT", "", _SDK, "Ms one export may take.", _number(1)),
+    Variable(
+        "OTEL_METRICS_EXEMPLAR_FILTER",
+        "trace_based",
+        _SDK,
+        "Which measurements lead to a trace.",
+        _one_of("trace_based", "always_on", "always_off"),
+    ),
+    Variable(
+        "OTEL_PYTHON_FLASK_EXCLUDED_URLS",
+        "",
+        "Flask instrumentation",
+        "Requests without span and metric; they keep a correlation id.",
+    ),
+    Variable(
+        "OTEL_SEMCONV_STABILITY_OPT_IN",
+        "http",
+        "instrumentations",
+        "Names of the stable HTTP conventions; boards and rules read these.",
+    ),
+    Variable(
+        "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED",
+        "true",
+        _SDK,
+        "Measurements of the SDK about itself.",
+        _one_of("true", "false"),
+    ),
+)
+
+DEFAULTS: Final = {variable.name: variable.default for variable in VARIABLES if variable.default}
+
+# What was wrong, as (variable, what was done about it); said once logs are written.
+problems: Final[list[tuple[str, str]]] = []
+
+
+def apply_defaults(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Put the `OTEL_*` variables right: empty ones out, senseless ones and ours to the default.
+
+    Before any instrumentation is imported, as some read theirs then.
+    """
+    for variable in VARIABLES:
+        value = environ.get(variable.name)
+        if value is not None and not value.strip():
+            del environ[variable.name]
+        elif value is not None and not _makes_sense(variable, value):
+            problems.append((variable.name, _put_right(variable, value, environ)))
+        if variable.default:
+            environ.setdefault(variable.name, variable.default)
+    if not _ratio(environ.get("OTEL_TRACES_SAMPLER_ARG", "0")) and "ratio" in environ.get(
+        "OTEL_TRACES_SAMPLER", ""
+    ):
+        del environ["OTEL_TRACES_SAMPLER_ARG"]
+        problems.append(("OTEL_TRACES_SAMPLER_ARG", "It is no number from 0 to 1; 1 is used."))
+
+
+def _makes_sense(variable: Variable, value: str) -> bool:
+    try:
+        return bool(variable.fits(value))
+    except Exception:  # a plugin's doing
+        return False
+
+
+def _put_right(variable: Variable, value: str, environ: MutableMapping[str, str]) -> str:
+    """Use the default, or of a list of pairs what is one; returns what to tell the operator."""
+    del environ[variable.name]
+    if variable.fits is _pairs:  # such values hold secrets: none of it is repeated
+        good = [part for part in value.split(",") if "=" in part]
+        if good:
+            environ[variable.name] = ",".join(good)
+        return "An entry is not `key=value`; it is left out."
+    used = f"`{variable.default}` is used" if variable.default else "it is ignored"
+    return f"It makes no sense; {used}."
+
+
+def exporter_class(signal: str, word: str) -> tuple[type[Any], bool] | None:
+    """The exporter that a word of `OTEL_*_EXPORTER` names, and whether it sends over HTTP.
+
+    `None`, with an entry in `problems`, where it cannot be had.
+    """
+    name = word
+    if word == "otlp":
+        specific = f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL"
+        protocol = os.environ.get(specific) or os.environ["OTEL_EXPORTER_OTLP_PROTOCOL"]
+        name = "otlp_proto_grpc" if protocol.strip() == "grpc" else "otlp_proto_http"
+    try:
+        (entry,) = entry_points(group=f"opentelemetry_{signal}_exporter", name=name)
+        return entry.load(), name == "otlp_proto_http"
+    except (ImportError, ValueError):
+        if name == "otlp_proto_grpc":
+            why = "gRPC needs the extra `grpc` (opentelemetry-exporter-otlp); HTTP is used."
+            problems.append(("OTEL_EXPORTER_OTLP_PROTOCOL", why))
+            (entry,) = entry_points(
+                group=f"opentelemetry_{signal}_exporter", name="otlp_proto_http"
+            )
+            return entry.load(), True
+        problems.append((f"OTEL_{signal.upper()}_EXPORTER", f"`{word}` cannot be loaded."))
+        return None
+
+
+def exporters(signal: str) -> Iterable[tuple[type[Any], bool]]:
+    """The exporters of a signal, and which of them send over HTTP."""
+    for word in words(os.environ[f"OTEL_{signal.upper()}_EXPORTER"]):
+        found = None if word == "none" else exporter_class(signal, word)
+        if found is not None:
+            yield found
