@@ -27,8 +27,9 @@ from typing import Any
 import requests
 from flask import Flask
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 from werkzeug.test import create_environ, run_wsgi_app
 
@@ -60,7 +61,9 @@ def p95(values: list[float]) -> float:
 
 def push_a_week(server: Server) -> None:
     """Seven days at 5-minute steps, the last hour at 15 s."""
-    reader = InMemoryMetricReader()
+    reader = InMemoryMetricReader(
+        preferred_aggregation={Histogram: ExponentialBucketHistogramAggregation()}
+    )
     provider = MeterProvider(
         [reader],
         resource=Resource.create(

@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic_core import PydanticUndefined
 
 from transcript_service.settings import Settings
+from transcript_service.telemetry.environment import VARIABLES
 from transcript_service.telemetry.instruments import REGISTRY, Instrument
 from transcript_service.telemetry.prometheus_names import prometheus_name
 
@@ -52,9 +53,8 @@ def configuration() -> Iterator[str]:
     yield _NOTE.format(source="service/transcript_service/settings.py")
     yield "# Configuration\n"
     yield (
-        "Environment variables of the service. Empty ones count as not set. `OTEL_*` variables "
-        "keep the meaning that the OpenTelemetry SDK gives them; the service sets its own "
-        "defaults only where you have not.\n"
+        "Environment variables of the service. Empty ones count as not set. Those of "
+        "OpenTelemetry (`OTEL_*`) follow below.\n"
     )
     yield "| variable | default | meaning |"
     yield "|---|---|---|"
@@ -67,6 +67,17 @@ def configuration() -> Iterator[str]:
         default = "–" if value in (None, "", PydanticUndefined) else f"`{value}`"
         meaning = (field.description or "").replace("|", "\\|")
         yield f"| `{name.upper()}` | {default} | {meaning} |"
+    yield "\n## OpenTelemetry\n"
+    yield (
+        "The variables of the OpenTelemetry specification that are looked at here. A value that "
+        "makes no sense is warned about by name (`telemetry.environment.invalid`) and the default "
+        "is used; it never stops the service. Others are left to the SDK as they are.\n"
+    )
+    yield "| variable | heeded by | our default | meaning |"
+    yield "|---|---|---|---|"
+    for variable in VARIABLES:
+        default = f"`{variable.default}`" if variable.default else "–"
+        yield f"| `{variable.name}` | {variable.heeded_by} | {default} | {variable.meaning} |"
 
 
 def main(check: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import traceback
@@ -46,7 +47,7 @@ def describe_exception(exc_info: Any) -> dict[str, str]:
     ).format()
     return {
         "exception_type": type(error).__name__,
-        "exception_message": str(error),
+        "exception_message": text_of(error),
         "exception_stack": "".join(lines).rstrip().replace(_PACKAGE_PARENT, ""),
     }
 
@@ -60,19 +61,33 @@ def write_stderr(line: bytes) -> None:
         return
 
 
+def text_of(value: Any) -> str:
+    """`str(value)`, or what it is of where its own text raises."""
+    try:
+        return str(value)
+    except Exception:
+        return f"<{type(value).__name__} without a text>"
+
+
 def encodable(value: Any) -> Any:
     """The value with what neither JSON nor OTLP can carry replaced: lone surrogates, integers
     beyond 64 bits, keys that are no text, values of other types."""
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if value is None or isinstance(value, (bool, float)):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
     if isinstance(value, int):
         return value if -(1 << 63) <= value < 1 << 63 else str(value)
     if isinstance(value, Mapping):
-        return {str(key): encodable(item) for key, item in value.items() if item is not None}
+        return {
+            encodable(text_of(key)): encodable(item)
+            for key, item in value.items()
+            if item is not None
+        }
     if isinstance(value, (list, tuple, set, frozenset)):
         return [encodable(item) for item in value if item is not None]
     if isinstance(value, datetime):
         return value.isoformat()
-    return str(value)
+    return encodable(text_of(value))

@@ -21,7 +21,14 @@ from ..plain_text import all_visible
 from ..settings import Settings
 from . import events, instruments
 from .context import current_fields
-from .lines import describe_exception, encodable, source_location, version, write_stderr
+from .lines import (
+    describe_exception,
+    encodable,
+    source_location,
+    text_of,
+    version,
+    write_stderr,
+)
 from .ratelimit import RateLimit
 from .redaction import FAILED, count_masks, redact_mapping
 
@@ -149,9 +156,9 @@ class Pipeline:
 
 def _as_json(line: dict[str, Any]) -> bytes:
     try:
-        return orjson.dumps(line, default=str, option=_JSON_OPTIONS)
+        return orjson.dumps(line, default=text_of, option=_JSON_OPTIONS)
     except orjson.JSONEncodeError:
-        return orjson.dumps(encodable(line), default=str, option=_JSON_OPTIONS)
+        return orjson.dumps(encodable(line), option=_JSON_OPTIONS)
 
 
 pipeline: Final = Pipeline()

@@ -17,6 +17,9 @@ import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import unquote
+
+from .lines import text_of
 
 MASK: Final = "[REDACTED]"
 FAILED: Final = "[REDACTION_FAILED]"
@@ -100,7 +103,9 @@ _PARAMETER: Final = re.compile(
 _PATH_SIGNED: Final = re.compile(r"(/videoplayback)/[^\s\"'<>?]+")
 _HEADER: Final = re.compile(
     rf"\b({_HEADER_KEYS})({_QUOTE})?(\s{{0,4}}[:=,]\s{{0,4}})"
-    rf"(?:(\\{{0,20}}\")[^\"\r\n]*\"?|(\\{{0,20}}')[^'\r\n]*'?|\[[^\]\r\n]*\]?|[^\r\n\"']*)",
+    rf"(?:(\\{{0,20}}\")[^\"\r\n]*\"?|(\\{{0,20}}')[^'\r\n]*'?|\[[^\]\r\n]*\]?|[^\r\n\"']*)"
+    # Lines that continue it (RFC 9112, 5.2), but no frames of a stack.
+    r"(?:\r?\n[ \t]+(?![ \t]|File \")[^\r\n]*){0,8}",
     re.IGNORECASE,
 )
 _ASSIGNMENT: Final = re.compile(
@@ -113,6 +118,9 @@ _SCHEME: Final = re.compile(
     # At least a digit, a capital or padding: "basic understanding" is no credential.
     r"(?=[a-z.~+/:%-]{0,512}[0-9A-Z=_])[\w\-.~+/=:%]{6,}"
 )
+# Characters of ASCII, which names and separators are made of.
+_JSON_ESCAPE: Final = re.compile(r"\\{1,8}u00([2-7][0-9a-fA-F])")
+_MOST_ENCODINGS: Final = 4
 _OPTION: Final = re.compile(
     r"(--(?:[a-z-]{0,30}-)?(?:password|passwd|token|secret|key|username|proxy|cookies|header))"
     r"(\s{1,4})[^\s-][^\s]*"
@@ -206,7 +214,11 @@ def register_environment(environ: Mapping[str, str] = os.environ) -> None:
     """Register the value of every environment variable whose name is a secret's."""
     found = []
     for name, value in environ.items():
-        if is_secret_key(name):
+        if name.startswith("OTEL_EXPORTER_OTLP_") and name.endswith("HEADERS"):
+            # However they are written: a header without its name is all secret.
+            found.extend(part.partition("=")[2] or part for part in value.split(","))
+            found.extend(unquote(secret) for secret in found[-value.count(",") - 1 :])
+        elif is_secret_key(name):
             found.append(value)
         elif "://" in value and "@" in value and (match := _USERINFO.search(value)):
             user, _, password = match.group(0).split("://", 1)[1][:-1].partition(":")
@@ -246,9 +258,28 @@ def redact_text(text: str) -> str:
         return text
     since = Harmless.now()
     clean = _redact(text)
+    if "%" in clean or "\\u" in clean:
+        clean = _redact_encoded(clean)
     if len(text) <= SHORT and clean == text:
         _clean.keep(text, True, since)
     return clean
+
+
+def _redact_encoded(text: str) -> str:
+    """The same for what stands in it percent-encoded (again and again) or as JSON writes it.
+
+    Text that hides nothing stays as it is written.
+    """
+    plain = text
+    for _ in range(_MOST_ENCODINGS):
+        before = plain
+        plain = unquote(_JSON_ESCAPE.sub(lambda match: chr(int(match[1], 16)), plain))
+        if plain == before:
+            break
+        masked = _redact(plain)
+        if masked != plain:
+            text = plain = masked
+    return text
 
 
 def _redact(text: str) -> str:
@@ -301,7 +332,7 @@ def redact_value(value: Any, depth: int = 0) -> Any:
             new is old for new, old in zip(clean, items, strict=True)
         )
         return value if same else clean
-    return redact_text(str(value))
+    return redact_text(text_of(value))
 
 
 def redact_mapping(fields: Mapping[Any, Any], depth: int = 0) -> Mapping[Any, Any]:
@@ -312,7 +343,7 @@ def redact_mapping(fields: Mapping[Any, Any], depth: int = 0) -> Mapping[Any, An
             continue
         secret = _key_cache.get(key)
         if secret is None:
-            secret = is_secret_key(key if isinstance(key, str) else str(key))
+            secret = is_secret_key(key if isinstance(key, str) else text_of(key))
         if secret:
             if value == MASK:
                 continue
