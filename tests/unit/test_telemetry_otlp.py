@@ -87,7 +87,7 @@ def delivery(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
     session = WatchedSession()
     exporter = OTLPLogExporter(session=session, meter_provider=NoOpMeterProvider())
-    return ExporterDelivery("logs", exporter, list, session)
+    return ExporterDelivery[ReadableLogRecord]("logs", exporter, list, session)
 
 
 def test_batches_share_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:

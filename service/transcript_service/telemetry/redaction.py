@@ -212,7 +212,7 @@ def register_secrets(*values: str) -> None:
 
 def register_environment(environ: Mapping[str, str] = os.environ) -> None:
     """Register the value of every environment variable whose name is a secret's."""
-    found = []
+    found: list[str] = []
     for name, value in environ.items():
         if name.startswith("OTEL_EXPORTER_OTLP_") and name.endswith("HEADERS"):
             # However they are written: a header without its name is all secret.
