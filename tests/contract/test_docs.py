@@ -21,7 +21,7 @@ PAGES = [
 # Read by somebody else than the service: the SDK, the launcher, compose, make, programs.
 NOT_SETTINGS = re.compile(
     r"OTEL_\w+|STACK_\w+|\w+_PORT|TEST_COMPOSE|PYTHON|GO\w+|PATH|CI|TZ|BASE_PORTS|HTTPS?_PROXY|"
-    r"SSL_CERT_FILE|REQUESTS_CA_BUNDLE|COMPOSE_\w+|ALERTS|JOBS?_\w+|PREF|CONSENT"
+    r"SSL_CERT_FILE|REQUESTS_CA_BUNDLE|COMPOSE_\w+|ALERTS|SCRIPT_NAME|JOBS?_\w+|PREF|CONSENT"
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
@@ -14,6 +15,7 @@ from transcript_service.telemetry.testing import InMemoryTelemetry
 from transcript_service.web import create_app
 from transcript_service.web.tokens import TokenStore
 
+PROBLEM = "application/problem+json"
 # Answered without asking YouTube.
 ROUTES = ("/api/transcripts/nonsense", "/api/transcripts", "/api/transcripts/", "/api/jobs/x")
 
@@ -79,4 +81,19 @@ def test_no_answer_leads_where_the_host_header_says(tmp_path: Path, path: str, m
     )
     assert "evil.example" not in answer.headers.get("Location", "")
     if answer.status_code >= 400:
-        assert answer.mimetype == "application/problem+json"
+        assert answer.mimetype == PROBLEM
+
+
+@pytest.mark.parametrize("text", ["x", "g" * 32, '"><script>alert(1)</script>', "..", "0" * 10_000])
+def test_what_is_no_trace_id_gets_the_page_that_says_so(tmp_path: Path, text: str) -> None:
+    answer = client(tmp_path).get(f"/dashboard/trace/{quote(text, safe='')}")
+    assert (answer.status_code, answer.mimetype) in ((400, "text/html"), (404, PROBLEM))
+    assert answer.mimetype == PROBLEM or "<script>alert" not in answer.text
+    assert len(answer.text) < 10_000
+
+
+def test_the_description_of_the_api_is_sent_once(tmp_path: Path) -> None:
+    asked = client(tmp_path)
+    first = asked.get("/api/openapi.json")
+    again = asked.get("/api/openapi.json", headers={"If-None-Match": first.headers["ETag"]})
+    assert (first.status_code, again.status_code, again.data) == (200, 304, b"")

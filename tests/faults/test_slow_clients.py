@@ -24,10 +24,16 @@ LARGE = f"/dashboard/charts/{version('plotly')}.js"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the service keeps its files."""
+    return tmp_path_factory.mktemp("gunicorn") / "state"
+
+
+@pytest.fixture(scope="module")
+def server(state: Path) -> Iterator[Gunicorn]:
     """One worker of the whole service, which gives clients three seconds."""
     environ = {"WEB_CLIENT_TIMEOUT_S": str(LIMIT_S), "OTEL_SDK_DISABLED": "true"}
-    folder = tmp_path_factory.mktemp("gunicorn")
+    folder = state.parent
     with gunicorn(folder, environ, "transcript_service.web:create_app()", workers=1) as running:
         yield running
         # Whoever is slow on purpose must not be able to fill the log.
@@ -207,3 +213,26 @@ def test_what_gunicorn_refuses_is_a_problem_document_with_a_trace_id(
     assert response.headers["X-Correlation-ID"] == body["trace_id"]
     assert "gunicorn" not in str(response.headers).lower() + str(body)
     assert answered(server) == 200
+
+
+def test_no_header_says_where_the_service_is(server: Gunicorn) -> None:
+    forged = {"SCRIPT_NAME": "/evil", "Script-Name": "/evil", "X-Forwarded-Proto": "ftp"}
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    for path in ("/", "/evil/", "/dashboard", "/api/transcripts"):
+        connection.request("GET", path, headers=forged)
+        answer = connection.getresponse()
+        body = answer.read()
+        assert "/evil" not in answer.headers.get("Location", "")
+        # A problem says which path was asked for; nothing else may hold it.
+        assert path.startswith("/evil") or b"/evil" not in body
+        assert answer.status == {"/": 302, "/evil/": 404, "/dashboard": 200}.get(path, 400)
+    connection.close()
+
+
+def test_state_is_closed_to_others_whatever_the_umask_of_who_starts_it(
+    server: Gunicorn, state: Path
+) -> None:
+    assert answered(server, "/health/ready") == 200
+    made = [state, *state.rglob("*")]
+    assert len(made) > 1
+    assert [str(path) for path in made if path.stat().st_mode & 0o077] == []

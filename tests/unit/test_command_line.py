@@ -97,7 +97,7 @@ def _trace(monkeypatch: pytest.MonkeyPatch) -> None:
         "spans": {"status": "ok", "data": [span]},
         "logs": {"status": "ok", "data": [line, {**line, "span_id": None}]},
     }
-    monkeypatch.setattr(traces, "run", lambda *_: found)
+    monkeypatch.setattr(traces, "fetch_trace", lambda *_: found)
 
 
 def is_plain(text: str) -> bool:

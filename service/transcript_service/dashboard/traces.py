@@ -36,13 +36,18 @@ _WITHOUT_TRACE_S: Final = 6 * 3600
 _KINDS: Final = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
 
 
+def is_trace_id(text: str) -> bool:
+    """Whether a trace can have this id."""
+    return bool(_TRACE_ID.fullmatch(text))
+
+
 def checked_trace_id(text: str) -> str:
     """The id, if it is one.
 
     Raises:
         Problem: 400 `invalid_parameter`.
     """
-    if not _TRACE_ID.fullmatch(text):
+    if not is_trace_id(text):
         raise invalid_parameter("A trace id has 32 hex digits.")
     return text
 

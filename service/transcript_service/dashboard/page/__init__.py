@@ -18,7 +18,7 @@ from typing import Final
 
 from flask import Blueprint, Response, render_template, request
 
-from ..traces import checked_trace_id
+from ..traces import is_trace_id
 
 _CHARTS: Final = "plotly"
 _YEAR_S: Final = 365 * 86400
@@ -50,7 +50,11 @@ def create_page() -> Blueprint:
 
     @page.get("/trace/<trace_id>")
     def trace(trace_id: str) -> Response:
-        return _rendered("trace.html", trace_id=checked_trace_id(trace_id))
+        # What is no trace id gets the page too, which shows what the API says of it.
+        response = _rendered("trace.html", trace_id=trace_id[:64])
+        if not is_trace_id(trace_id):
+            response.status_code = 400
+        return response
 
     @page.get("/charts/<release>.js")
     def charts(release: str) -> Response:

@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 import orjson
-from flask import Blueprint, Response, abort, render_template, send_file
+from flask import Blueprint, Response, abort, render_template, request, send_file
 
 from ... import __version__
 from ...problem import MEDIA_TYPE
@@ -110,6 +110,7 @@ def create_blueprint(settings: Settings) -> Blueprint:
         response = Response(_serialised(), mimetype="application/json")
         response.headers["Cache-Control"] = "no-cache"
         response.add_etag()
+        response.make_conditional(request)
         return response
 
     @blueprint.get("/docs")

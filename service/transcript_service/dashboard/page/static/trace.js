@@ -13,7 +13,7 @@ async function load(tries = PATIENCE) {
   $("#main").setAttribute("aria-busy", "true");
   for (let left = tries; ; left -= 1) {
     try {
-      draw(await get(`/api/dashboard/traces/${id}`));
+      draw(await get(`/api/dashboard/traces/${encodeURIComponent(id)}`));
       break;
     } catch (error) {
       const waiting = error instanceof Refusal && error.code === "trace_not_found" && left > 0;
