@@ -248,7 +248,13 @@ class JobStore:
             if job_id in ended or job_id in waiting:
                 continue
             job = self.get(job_id)
-            if job and not job.finished and self.clock() - self._last_sign(job)[0] > _LOST_S:
+            if job is None:
+                continue
+            if job.finished and self.clock() - (job.finished_at or 0) > self._keep_s:
+                # Ended under an earlier version, which kept each result under its job.
+                for kind in ("job", "result", "beat"):
+                    self._storage.delete_data(f"{kind}:{job_id}")
+            elif not job.finished and self.clock() - self._last_sign(job)[0] > _LOST_S:
                 self._take_up(job)
         self.measure()
 
@@ -299,8 +305,9 @@ class JobStore:
     def _last_sign(self, job: JobRecord) -> tuple[float, Stage | None]:
         """When a job was last heard of, and the stage it was at."""
         body = self._peek(f"beat:{job.id}")
-        at, stage = orjson.loads(body) if body else (job.created_at, None)
-        return at, stage
+        told = orjson.loads(body) if body else job.created_at
+        # An earlier version kept the time alone.
+        return (told[0], told[1]) if isinstance(told, list) else (told, None)
 
     def _peek(self, key: str) -> bytes | None:
         body = self._storage.peek_data(key)
