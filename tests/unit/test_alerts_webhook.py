@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from transcript_service.alerts import create_blueprint
+from transcript_service.alerts import create_alert_log, create_blueprint
 from transcript_service.settings import Settings
 from transcript_service.telemetry.testing import InMemoryTelemetry
 from transcript_service.web import problems
@@ -263,3 +264,46 @@ def test_only_the_names_of_alerts_lead_to_a_file(
     answer = client.get(f"/runbooks/{name}")
     assert answer.status_code == 404
     assert "a content" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "start", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1969-12-31T23:59:59Z"]
+)
+def test_an_alert_with_an_impossible_time_is_refused_and_the_others_are_not(
+    post: Post, settings: Settings, start: str
+) -> None:
+    answer = post(
+        notification(
+            alert(startsAt=start, fingerprint="0a"),
+            alert(fingerprint="0b", status="resolved", endsAt="9999-12-31T23:59:59-14:00"),
+        )
+    )
+    assert answer.json == {"accepted": 1, "duplicates": 0, "rejected": 1}
+    (entry,) = create_alert_log(settings).recent(9)
+    assert entry["ended"] is None
+
+
+def test_five_thousand_alerts_in_one_notification_are_one_transaction(
+    post: Post, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+    connect = sqlite3.connect
+
+    def counted(path: Path, **how: Any) -> sqlite3.Connection:
+        opened.append(path)
+        return connect(path, **how)
+
+    monkeypatch.setattr(sqlite3, "connect", counted)
+    many = [
+        {
+            "status": "firing",
+            "labels": {"alertname": "A", "n": str(number)},
+            "startsAt": "2027-01-15T08:00:00Z",
+            "fingerprint": f"{number:x}",
+        }
+        for number in range(5000)
+    ]
+    assert post(notification(*many)).json == {"accepted": 5000, "duplicates": 0, "rejected": 0}
+    assert len(opened) == 1
+    kept = create_alert_log(settings).recent(10_000)
+    assert len(kept) == min(5000, settings.alert_history_limit)

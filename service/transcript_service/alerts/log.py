@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -32,6 +32,10 @@ _SAME_DELIVERY: Final = 0.5
 # A firing alert is repeated once per cooldown. After three without a word (Alertmanager is gone,
 # the alert is silenced or inhibited) the last thing heard is no longer news.
 _FORGOTTEN_AFTER: Final = 3.0
+# A delivery that Alertmanager has given up (`timeout` of the webhook in alertmanager.yml) may
+# still arrive behind the next one. What fires later than this after its end has come back: an
+# alert that lapsed, as while Prometheus was away, does so with the same start.
+_OVERTAKEN_S: Final = 10.0
 # How long a worker waits for another one's write: they take milliseconds.
 _BUSY_TIMEOUT_S: Final = 5.0
 
@@ -79,6 +83,7 @@ class AlertLog:
         path: the database file; its folder is made when first written to.
         limit: alerts that are kept; the ones not heard of for longest go first.
         cooldown_s: least seconds between two notifications of one alert.
+        overtaken_s: seconds for which an older delivery may arrive behind a newer one.
         clock: Unix seconds.
     """
 
@@ -88,18 +93,21 @@ class AlertLog:
         *,
         limit: int,
         cooldown_s: float,
+        overtaken_s: float = _OVERTAKEN_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._path = path
         self._limit = limit
         self._cooldown_s = cooldown_s
+        self._overtaken_s = overtaken_s
         self._clock = clock
 
     @contextmanager
-    def receiving(self, alert: Alert) -> Iterator[Notification]:
-        """Record an alert and say what it was; kept only when the block ends without error.
+    def receiving(self, alerts: Iterable[Alert]) -> Iterator[Iterator[tuple[Alert, Notification]]]:
+        """Record alerts and say what each was; kept only when the block ends without error.
 
         So a line written inside the block is written at least once, even across a crash.
+        All alerts of a notification share one transaction: 5,000 take a second, not a minute.
 
         Raises:
             sqlite3.Error: the history cannot be written; the sender should try again.
@@ -108,8 +116,12 @@ class AlertLog:
             # Take the write lock first: two workers must not both find the alert new.
             connection.execute("BEGIN IMMEDIATE")
             try:
-                notification = self._record(connection, alert)
-                yield notification
+                yield ((alert, self._record(connection, alert)) for alert in alerts)
+                connection.execute(
+                    "DELETE FROM alerts WHERE rowid IN"
+                    " (SELECT rowid FROM alerts ORDER BY last_notified DESC LIMIT -1 OFFSET ?)",
+                    (self._limit,),
+                )
             except BaseException:
                 connection.rollback()
                 raise
@@ -121,13 +133,15 @@ class AlertLog:
         known = connection.execute(
             "SELECT state, last_notified FROM alerts WHERE fingerprint = ? AND starts_at = ?", key
         ).fetchone()
-        if known is not None and known["state"] == alert.status:
+        if known is not None:
             since_last_s = now - known["last_notified"]
-            if alert.status == "resolved" or since_last_s < self._cooldown_s * _SAME_DELIVERY:
-                return Notification.DUPLICATE
-        if known is not None and (known["state"], alert.status) == ("resolved", "firing"):
-            # An end is final; this is an older delivery that was overtaken.
-            return Notification.DUPLICATE
+            match known["state"], alert.status:
+                case "resolved", "resolved":
+                    return Notification.DUPLICATE
+                case "firing", "firing" if since_last_s < self._cooldown_s * _SAME_DELIVERY:
+                    return Notification.DUPLICATE
+                case "resolved", "firing" if since_last_s < self._overtaken_s:
+                    return Notification.DUPLICATE
         connection.execute(
             "INSERT INTO alerts VALUES (?, ?, ?, ?, ?, ?, ?, 1)"
             " ON CONFLICT DO UPDATE SET state = excluded.state, labels = excluded.labels,"
@@ -142,14 +156,10 @@ class AlertLog:
                 alert.ends_at if alert.status == "resolved" else None,
             ),
         )
-        connection.execute(
-            "DELETE FROM alerts WHERE rowid IN"
-            " (SELECT rowid FROM alerts ORDER BY last_notified DESC LIMIT -1 OFFSET ?)",
-            (self._limit,),
-        )
         if alert.status == "resolved":
             return Notification.RESOLVED
-        return Notification.NEW if known is None else Notification.REMINDER
+        fired_before = known is not None and known["state"] == "firing"
+        return Notification.REMINDER if fired_before else Notification.NEW
 
     def recent(self, limit: int) -> Sequence[Mapping[str, Any]]:
         """The last `limit` alerts heard of, newest first.
@@ -186,8 +196,8 @@ class AlertLog:
             "labels": labels,
             "annotations": annotations,
             "state": state,
-            "since": rfc3339(row["starts_at"], "milliseconds"),
-            "ended": rfc3339(row["ended_at"], "milliseconds"),
+            "since": _readable(row["starts_at"]),
+            "ended": _readable(row["ended_at"]),
             "last_notified": rfc3339(notified, "milliseconds"),
             "next_repeat_at_earliest": (
                 rfc3339(notified + self._cooldown_s, "milliseconds") if state == "firing" else None
@@ -212,3 +222,11 @@ class AlertLog:
             yield connection
         finally:
             connection.close()
+
+
+def _readable(at: float | None) -> str | None:
+    """A time that a sender has made up; one that no calendar has hides nothing but itself."""
+    try:
+        return rfc3339(at, "milliseconds")
+    except (ValueError, OverflowError):
+        return None

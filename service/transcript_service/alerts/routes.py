@@ -53,13 +53,13 @@ def create_blueprint(settings: Settings, log: AlertLog | None = None) -> Bluepri
     def receive() -> dict[str, int]:
         counts = {"accepted": 0, "duplicates": 0, "rejected": 0}
         try:
-            for alert in parse(_body()):
-                if isinstance(alert, NotUnderstood):
-                    # The others of the group are still worth having.
-                    logger.rejected(str(alert))
-                    counts["rejected"] += 1
-                    continue
-                with alert_log.receiving(alert) as notification:
+            alerts, refused = parse(_body())
+            for reason in refused:
+                # The others of the group are still worth having.
+                logger.rejected(str(reason))
+                counts["rejected"] += 1
+            with alert_log.receiving(alerts) as received:
+                for alert, notification in received:
                     if notification is Notification.DUPLICATE:
                         counts["duplicates"] += 1
                     else:

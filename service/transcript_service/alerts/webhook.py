@@ -5,8 +5,7 @@ https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 import orjson
@@ -19,6 +18,12 @@ MAX_BODY_BYTES: Final = 1024 * 1024
 
 _Text = Annotated[str, StringConstraints(max_length=4096)]
 _Texts = Annotated[dict[_Text, _Text], Field(max_length=64)]
+# No alert began before there were clocks of this kind, and what lies in the last year of the
+# calendar cannot be written in every time zone.
+_Moment = Annotated[
+    AwareDatetime,
+    Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC)),
+]
 
 
 class NotUnderstood(ValueError):
@@ -29,13 +34,13 @@ class _Alert(BaseModel):
     status: Literal["firing", "resolved"]
     labels: _Texts
     annotations: _Texts = Field(default_factory=dict)
-    starts_at: AwareDatetime = Field(alias="startsAt")
+    starts_at: _Moment = Field(alias="startsAt")
     ends_at: AwareDatetime | None = Field(None, alias="endsAt")
     fingerprint: str = Field(pattern=r"^[0-9a-f]{1,32}$")
 
 
-def parse(body: bytes) -> Iterator[Alert | NotUnderstood]:
-    """The alerts of a notification; in place of one that cannot be used, the reason.
+def parse(body: bytes) -> tuple[list[Alert], list[NotUnderstood]]:
+    """The alerts of a notification, and for each that cannot be used, the reason.
 
     Raises:
         NotUnderstood: the body as a whole is not a notification.
@@ -49,7 +54,11 @@ def parse(body: bytes) -> Iterator[Alert | NotUnderstood]:
     alerts = document.get("alerts")
     if not isinstance(alerts, list):
         raise NotUnderstood("without a list of alerts")
-    return (_alert(item) for item in alerts)
+    found = [_alert(item) for item in alerts]
+    return (
+        [alert for alert in found if isinstance(alert, Alert)],
+        [reason for reason in found if isinstance(reason, NotUnderstood)],
+    )
 
 
 def _alert(item: Any) -> Alert | NotUnderstood:
@@ -72,4 +81,4 @@ def _alert(item: Any) -> Alert | NotUnderstood:
 
 def _end(at: datetime | None) -> float | None:
     """Alertmanager writes year 1 where it knows no end."""
-    return None if at is None or at.year < 1970 else at.timestamp()
+    return at.timestamp() if at is not None and 1970 <= at.year < 9999 else None
