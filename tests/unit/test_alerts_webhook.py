@@ -291,7 +291,8 @@ def test_five_thousand_alerts_in_one_notification_are_one_transaction(
 
     def counted(path: Path, **how: Any) -> sqlite3.Connection:
         opened.append(path)
-        return connect(path, **how)
+        connection: sqlite3.Connection = connect(path, **how)
+        return connection
 
     monkeypatch.setattr(sqlite3, "connect", counted)
     many = [
