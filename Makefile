@@ -17,7 +17,7 @@ setup: ## make .venv and install what is missing from Debian; every target below
 
 .PHONY: up
 up: setup ## start the native stack: engines (built once) and the service
-	@$(PY) -m stack up
+	@$(PY) -m stack up --page
 
 .PHONY: down
 down: setup ## stop the native stack; its data stays
@@ -29,7 +29,7 @@ status: setup ## what runs, since when, on which port
 
 .PHONY: demo
 demo: setup ## the stack, a YouTube stand-in and steady load; announces one fault after the other
-	@$(PY) -m stack up --with load
+	@$(PY) -m stack up --page --with load
 	@# On a terminal the announcements follow; Ctrl-C ends the reading, not the demo.
 	@if [ -t 1 ]; then $(PY) -m stack logs load --follow; fi
 

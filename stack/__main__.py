@@ -59,6 +59,7 @@ def _up(layout: Layout, arguments: argparse.Namespace) -> int:
         without=frozenset(arguments.without),
         extras=frozenset(arguments.extras),
         recordings=arguments.recordings,
+        page=arguments.page,
     )
     started = time.monotonic()
     up(layout, options, wait=arguments.wait)
@@ -167,6 +168,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--recordings", type=lambda text: Path(text).absolute(), help="served by the simulator"
+    )
+    command.add_argument(
+        "--page", action="store_true", help="also build Prometheus' own page, after all else"
     )
     command.add_argument("--wait-all", dest="wait", action="store_true", default=True)
     command.add_argument(

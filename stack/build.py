@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,6 +27,7 @@ COLD_BYTES = {
     "alertmanager": 600_000_000,
     "victorialogs": 300_000_000,
     "jaeger": 2_000_000_000,
+    "prometheus-page": 800_000_000,
 }
 
 
@@ -71,6 +73,11 @@ class Build:
         self._job: Job | None = None
 
     @property
+    def took_s(self) -> float:
+        """Since its beginning, in seconds."""
+        return time.monotonic() - self.started
+
+    @property
     def doing(self) -> str:
         """What is going on, in a few words."""
         if self._job is None:
@@ -78,6 +85,8 @@ class Build:
         line = self._job.last_line
         if not line:
             return "looking up what is compiled already"
+        if self.engine.script:
+            return line
         if line.startswith("go: downloading "):
             return "downloading " + line.removeprefix("go: downloading ")
         # The main package comes last and is small; what takes its time then is the linker.
@@ -105,7 +114,7 @@ class Build:
             known = toolchain.known_failure(job)
             raise StackError(
                 f"{self.engine.name} cannot be built: "
-                f"{known or f'go build ended with {code}'} (log: {job.log})",
+                f"{known or f'its build ended with {code}'} (log: {job.log})",
                 () if known else tuple(job.tail)[-20:],
             )
         shutil.rmtree(self._staging / "tmp", ignore_errors=True)
@@ -127,19 +136,19 @@ class Build:
         shutil.rmtree(self._staging, ignore_errors=True)
         temporary = self._staging / "tmp"
         temporary.mkdir(parents=True)
+        env = toolchain.environment(self._go)
+        env["GOTMPDIR"] = str(temporary)  # the linker's files: on the disk that was checked
+        log = self._layout.log(f"build-{self.engine.name}")
+        if self.engine.script:
+            command = [str(self.engine.module_dir / self.engine.script), str(self._staging)]
+            env |= {"PYTHON": sys.executable, "GO": str(self._go.path)}
+            return Job(command, env=env, cwd=self.engine.module_dir, log=log)
         command = [str(self._go.path), "build", "-v", *BUILD_FLAGS, "-tags", self.engine.tags]
         # With "." the program takes its name from the file, else from the folder of the package.
         single = self.engine.packages == (".",)
         output = self._staging / self.engine.binaries[0] if single else self._staging
         command += ["-o", str(output) + ("" if single else os.sep), *self.engine.packages]
-        env = toolchain.environment(self._go)
-        env["GOTMPDIR"] = str(temporary)  # the linker's files: on the disk that was checked
-        return Job(
-            command,
-            env=env,
-            cwd=self.engine.module_dir,
-            log=self._layout.log(f"build-{self.engine.name}"),
-        )
+        return Job(command, env=env, cwd=self.engine.module_dir, log=log)
 
     def _link(self) -> None:
         for name in self.engine.binaries:

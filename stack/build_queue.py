@@ -10,7 +10,7 @@ from stack.build import Build, check_space, is_built
 from stack.errors import StackError
 from stack.job import Job
 from stack.layout import Layout
-from stack.pins import ENGINES, Engine
+from stack.pins import ENGINES, PAGE, Engine
 from stack.progress import Progress
 
 _GO = "go"  # its name in the progress display
@@ -28,15 +28,18 @@ class BuildQueue:
         self._layout = layout
         self._progress = progress
         self._go = toolchain.find(layout)
-        engines = [engine for engine in ENGINES if engine.name in wanted]
+        engines = [engine for engine in (*ENGINES, PAGE) if engine.name in wanted]
         self.folders: dict[str, Path] = {
             engine.name: engine.folder(layout, self._go.version) for engine in engines
         }
         self._waiting: list[Engine] = [
             engine for engine in engines if not is_built(engine, layout, self._go.version)
         ]
+        self._count = len(self._waiting)
         self._installation: Job | None = None
         self._build: Build | None = None
+        # How much slower than the pins say this machine has been so far.
+        self._slowness = 1.0
         if self._waiting:
             caches = toolchain.cache_dirs(self._go) if self._go.installed else ()
             check_space(self._waiting, layout, caches)
@@ -55,12 +58,33 @@ class BuildQueue:
             return
         if self._build is None:
             self._build = Build(self._waiting.pop(0), self._layout, self._go)
-        name = self._build.engine.name
-        if self._build.poll():
+        engine = self._build.engine
+        try:
+            built = self._build.poll()
+        except StackError as error:
+            if engine is not PAGE:
+                raise
             self._build = None
-            self._progress.done(name, "built")
+            self._progress.done(engine.name, f"missing, the stack works without it: {error}")
+            return
+        if built:
+            # What was compiled before says nothing about this machine.
+            took = self._build.took_s
+            if took > engine.cold_s / 4:
+                self._slowness = took / engine.cold_s
+            self._build = None
+            self._progress.done(engine.name, "built")
         else:
-            self._progress.doing(name, self._build.doing)
+            self._progress.doing(engine.name, f"{self._build.doing} ({self._outlook()})")
+
+    def _outlook(self) -> str:
+        """`2 of 6, about 3 minutes left`."""
+        assert self._build is not None  # noqa: S101 - its caller is building
+        left = max(0.0, self._build.engine.cold_s * self._slowness - self._build.took_s)
+        left += sum(engine.cold_s for engine in self._waiting) * self._slowness
+        minutes = max(1, round(left / 60))
+        about = f"about {minutes} minute{'s' if minutes > 1 else ''} left"
+        return f"{self._count - len(self._waiting)} of {self._count}, {about}"
 
     def cancel(self) -> None:
         """Stops what is being built and leaves nothing of it behind."""

@@ -126,6 +126,11 @@ class Layout:
         return self.state_dir / name
 
     @property
+    def not_built(self) -> Path:
+        """The engines that are still being built, one name a line; empty when all are there."""
+        return self.run_dir / "not_built"
+
+    @property
     def supervisor_config(self) -> Path:
         return self.run_dir / "supervisord.conf"
 

@@ -25,6 +25,15 @@ VICTORIALOGS_FLAGS = (
     "-loggerLevel=WARN",
 )
 
+# What people open, the first first: title, program, path. Not Jaeger, whose Go module has no page
+# (the dashboard shows traces).
+PAGES = (
+    ("Dashboard", "service", "/dashboard"),
+    ("Prometheus", "prometheus", "/query"),
+    ("Alertmanager", "alertmanager", "/"),
+    ("VictoriaLogs", "victorialogs", "/select/vmui/"),
+)
+
 # Run only when asked for; the load asks the service about the simulator's videos.
 EXTRAS: Mapping[str, tuple[str, ...]] = {"simulator": (), "load": ("simulator",)}
 
@@ -36,6 +45,8 @@ class Options:
     without: frozenset[str] = frozenset()
     extras: frozenset[str] = frozenset()
     recordings: Path | None = None
+    # Whether Prometheus' own page is built too, after everything else.
+    page: bool = False
 
     @property
     def simulator(self) -> bool:

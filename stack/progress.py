@@ -74,14 +74,14 @@ class Progress:
         self._console.print(Text(what))
 
     def _print(self, name: str, what: str) -> None:
-        self._console.print(Text(f"{name:<15}{what}"))
+        self._console.print(Text(f"{name:<16}{what}"))
         sys.stdout.flush()
 
     def _render(self) -> Text:
         now = time.monotonic()
         width = self._console.width
         lines = [
-            f"{name:<15}{now - line.since:>4.0f} s  {line.doing}"[: width - 1]
+            f"{name:<16}{now - line.since:>4.0f} s  {line.doing}"[: width - 1]
             for name, line in self._lines.items()
         ]
         return Text("\n".join(lines), no_wrap=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from stack.layout import Layout
+from stack.pins import PAGE
 
 # File in targets/ → named port; the jobs of prometheus/prometheus.yml.
 TARGETS = {
@@ -39,6 +41,18 @@ def render(layout: Layout) -> None:
     _alertmanager(layout)
 
 
+def not_built(layout: Layout, engines: Collection[str]) -> None:
+    """Tells Prometheus and the service which engines are still being built.
+
+    They are no targets yet: what was never up is not down. Prometheus watches the files.
+    """
+    for file, port in TARGETS.items():
+        missing = any(file.startswith(engine) for engine in engines)
+        targets = "[]" if missing else f'- targets: ["{layout.address(port)}"]'
+        write(layout.config_dir / "prometheus/targets" / file, f"{targets}\n")
+    write(layout.not_built, "".join(f"{engine}\n" for engine in sorted(engines)))
+
+
 def write(path: Path, text: str, mode: int = 0o644) -> None:
     """Replaces a file in one step, so that no reader ever sees half of it."""
     staged = path.with_name(f".{path.name}.{os.getpid()}")
@@ -60,8 +74,12 @@ def _prometheus(layout: Layout) -> None:
     source, target = layout.checkout / "prometheus", layout.config_dir / "prometheus"
     (target / "targets").mkdir(parents=True, exist_ok=True)
     write(target / "prometheus.yml", (source / "prometheus.yml").read_text())
-    for name, port in TARGETS.items():
-        write(target / "targets" / name, f'- targets: ["{layout.address(port)}"]\n')
+    not_built(layout, frozenset())
+    # Where a Prometheus without built-in assets looks for its page, which may come later or never.
+    page = target / "web/ui/static"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.unlink(missing_ok=True)
+    page.symlink_to(layout.binary(PAGE.name))
     rules = target / "rules"
     shutil.rmtree(rules, ignore_errors=True)  # a rule file that was deleted must go
     rules.mkdir()

@@ -10,11 +10,12 @@ from stack.build_queue import BuildQueue
 from stack.errors import StackError, explain
 from stack.layout import Layout
 from stack.lock import state_lock
+from stack.pins import PAGE
 from stack.ports import holder, is_free
-from stack.programs import PROGRAMS, Options, Program
+from stack.programs import PAGES, PROGRAMS, Options, Program
 from stack.progress import Progress
 from stack.ready import Probe
-from stack.render import render
+from stack.render import not_built, render
 from stack.supervise import ProcessInfo, Supervisor, end_orphans, write_config
 
 _LOG_LINES = 20
@@ -78,15 +79,17 @@ class _Up:
         if self._fresh and end_orphans(self._layout):
             self._progress.say("ended what a supervisor that was killed had left running")
         self._check_ports(self._not_running())
-        self._builds = BuildQueue(self._layout, self._names, self._progress)
+        wanted = (*self._names, PAGE.name) if self._options.page else self._names
+        self._builds = BuildQueue(self._layout, wanted, self._progress)
         if self._fresh:
             self._configure()
+            not_built(self._layout, self._builds.pending - {PAGE.name})
             with signals.put_off():
                 self._supervisor.start()
             self._to_start = list(self._names)
         else:
             # A running stack goes on running until everything for the new one is there.
-            while self._builds.pending:
+            while self._builds.pending - {PAGE.name}:
                 self._builds.poll()
                 time.sleep(_POLL_EVERY_S)
             self._configure()
@@ -101,6 +104,9 @@ class _Up:
             self._builds.poll()
             self._start_what_can_be()
             self._look_at_starting()
+            time.sleep(_POLL_EVERY_S)
+        while self._wait and self._builds.pending:  # the page
+            self._builds.poll()
             time.sleep(_POLL_EVERY_S)
 
     def _configure(self) -> None:
@@ -134,6 +140,8 @@ class _Up:
             self._to_start.remove(name)
             self._started.append(name)
             self._supervisor.launch(name)
+            if self._fresh:
+                not_built(self._layout, missing - {PAGE.name})
             self._starting[name] = _Start(program, self._layout)
             self._progress.doing(name, "starting")
 
@@ -207,6 +215,12 @@ class _Start:
 
 
 def summary(layout: Layout, options: Options) -> str:
-    """Where the programs that were asked for are reached."""
-    urls = ((name, PROGRAMS[name].url(layout)) for name in options.names())
-    return "\n".join(f"  {name:<15}{url}" for name, url in urls if url)
+    """The pages for people, the dashboard first."""
+    found = []
+    for title, program, path in PAGES:
+        if program not in options.names():
+            continue
+        if program == "prometheus" and not layout.binary(PAGE.name).exists():
+            continue  # it serves, but has no page
+        found.append(f"  {title:<16}{layout.url(program, path)}")
+    return "\n".join(found)

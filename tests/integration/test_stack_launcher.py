@@ -67,13 +67,14 @@ def test_up_builds_in_order_starts_everything_and_says_where_it_is(stack: FakeSt
 
     assert (done.returncode, done.stderr) == (0, "")
     assert stack.builds() == ENGINE_NAMES
-    for name, port in (
-        ("prometheus", "prometheus"),
-        ("victorialogs", "victorialogs"),
-        ("jaeger", "jaeger"),
-    ):
-        assert f"{name:<15}{stack.layout.url(port)}" in done.stdout
+    for port in ("prometheus", "victorialogs", "jaeger"):
         assert answers(stack, port)
+    # The pages: neither the service's, which does not run here, nor those that do not exist.
+    assert done.stdout.splitlines()[-3:] == [
+        f"The stack is up ({done.stdout.splitlines()[-3].partition('(')[2]}",
+        f"  Alertmanager    {stack.layout.url('alertmanager', '/')}",
+        f"  VictoriaLogs    {stack.layout.url('victorialogs', '/select/vmui/')}",
+    ]
 
 
 def test_up_again_builds_and_restarts_nothing(shared: FakeStack) -> None:
@@ -155,7 +156,7 @@ def test_no_wait_returns_when_everything_is_started(stack: FakeStack) -> None:
     done = stack.up("--no-wait", FAKE_VICTORIA_LOGS="deaf")
 
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-6].startswith("The stack is started")
+    assert "The stack is started" in done.stdout
     assert "no: 503" in stack.run("status").stdout
 
 
@@ -425,3 +426,31 @@ def test_a_go_too_old_is_not_used(stack: FakeStack, tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert stack.builds() == []
+
+
+def test_an_engine_that_is_still_being_built_is_no_target_yet(stack: FakeStack) -> None:
+    stack.run("build", "otel-collector")
+    process = stack.popen("up", "--without", "service", FAKE_GO_SECONDS="60")
+    try:
+        assert eventually(lambda: answers(stack, "collector-health"))
+        targets = stack.layout.config_dir / "prometheus/targets"
+        address = stack.layout.address("collector-metrics")
+        assert (targets / "otel-collector.yml").read_text() == f'- targets: ["{address}"]\n'
+        assert (targets / "jaeger.yml").read_text() == "[]\n"
+        assert stack.layout.not_built.read_text().split() == sorted(ENGINE_NAMES[1:])
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+
+    assert stack.up().returncode == 0
+    assert "127.0.0.1" in (targets / "jaeger.yml").read_text()
+    assert stack.layout.not_built.read_text() == ""
+
+
+def test_a_page_that_cannot_be_built_costs_one_line_and_nothing_else(stack: FakeStack) -> None:
+    done = stack.up("--page")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    (line,) = (line for line in done.stdout.splitlines() if "missing" in line)
+    assert line.startswith("prometheus-page missing, the stack works without it: ")
+    assert "  Prometheus " not in done.stdout
