@@ -1,7 +1,6 @@
 """Create the secrets that docker-compose.yml mounts, where they do not exist yet.
 
-`make secrets` runs it. It uses nothing but the standard library, never replaces a secret and
-never prints one.
+`make secrets` runs it. It never replaces a secret and never prints one.
 """
 
 from __future__ import annotations
@@ -10,7 +9,12 @@ import secrets
 import sys
 from pathlib import Path
 
-NAMES = ("grafana_admin_password", "alert_webhook_token")
+# Found as a script, too.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from stack import credentials
+
+NAMES = ("grafana_admin_password", "alert_webhook_token", "engine_password")
 
 
 def create(folder: Path) -> list[Path]:
@@ -19,13 +23,19 @@ def create(folder: Path) -> list[Path]:
     # Containers run as users of their own and get single files mounted, so the files are
     # readable to all and the folder keeps everybody else on this machine out.
     folder.chmod(0o700)
-    created = []
-    for name in NAMES:
+    created: list[Path] = []
+
+    def make(name: str, text: str) -> None:
         file = folder / name
         if not file.exists():
-            file.write_text(secrets.token_urlsafe(32), encoding="ascii")
+            file.write_text(text, encoding="ascii")
             file.chmod(0o444)
             created.append(file)
+
+    for name in NAMES:
+        make(name, secrets.token_urlsafe(32))
+    for name, text in credentials.files((folder / "engine_password").read_text()).items():
+        make(name, text)
     return created
 
 

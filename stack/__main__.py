@@ -17,6 +17,7 @@ from pathlib import Path
 from stack import signals
 from stack.build_queue import BuildQueue
 from stack.check import check
+from stack.credentials import USER
 from stack.errors import Interrupted, StackError, explain
 from stack.layout import Layout
 from stack.lock import state_lock
@@ -66,6 +67,9 @@ def _up(layout: Layout, arguments: argparse.Namespace) -> int:
     state = "up" if arguments.wait else "started"
     print(f"The stack is {state} ({time.monotonic() - started:.0f} s):")
     print(summary(layout, options))
+    # The password itself only to a person: what a program keeps of this may be read by others.
+    password = layout.engine_password.read_text() if sys.stdout.isatty() else ""
+    print(f"Sign in to the last ones as {USER} {password or f'({layout.engine_password})'}")
     return 0
 
 

@@ -157,6 +157,16 @@ class Layout:
         """The bearer token that Alertmanager sends to the service's webhook."""
         return self.secrets_dir / "webhook_token"
 
+    @property
+    def engine_password(self) -> Path:
+        """The password that every engine asks of user `stack` (stack/credentials.py)."""
+        return self.secrets_dir / "engine_password"
+
+    def engine(self, name: str, path: str = "") -> str:
+        """`url` with the engines' user and password in it. Raises OSError before the first `up`."""
+        password = self.engine_password.read_text()
+        return f"http://stack:{password}@{self.address(name)}{path}"
+
     def binary(self, name: str) -> Path:
         """A stable name for a built program (a link to the newest build of it)."""
         return self.bin_dir / name
@@ -172,6 +182,7 @@ class Layout:
             "VICTORIALOGS_URL": self.url("victorialogs"),
             "STATE_DIR": str(self.data("service")),
             "ALERT_WEBHOOK_TOKEN_FILE": str(self.webhook_token),
+            "ENGINE_PASSWORD_FILE": str(self.engine_password),
             # The person at this machine needs no token. Only here: another way to run the
             # service may stand behind a proxy, whose clients would all look local.
             "DASHBOARD_OPEN_ON_LOOPBACK": "1",
@@ -205,4 +216,5 @@ class Layout:
             "STACK_DIR": str(self.state_dir),
             "STACK_PORT_OFFSET": str(self.offset),
             "STACK_BIN_DIR": str(self.bin_dir),
+            "ENGINE_PASSWORD_FILE": str(self.engine_password),
         }

@@ -20,6 +20,7 @@ VICTORIALOGS_FLAGS = (
     # Lines are acknowledged before they are on disk: the shortest time that can be asked for
     # (docs/decisions/victorialogs.md).
     "-inmemoryDataFlushInterval=1s",
+    "-httpAuth.username=stack",
     "-http.disableCORS",  # else every web page may read
     "-memory.allowedPercent=10",  # of the machine, for caches; the default is 60
     "-loggerLevel=WARN",
@@ -105,6 +106,7 @@ def _collector_env(layout: Layout, options: Options) -> dict[str, str]:
         "OTELCOL_QUEUE_DIR": str(layout.data("otel-collector") / "queue"),
         "OTELCOL_MEMORY_LIMIT_MIB": "256",
         "GOMEMLIMIT": "205MiB",  # four fifths of it: collect garbage before refusing data
+        "ENGINE_AUTHORIZATION_FILE": str(layout.secrets_dir / "engine_authorization"),
         "PROMETHEUS_OTLP_ENDPOINT": layout.url("prometheus", "/api/v1/otlp"),
         "VICTORIALOGS_OTLP_ENDPOINT": layout.url("victorialogs", "/insert/opentelemetry"),
         "JAEGER_OTLP_ENDPOINT": layout.url("jaeger-otlp"),
@@ -118,6 +120,8 @@ def _prometheus(layout: Layout, options: Options, folder: Path) -> list[str]:
         f"--storage.tsdb.path={layout.data('prometheus')}",
         f"--web.listen-address={layout.address('prometheus')}",
         f"--web.external-url={layout.url('prometheus')}",  # links in alerts
+        f"--web.config.file={layout.secrets_dir / 'engine_web'}",  # who may ask
+        "--web.cors.origin=none",  # no page of another origin; the default is every one
         "--web.enable-otlp-receiver",  # off by default; metrics are pushed here
         "--enable-feature=exemplar-storage",  # off by default; trace ids of slow requests
     ]
@@ -130,6 +134,7 @@ def _alertmanager(layout: Layout, options: Options, folder: Path) -> list[str]:
         f"--storage.path={layout.data('alertmanager')}",
         f"--web.listen-address={layout.address('alertmanager')}",
         f"--web.external-url={layout.url('alertmanager')}",
+        f"--web.config.file={layout.secrets_dir / 'engine_web'}",  # who may ask
         "--cluster.listen-address=",  # one instance: no gossip port on all interfaces
     ]
 
@@ -139,6 +144,7 @@ def _victorialogs(layout: Layout, options: Options, folder: Path) -> list[str]:
         str(folder / "victoria-logs"),
         f"-storageDataPath={layout.data('victorialogs')}",
         f"-httpListenAddr={layout.address('victorialogs')}",
+        f"-httpAuth.password=file://{layout.engine_password}",
         *VICTORIALOGS_FLAGS,
     ]
 
@@ -153,6 +159,7 @@ def _jaeger_env(layout: Layout, options: Options) -> dict[str, str]:
         "JAEGER_QUERY_HTTP_ENDPOINT": layout.address("jaeger"),
         "JAEGER_QUERY_GRPC_ENDPOINT": layout.address("jaeger-grpc"),
         "JAEGER_OTLP_ENDPOINT": layout.address("jaeger-otlp"),
+        "JAEGER_HTPASSWD_FILE": str(layout.secrets_dir / "engine_htpasswd"),
         "JAEGER_HEALTH_ENDPOINT": layout.address("jaeger-health"),
         "JAEGER_METRICS_HOST": HOST,
         "JAEGER_METRICS_PORT": str(layout.port("jaeger-metrics")),

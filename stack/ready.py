@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import ssl
 from collections.abc import Callable
 
+from stack.credentials import authorization
 from stack.layout import HOST, Layout
 
 # None when ready, else a few words why not.
@@ -16,12 +18,15 @@ _TIMEOUT_S = 2.0
 
 
 def http_probe(layout: Layout, port: str, path: str) -> Probe:
-    """Ready when GET `path` on the named port answers 200."""
+    """Ready when GET `path` on the named port answers 200, asked with the engines' password."""
 
     def probe() -> str | None:
+        headers = {}
+        with contextlib.suppress(OSError):
+            headers["Authorization"] = authorization(layout.engine_password.read_text())
         connection = http.client.HTTPConnection(HOST, layout.port(port), timeout=_TIMEOUT_S)
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers=headers)
             response = connection.getresponse()
             body = response.read(500).decode(errors="replace").strip()
         except (OSError, http.client.HTTPException) as error:

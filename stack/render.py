@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
+from stack import credentials
 from stack.layout import Layout
 from stack.pins import PAGE
 
@@ -36,6 +37,9 @@ def render(layout: Layout) -> None:
     for name in ("prometheus", "alertmanager", "victorialogs", "jaeger", "service"):
         layout.data(name).mkdir(exist_ok=True)
     _secret(layout.webhook_token, secrets.token_hex(32))
+    _secret(layout.engine_password, secrets.token_hex(32))
+    for name, text in credentials.files(layout.engine_password.read_text()).items():
+        _secret(layout.secrets_dir / name, text)
     write(layout.secrets_dir / "webhook_url", layout.url("service", WEBHOOK_PATH), mode=0o600)
     _prometheus(layout)
     _alertmanager(layout)
@@ -73,6 +77,7 @@ def _secret(path: Path, value: str) -> None:
 def _prometheus(layout: Layout) -> None:
     source, target = layout.checkout / "prometheus", layout.config_dir / "prometheus"
     (target / "targets").mkdir(parents=True, exist_ok=True)
+    _link_secrets(layout, target)
     write(target / "prometheus.yml", (source / "prometheus.yml").read_text())
     not_built(layout, frozenset())
     # Where a Prometheus without built-in assets looks for its page, which may come later or never.
@@ -93,6 +98,11 @@ def _alertmanager(layout: Layout) -> None:
     target.mkdir(parents=True, exist_ok=True)
     source = layout.checkout / "prometheus" / "alertmanager.yml"
     write(target / "alertmanager.yml", source.read_text())
+    _link_secrets(layout, target)
+
+
+def _link_secrets(layout: Layout, target: Path) -> None:
+    """Both name their secrets relative to their configuration file."""
     link = target / "secrets"
     if not link.is_symlink():
         link.symlink_to(Path("..") / ".." / layout.secrets_dir.name)

@@ -107,7 +107,7 @@ class LiveStack:
     def query(self, promql: str) -> list[dict[str, Any]]:
         """An instant query: `[{metric, value}]` with values as floats where they are."""
         answer = requests.get(
-            self.layout.url("prometheus", "/api/v1/query"), {"query": promql}, timeout=10
+            self.layout.engine("prometheus", "/api/v1/query"), {"query": promql}, timeout=10
         ).json()
         if answer["status"] != "success":
             raise ValueError(answer["error"])
@@ -123,7 +123,7 @@ class LiveStack:
         """Exemplars of the last hour."""
         now = time.time()
         answer = requests.get(
-            self.layout.url("prometheus", "/api/v1/query_exemplars"),
+            self.layout.engine("prometheus", "/api/v1/query_exemplars"),
             {"query": selector, "start": str(now - 3600), "end": str(now + 60)},
             timeout=10,
         ).json()
@@ -131,14 +131,14 @@ class LiveStack:
 
     def spans(self, trace_id: str) -> list[dict[str, Any]]:
         """The spans of a trace in Jaeger, none where it is unknown."""
-        answer = requests.get(self.layout.url("jaeger", f"/api/traces/{trace_id}"), timeout=10)
+        answer = requests.get(self.layout.engine("jaeger", f"/api/traces/{trace_id}"), timeout=10)
         data = answer.json().get("data") or []
         return list(data[0]["spans"]) if data else []
 
     def log_lines(self, logsql: str) -> list[dict[str, str]]:
         """The lines of the last hour that a LogsQL query finds, with all their fields."""
         answer = requests.post(
-            self.layout.url("victorialogs", "/select/logsql/query"),
+            self.layout.engine("victorialogs", "/select/logsql/query"),
             {"query": logsql, "start": str(time.time() - 3600)},
             timeout=20,
         )

@@ -13,6 +13,7 @@ from collections import defaultdict
 
 import requests
 
+from stack.layout import Layout
 from tests.contract.series import ENGINE_METRICS, engine_series, service_series
 
 _HEADER = """\
@@ -68,13 +69,14 @@ def _add(known: dict[str, tuple[str, set[str]]], more: dict[str, tuple[str, set[
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--prometheus", default="http://127.0.0.1:9090")
+    parser.add_argument("--prometheus", help="its URL, password included")
     parser.add_argument("--forget", action="store_true", help="start the list anew")
     options = parser.parse_args(arguments)
+    prometheus = options.prometheus or Layout.from_env().engine("prometheus")
     known = {name: ("counter", set(names)) for name, names in _ONLY_AFTER_A_FAILURE.items()}
     if not options.forget and ENGINE_METRICS.exists():
         _add(known, {s.name: (s.kind, set(s.labels)) for s in engine_series().values()})
-    _add(known, observed(options.prometheus))
+    _add(known, observed(prometheus))
     # Alerts carry whatever labels their expressions have.
     for name in ("ALERTS", "ALERTS_FOR_STATE"):
         known[name] = ("gauge", {"*", "alertname", "alertstate", "severity"})

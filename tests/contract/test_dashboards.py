@@ -289,7 +289,7 @@ def test_the_browser_can_change_neither_sources_nor_dashboards() -> None:
 
 def test_dollars_that_grafana_shall_keep_are_doubled() -> None:
     text = (CHECKOUT / "grafana/provisioning/datasources/stack.yaml").read_text()
-    without_comments = re.sub(r"#.*", "", text)
+    without_comments = re.sub(r"#.*", "", text).replace("$__file{", "")  # Grafana's own
     assert not re.search(r"(?<!\$)\$(?!\$)", without_comments.replace("$$", ""))
 
 

@@ -69,7 +69,7 @@ def spans_in_jaeger(stack: LiveStack, since: float) -> int:
     until = time.time() + 5
     while since < until:
         answer = requests.get(
-            stack.layout.url("jaeger", "/api/traces"),
+            stack.layout.engine("jaeger", "/api/traces"),
             {
                 "service": SERVICE,
                 "limit": "1500",

@@ -141,7 +141,7 @@ class Scene:
 
     def prometheus_alerts(self) -> list[dict[str, Any]]:
         """Pending and firing alerts, straight from Prometheus."""
-        answer = requests.get(self.live.layout.url("prometheus", "/api/v1/alerts"), timeout=10)
+        answer = requests.get(self.live.layout.engine("prometheus", "/api/v1/alerts"), timeout=10)
         return list(answer.json()["data"]["alerts"])
 
     def state(self, alertname: str, **labels: str) -> str | None:
@@ -340,7 +340,7 @@ def test_a_webhook_that_fails_for_a_while_gets_the_alert_later_and_once(faults: 
 def _post_alert(scene: Scene, name: str) -> None:
     labels = {"alertname": name, "severity": "warning", "job": "rehearsal"}
     answer = requests.post(
-        scene.live.layout.url("alertmanager", "/api/v2/alerts"),
+        scene.live.layout.engine("alertmanager", "/api/v2/alerts"),
         json=[{"labels": labels, "annotations": {"summary": "A rehearsal."}}],
         timeout=10,
     )

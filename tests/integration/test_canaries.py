@@ -60,10 +60,10 @@ def leaky(live: LiveStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         **FAST_TELEMETRY,
         "SERVICE_NAME": SERVICE,
         "OTEL_EXPORTER_OTLP_ENDPOINT": live.layout.url("otlp-http"),
-        "PROMETHEUS_URL": live.layout.url("prometheus"),
-        "JAEGER_URL": live.layout.url("jaeger"),
-        "VICTORIALOGS_URL": live.layout.url("victorialogs"),
-        "ALERTMANAGER_URL": live.layout.url("alertmanager"),
+        "PROMETHEUS_URL": live.layout.engine("prometheus"),
+        "JAEGER_URL": live.layout.engine("jaeger"),
+        "VICTORIALOGS_URL": live.layout.engine("victorialogs"),
+        "ALERTMANAGER_URL": live.layout.engine("alertmanager"),
         "LOG_RATE_LIMIT_PER_MIN": "0",
         "PROXY_PASSWORD": f"plain{build(820)}word",
     }
@@ -75,11 +75,11 @@ def leaky(live: LiveStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def in_jaeger(live: LiveStack, running: Gunicorn) -> str:
     operations = requests.get(  # null while there is none
-        live.layout.url("jaeger", f"/api/services/{SERVICE}/operations"), timeout=20
+        live.layout.engine("jaeger", f"/api/services/{SERVICE}/operations"), timeout=20
     ).json()["data"]
     found = [
         requests.get(
-            live.layout.url("jaeger", "/api/traces"),
+            live.layout.engine("jaeger", "/api/traces"),
             {"service": SERVICE, "limit": 1500, "lookback": "1h", "operation": operation},
             timeout=30,
         ).text
@@ -95,7 +95,7 @@ def in_victorialogs(live: LiveStack, running: Gunicorn) -> str:
 
 def in_prometheus(live: LiveStack, running: Gunicorn) -> str:
     series = requests.get(
-        live.layout.url("prometheus", "/api/v1/series"),
+        live.layout.engine("prometheus", "/api/v1/series"),
         {"match[]": '{__name__=~".+"}'},
         timeout=30,
     ).text
@@ -147,7 +147,7 @@ def test_no_secret_arrives_anywhere_but_what_is_none_does(
 def trace_ids(live: LiveStack, operation: str) -> list[str]:
     """Traces of the leaky service that hold a span of this name."""
     answer = requests.get(
-        live.layout.url("jaeger", "/api/traces"),
+        live.layout.engine("jaeger", "/api/traces"),
         {"service": SERVICE, "limit": "100", "lookback": "1h", "operation": operation},
         timeout=30,
     ).json()
@@ -255,7 +255,7 @@ def test_what_alertmanager_posts_about_series_of_the_service_holds_none(
     def series() -> list[dict[str, str]] | None:
         """The labels that secrets were put into."""
         found = requests.get(
-            live.layout.url("prometheus", "/api/v1/series"),
+            live.layout.engine("prometheus", "/api/v1/series"),
             {"match[]": f'alerts_received_total{{job="{SERVICE}"}}'},
             timeout=30,
         ).json()["data"]

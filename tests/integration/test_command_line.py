@@ -29,10 +29,10 @@ def command(environ: dict[str, str], *arguments: str) -> subprocess.CompletedPro
 def engines(live: LiveStack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Where the running engines are."""
     return {
-        "PROMETHEUS_URL": live.layout.url("prometheus"),
-        "ALERTMANAGER_URL": live.layout.url("alertmanager"),
-        "JAEGER_URL": live.layout.url("jaeger"),
-        "VICTORIALOGS_URL": live.layout.url("victorialogs"),
+        "PROMETHEUS_URL": live.layout.engine("prometheus"),
+        "ALERTMANAGER_URL": live.layout.engine("alertmanager"),
+        "JAEGER_URL": live.layout.engine("jaeger"),
+        "VICTORIALOGS_URL": live.layout.engine("victorialogs"),
         "STATE_DIR": str(tmp_path_factory.mktemp("state")),
     }
 

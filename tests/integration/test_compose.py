@@ -29,7 +29,8 @@ ONE_SHOT = ("volumes", "ready")
 
 
 def _url(port: str, path: str) -> str:
-    return f"http://127.0.0.1:{PORTS[port]}{path}"
+    password = (CHECKOUT / "secrets/engine_password").read_text()
+    return f"http://stack:{password}@127.0.0.1:{PORTS[port]}{path}"
 
 
 def _prometheus(query: str, **more: Any) -> list[dict[str, Any]]:

@@ -87,10 +87,10 @@ def _prometheus(stack: LiveStack, target: dict[str, Any], start: float) -> tuple
     expression, now = expand(target["expr"]), time.time()
     if target.get("range"):
         asked = {"query": expression, "start": start, "end": now, "step": 5}
-        url = stack.layout.url("prometheus", "/api/v1/query_range")
+        url = stack.layout.engine("prometheus", "/api/v1/query_range")
     else:
         asked = {"query": expression, "time": now}
-        url = stack.layout.url("prometheus", "/api/v1/query")
+        url = stack.layout.engine("prometheus", "/api/v1/query")
     answer = requests.post(url, data=asked, timeout=30).json()
     objections = [*answer.get("warnings", []), *answer.get("infos", [])]
     if answer["status"] != "success":
@@ -111,10 +111,10 @@ def _victorialogs(stack: LiveStack, target: dict[str, Any], start: float) -> tup
     if target["queryType"] == "instant":
         asked |= {"limit": target["maxLines"]}
         answer = requests.post(
-            stack.layout.url("victorialogs", "/select/logsql/query"), asked, timeout=30
+            stack.layout.engine("victorialogs", "/select/logsql/query"), asked, timeout=30
         )
         return (len(answer.text.splitlines()), []) if answer.ok else (0, [answer.text])
-    url = stack.layout.url("victorialogs", "/select/logsql/stats_query_range")
+    url = stack.layout.engine("victorialogs", "/select/logsql/stats_query_range")
     answer = requests.post(url, asked | {"step": "5s"}, timeout=30)
     return (len(answer.json()["data"]["result"]), []) if answer.ok else (0, [answer.text])
 
@@ -126,7 +126,7 @@ def _jaeger(stack: LiveStack, target: dict[str, Any], start: float) -> tuple[int
     if "tags" in target:  # Grafana takes logfmt, Jaeger JSON
         pairs = (pair.split("=", 1) for pair in target["tags"].split())
         asked["tags"] = json.dumps(dict(pairs))
-    answer = requests.get(stack.layout.url("jaeger", "/api/traces"), asked, timeout=30).json()
+    answer = requests.get(stack.layout.engine("jaeger", "/api/traces"), asked, timeout=30).json()
     return len(answer["data"] or []), [str(error) for error in answer.get("errors") or []]
 
 

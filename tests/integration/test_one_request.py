@@ -106,7 +106,7 @@ def test_the_dashboard_gives_the_quantiles_that_promql_gives(live: LiveStack, vi
         direct = {}
         for name, q in (("p50_s", 0.5), ("p95_s", 0.95)):
             answer = requests.get(
-                live.layout.url("prometheus", "/api/v1/query"),
+                live.layout.engine("prometheus", "/api/v1/query"),
                 {
                     "query": f"histogram_quantile({q}, sum(increase("
                     f'transcript_stage_duration_seconds{{job="{SERVICE}",stage="youtube_api"}}[1h])))',

@@ -139,7 +139,7 @@ def test_every_engine_serves_and_is_scraped(stack: LiveStack) -> None:
 
     wait_for("every scrape", lambda: jobs_up() == set(ENGINE_NAMES))
     alertmanagers = requests.get(
-        stack.layout.url("prometheus", "/api/v1/alertmanagers"), timeout=10
+        stack.layout.engine("prometheus", "/api/v1/alertmanagers"), timeout=10
     ).json()["data"]["activeAlertmanagers"]
     assert [entry["url"] for entry in alertmanagers] == [
         stack.layout.url("alertmanager", "/api/v2/alerts")
@@ -200,7 +200,7 @@ def test_span_metrics_are_native_histograms_in_seconds_with_the_trace_as_exempla
 
 
 def test_label_names_need_no_quotes(stack: LiveStack) -> None:
-    names = requests.get(stack.layout.url("prometheus", "/api/v1/labels"), timeout=10).json()
+    names = requests.get(stack.layout.engine("prometheus", "/api/v1/labels"), timeout=10).json()
 
     assert [name for name in names["data"] if "." in name] == []
 
@@ -210,7 +210,7 @@ def test_logs_are_streams_by_service_and_not_by_worker(stack: LiveStack) -> None
     arrived(stack, sent)
 
     answer = requests.get(
-        stack.layout.url("victorialogs", "/select/logsql/streams"),
+        stack.layout.engine("victorialogs", "/select/logsql/streams"),
         {"query": f'{{"service.name"="{sent.service}"}}'},
         timeout=10,
     ).json()
@@ -220,7 +220,7 @@ def test_logs_are_streams_by_service_and_not_by_worker(stack: LiveStack) -> None
 
 def on_disk(stack: LiveStack) -> bool:
     """Whether VictoriaLogs has written what it acknowledged (docs/decisions/victorialogs.md)."""
-    text = requests.get(stack.layout.url("victorialogs", "/metrics"), timeout=10).text
+    text = requests.get(stack.layout.engine("victorialogs", "/metrics"), timeout=10).text
     in_memory = r'^vl_(?:pending|storage)_rows\{type="storage(?:/inmemory)?"\} (\d+)$'
     found = re.findall(in_memory, text, re.MULTILINE)
     assert len(found) == 2
@@ -267,14 +267,14 @@ def silence_everything(stack: LiveStack) -> str:
         "createdBy": "test",
         "comment": "must survive",
     }
-    url = stack.layout.url("alertmanager", "/api/v2/silences")
+    url = stack.layout.engine("alertmanager", "/api/v2/silences")
     answer = requests.post(url, json=body, timeout=10)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["silenceID"])
 
 
 def silences(stack: LiveStack) -> list[dict[str, Any]]:
-    url = stack.layout.url("alertmanager", "/api/v2/silences")
+    url = stack.layout.engine("alertmanager", "/api/v2/silences")
     found: list[dict[str, Any]] = requests.get(url, timeout=10).json()
     return found
 
@@ -298,7 +298,7 @@ def test_an_alert_reaches_the_services_webhook_with_the_token(stack: LiveStack) 
         try:
             name = f"Test{secrets.token_hex(3)}"
             alert = {"labels": {"alertname": name, "stage": "timedtext"}}
-            url = stack.layout.url("alertmanager", "/api/v2/alerts")
+            url = stack.layout.engine("alertmanager", "/api/v2/alerts")
             assert requests.post(url, json=[alert], timeout=10).status_code == 200
             # group_wait is 10 s
             wait_for("the webhook", lambda: any(name in json.dumps(r[2]) for r in received))

@@ -242,7 +242,7 @@ def test_a_taken_port_names_port_program_and_holder_and_starts_nothing(stack: Fa
     [
         ("offline", "otel-collector cannot be built: no network: go: example.org/thing"),
         ("full", "otel-collector cannot be built: the disk is full: link: write out.o"),
-        ("broken", "otel-collector cannot be built: go build ended with 1"),
+        ("broken", "otel-collector cannot be built: its build ended with 1"),
     ],
 )
 def test_a_failed_build_gives_the_reason_and_leaves_nothing(

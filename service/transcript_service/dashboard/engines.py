@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from pydantic import HttpUrl
 
@@ -52,9 +53,15 @@ class Engines:
 
     def _upstream(self, url: HttpUrl) -> Upstream:
         upstream = Upstream(
-            str(url),
+            _with_password(url, self._settings.engine_password_file),
             timeout_s=self._settings.dashboard_query_timeout_s,
             max_bytes=self._settings.dashboard_max_answer_bytes,
         )
         self._upstreams.append(upstream)
         return upstream
+
+
+def _with_password(url: HttpUrl, file: Path | None) -> str:
+    if file is None or url.password:
+        return str(url)
+    return str(url).replace("://", f"://stack:{file.read_text().strip()}@", 1)

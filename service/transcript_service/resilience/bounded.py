@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from functools import partial
 from http.client import HTTPException
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 import requests
 import urllib3
@@ -187,7 +187,8 @@ class BoundedClient:
     Connections are kept and used again. There are as many as threads that ask at once.
 
     Args:
-        base_url: scheme, host, port and the path that stands before all others.
+        base_url: scheme, host, port and the path that stands before all others; a user and a
+            password in it are sent as basic authentication.
         max_body_bytes: largest body that is read, unpacked.
         headers: sent with every request, such as credentials.
     """
@@ -204,6 +205,8 @@ class BoundedClient:
         self._base = (url.path or "").rstrip("/")
         self._max_body_bytes = max_body_bytes
         self._headers = {"Accept-Encoding": "gzip", **(headers or {})}
+        if url.auth:
+            self._headers |= urllib3.util.make_headers(basic_auth=unquote(url.auth))
         self._idle: deque[HTTPConnection] = deque()
 
     def get(self, path: str, parameters: Mapping[str, str], deadline: Deadline) -> Answer:

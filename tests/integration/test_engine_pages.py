@@ -1,0 +1,156 @@
+"""The engines' pages in a real browser: whoever signs in may use them, another page may nothing."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import requests
+from playwright.sync_api import Browser, sync_playwright
+
+from stack.programs import PAGES, Options
+from stack.up import summary
+from tests.live import LiveStack, wait_for
+from transcript_service.browser import find_chromium
+
+# What a page does to an address: `read` when it saw an answer, else why not.
+ATTACK = """async ([url, options]) => {
+    try {
+        const answer = await fetch(url, options);
+        if (answer.type === "opaque") return "sent blindly";
+        return answer.ok ? "read" : `refused with ${answer.status}`;
+    } catch (error) { return "kept away"; }
+}"""
+
+SILENCE = (
+    '{"matchers": [{"name": "alertname", "value": ".*", "isRegex": true}], "comment": "mine",'
+    ' "startsAt": "2030-01-01T00:00:00Z", "endsAt": "2030-01-02T00:00:00Z", "createdBy": "evil"}'
+)
+LINE = '{"_msg": "evil line", "service.name": "evil"}'
+SPAN = (
+    '{"resourceSpans": [{"resource": {"attributes": [{"key": "service.name", "value":'
+    ' {"stringValue": "evil"}}]}, "scopeSpans": [{"spans": [{"traceId":'
+    ' "4bf92f3577b34da6a3ce929d0e0e4736", "spanId": "00f067aa0ba902b7", "name": "evil",'
+    ' "startTimeUnixNano": "1", "endTimeUnixNano": "2"}]}]}]}'
+)
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        path = find_chromium(os.environ.get("BROWSER_EXECUTABLE"))
+        running = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[str]:
+    """The address of somebody else's page: another origin, as it has another port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<p>a page")
+
+        def log_message(self, *_: object) -> None:
+            """Keep the test's output quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/"
+    server.shutdown()
+    server.server_close()
+
+
+def attacks(live: LiveStack) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What another page may try: address and fetch options."""
+    url = live.layout.url
+    for engine, path in (
+        ("prometheus", "/api/v1/status/config"),
+        ("prometheus", "/api/v1/query?query=up"),
+        ("alertmanager", "/api/v2/status"),
+        ("jaeger", "/api/services"),
+        ("victorialogs", "/select/logsql/query?query=*"),
+        ("collector-metrics", "/metrics"),
+        ("jaeger-metrics", "/metrics"),
+    ):
+        yield url(engine, path), {}
+    for engine, path, body in (
+        ("alertmanager", "/api/v2/silences", SILENCE),
+        ("otlp-http", "/v1/traces", SPAN),
+        ("jaeger-otlp", "/v1/traces", SPAN),
+        ("prometheus", "/api/v1/otlp/v1/metrics", "{}"),
+        ("victorialogs", "/insert/jsonline?_stream_fields=service.name", LINE),
+    ):
+        yield url(engine, path), {"method": "POST", "headers": JSON, "body": body}
+        # Without asking first, which a browser allows for plain text; the answer stays unseen.
+        yield url(engine, path), {"method": "POST", "mode": "no-cors", "body": body}
+
+
+def test_a_page_of_another_origin_reads_nothing_and_changes_nothing(
+    live: LiveStack, browser: Browser, elsewhere: str
+) -> None:
+    page = browser.new_page()
+    page.goto(elsewhere)
+    done = {
+        f"{options.get('mode', '')} {url}": page.evaluate(ATTACK, [url, options])
+        for url, options in attacks(live)
+    }
+    page.close()
+    assert set(done.values()) == {"kept away", "sent blindly"}, done
+
+    # What was sent blindly has had no effect. Something sent properly afterwards has arrived by
+    # when it is looked for.
+    proper = requests.post(
+        live.layout.engine("victorialogs", "/insert/jsonline?_stream_fields=service.name"),
+        data=LINE.replace("evil", "proper"),
+        timeout=10,
+    )
+    assert proper.ok
+    wait_for("the proper line", lambda: live.log_lines('{"service.name"="proper"}'))
+    assert live.log_lines('{"service.name"="evil"}') == []
+    silences = requests.get(live.layout.engine("alertmanager", "/api/v2/silences"), timeout=10)
+    assert [found for found in silences.json() if found["createdBy"] == "evil"] == []
+    services = requests.get(live.layout.engine("jaeger", "/api/services"), timeout=10).json()
+    assert "evil" not in services["data"]
+
+
+@pytest.mark.parametrize("engine", ["prometheus", "alertmanager", "jaeger", "victorialogs"])
+def test_an_engine_answers_nobody_without_the_password(live: LiveStack, engine: str) -> None:
+    # Also under another name than its own, as a page gets there by DNS rebinding.
+    for host in (live.layout.address(engine), "evil.example"):
+        answer = requests.get(live.layout.url(engine), headers={"Host": host}, timeout=10)
+        assert answer.status_code == 401
+
+
+def test_every_address_that_up_prints_shows_a_page_to_whoever_signs_in(
+    live: LiveStack, browser: Browser
+) -> None:
+    printed = [line.split()[-1] for line in summary(live.layout, Options()).splitlines()]
+    if len(printed) < len(PAGES):
+        pytest.skip("Prometheus' page is not built here")
+    password = live.layout.engine_password.read_text()
+    context = browser.new_context(http_credentials={"username": "stack", "password": password})
+    page = context.new_page()
+    for url in printed:
+        answer = page.goto(url)
+        assert answer is not None
+        assert answer.status == 200, url
+        page.wait_for_function("document.body.innerText.trim().length > 40")
+
+    page.goto(live.layout.url("prometheus", "/query?g0.expr=up&g0.tab=table"))
+    page.get_by_text('job="otel-collector"').first.wait_for()
+    page.goto(live.layout.url("prometheus", "/alerts"))
+    page.get_by_text("Watchdog").first.wait_for()
+    live.get("/api/transcripts/dQw4w9WgXcQ")
+    page.goto(live.layout.url("victorialogs", "/select/vmui/#/?query=event:*&g0.range_input=1h"))
+    page.get_by_text("transcript_service", exact=False).first.wait_for()
+    context.close()
