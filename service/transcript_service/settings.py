@@ -113,7 +113,8 @@ class Settings(BaseSettings):
     engine_password_file: Path | None = Field(
         None,
         description="File with the password that these four ask of user `stack`, made by the "
-        "launcher (`.stack/secrets/engine_password`). A password in one of the URLs goes first.",
+        "launcher (`.stack/secrets/engine_password`, which is also looked for in the current "
+        "folder, for engines on 127.0.0.1). A password in one of the URLs goes first.",
     )
 
     # Dashboard API
