@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import IO
 
@@ -19,16 +19,32 @@ from stack.layout import Layout
 from stack.pins import BUILD_FLAGS, Engine
 from stack.toolchain import Go
 
-# Measured with empty Go caches, all five one after the other, by engine in the order of ENGINES:
-# the first ones pay for what they share.
-COLD_BYTES = {
-    "otel-collector": 1_200_000_000,
-    "prometheus": 2_200_000_000,
-    "alertmanager": 600_000_000,
-    "victorialogs": 300_000_000,
-    "jaeger": 2_000_000_000,
-    "prometheus-page": 800_000_000,
+# With empty Go caches, one after the other in the order of ENGINES (the first ones pay for what
+# they share), in bytes: what stays (the engine, and what Go keeps of it to be quick the next
+# time), and what is needed besides while it is built (sources, the linker's files).
+DISK = {
+    "otel-collector": (600_000_000, 800_000_000),
+    "prometheus": (900_000_000, 1_600_000_000),
+    "alertmanager": (250_000_000, 500_000_000),
+    "victorialogs": (150_000_000, 400_000_000),
+    "jaeger": (800_000_000, 1_500_000_000),
+    "prometheus-page": (3_000_000, 800_000_000),
 }
+
+
+def disk_use(engines: Collection[Engine]) -> str:
+    """What building `engines` takes, in a line for people."""
+    stays = sum(DISK[engine.name][0] for engine in engines)
+    return (
+        f"building {len(engines)} of the engines takes up to {needed_bytes(engines) / 1e9:.1f} GB "
+        f"of disk, of which {stays / 1e9:.1f} GB stay (in .stack/bin and Go's build cache)"
+    )
+
+
+def needed_bytes(engines: Collection[Engine]) -> float:
+    """The most that is taken at any time."""
+    stays = sum(DISK[engine.name][0] for engine in engines)
+    return stays + max(DISK[engine.name][1] for engine in engines)
 
 
 def is_built(engine: Engine, layout: Layout, go_version: str) -> bool:
@@ -36,12 +52,12 @@ def is_built(engine: Engine, layout: Layout, go_version: str) -> bool:
     return engine.folder(layout, go_version).is_dir()
 
 
-def check_space(engines: Iterable[Engine], layout: Layout, caches: Iterable[Path]) -> None:
+def check_space(engines: Collection[Engine], layout: Layout, caches: Iterable[Path]) -> None:
     """Raises StackError when a cold build of `engines` would fill a disk.
 
     STACK_MIN_FREE_GB replaces the estimate; 0 tries in any case (a warm cache needs little).
     """
-    needed = float(sum(COLD_BYTES[engine.name] for engine in engines))
+    needed = needed_bytes(engines)
     asked = os.environ.get("STACK_MIN_FREE_GB")
     if asked is not None:
         try:
@@ -138,6 +154,10 @@ class Build:
         temporary.mkdir(parents=True)
         env = toolchain.environment(self._go)
         env["GOTMPDIR"] = str(temporary)  # the linker's files: on the disk that was checked
+        if toolchain.keeps_no_modules(self._go):
+            # Removed with the folder; with a cache of Go's own they would stay for good.
+            env["GOMODCACHE"] = str(temporary / "modules")
+            env["GOFLAGS"] = "-modcacherw"
         log = self._layout.log(f"build-{self.engine.name}")
         if self.engine.script:
             command = [str(self.engine.module_dir / self.engine.script), str(self._staging)]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from stack import signals, toolchain
-from stack.build import Build, check_space, is_built
+from stack.build import Build, check_space, disk_use, is_built
 from stack.errors import StackError
 from stack.job import Job
 from stack.layout import Layout
@@ -43,6 +43,7 @@ class BuildQueue:
         if self._waiting:
             caches = toolchain.cache_dirs(self._go) if self._go.installed else ()
             check_space(self._waiting, layout, caches)
+            progress.say(disk_use(self._waiting))
 
     @property
     def pending(self) -> frozenset[str]:

@@ -122,6 +122,15 @@ def cache_dirs(go: Go) -> tuple[Path, Path]:
     return Path(build), Path(modules)
 
 
+def keeps_no_modules(go: Go) -> bool:
+    """Whether nobody has used Go here before: downloads of ours need not stay then.
+
+    The cache of what was compiled stays where Go keeps it in any case: it is what makes the next
+    build quick, and `-trimpath` makes it independent of where the sources were.
+    """
+    return not cache_dirs(go)[1].exists()
+
+
 def _version(go: Path) -> str | None:
     env = dict(os.environ) | {"GOTOOLCHAIN": "local"}
     env.setdefault("HOME", pwd.getpwuid(os.getuid()).pw_dir)
