@@ -18,6 +18,7 @@ from transcript_service.telemetry.testing import InMemoryTelemetry
 # These use one stack, the fixture `live`; those that break it come last.
 SHARING = (
     "tests/integration/test_one_request.py",
+    "tests/integration/test_engine_pages.py",
     "tests/integration/test_command_line.py",
     "tests/integration/test_canaries.py",
     "tests/faults/test_killed_engines.py",
