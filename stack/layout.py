@@ -210,9 +210,6 @@ class Layout:
             "YOUTUBE_RESOLVE_TO": self.address("simulator"),
             "YOUTUBE_CA_FILE": str(self.simulator_ca),
             "ALERT_WEBHOOK_TOKEN_FILE": str(self.webhook_token),
-            # The person at this machine needs no token. Only here: another way to run the
-            # service may stand behind a proxy, whose clients would all look local.
-            "DASHBOARD_OPEN_ON_LOOPBACK": "1",
             "STACK_DIR": str(self.state_dir),
             "STACK_PORT_OFFSET": str(self.offset),
             "STACK_BIN_DIR": str(self.bin_dir),

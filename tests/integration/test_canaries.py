@@ -65,6 +65,7 @@ def leaky(live: LiveStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         "VICTORIALOGS_URL": live.layout.engine("victorialogs"),
         "ALERTMANAGER_URL": live.layout.engine("alertmanager"),
         "LOG_RATE_LIMIT_PER_MIN": "0",
+        "DASHBOARD_OPEN_ON_LOOPBACK": "1",
         "PROXY_PASSWORD": f"plain{build(820)}word",
     }
     with gunicorn(folder, environ, app="tests.canary_app:create_app()", workers=1) as running:

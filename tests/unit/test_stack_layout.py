@@ -11,6 +11,7 @@ import pytest
 from stack.errors import StackError
 from stack.layout import BASE_PORTS, CHECKOUT, MAX_OFFSET, Layout
 from stack.programs import PROGRAMS
+from transcript_service.settings import Settings
 
 
 def test_without_settings_the_stack_is_the_checkouts_own_on_the_usual_ports() -> None:
@@ -82,3 +83,11 @@ def test_the_service_is_pointed_at_the_simulator_only_when_it_runs() -> None:
     assert with_simulator["YOUTUBE_CA_FILE"] == "/srv/state/simulator-ca.pem"
     assert with_simulator["SERVICE_BIND"] == "127.0.0.1:5007"
     assert with_simulator["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://127.0.0.1:4325"
+
+
+def test_the_launcher_opens_its_own_service_alone_to_this_machine() -> None:
+    name = "DASHBOARD_OPEN_ON_LOOPBACK"
+    assert Layout.from_env({}).service_env()[name] == "1"
+    # `python -m stack env` is for shells, where other services are started too.
+    assert name not in Layout.from_env({}).endpoints()
+    assert Settings().dashboard_open_on_loopback is False

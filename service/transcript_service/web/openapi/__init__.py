@@ -80,8 +80,8 @@ def document() -> dict[str, Any]:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "`transcript-service token create NAME`. While no token "
-                    "exists, the service answers its own machine without one.",
+                    "description": "`transcript-service token create NAME`. The stack of "
+                    "`make up` lets its own machine in without one.",
                 },
                 "webhookToken": {
                     "type": "http",
