@@ -30,6 +30,7 @@ from playwright.async_api import Browser, async_playwright
 
 from bench.rows import Row, row
 from transcript_service.browser import BrowserPool, LaunchOptions, PoolConfig, find_chromium
+from transcript_service.browser.launch import Way
 from transcript_service.browser.memory import usage_bytes
 from transcript_service.settings import Settings
 from transcript_service.telemetry import configure_logging
@@ -148,7 +149,8 @@ async def _browser_per_request() -> list[float]:
     times = []
     async with async_playwright() as driver:
         options = LaunchOptions().playwright_options(
-            find_chromium(None, driver.chromium.executable_path)
+            find_chromium(None, driver.chromium.executable_path),
+            Way(sandbox=False, other_user=False),
         )
         for _ in range(ROUNDS):
             started = time.perf_counter()
@@ -164,7 +166,8 @@ async def _fresh_context(url: str) -> list[float]:
     times = []
     async with async_playwright() as driver:
         options = LaunchOptions().playwright_options(
-            find_chromium(None, driver.chromium.executable_path)
+            find_chromium(None, driver.chromium.executable_path),
+            Way(sandbox=False, other_user=False),
         )
         browser: Browser = await driver.chromium.launch(**options)
         for _ in range(ROUNDS):

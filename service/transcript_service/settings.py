@@ -422,9 +422,16 @@ class Settings(BaseSettings):
         le=65_536,
         description="MiB that the browser's processes may take (PSS) above the idle browser.",
     )
-    browser_sandbox: bool = Field(
-        False,
-        description="Chromium's own sandbox; needs user namespaces, which containers often lack.",
+    browser_sandbox: bool | None = Field(
+        None,
+        description="Chromium's own sandbox, which needs user namespaces. Unset: on where it "
+        "works, and a warning (`browser.unsandboxed`) where it does not. Root's browser runs as "
+        "another user either way.",
+    )
+    browser_private_hosts: CommaList = Field(
+        (),
+        description="Addresses (`host:port`, comma separated) on this machine or in private "
+        "networks that pages may reach; none else can be. The proxies above are known.",
     )
 
     @field_validator("log_level", mode="before")

@@ -16,6 +16,7 @@ _PAGES = {
     "/": "<title>home</title><h1>home</h1>",
     "/watch": "<title>watch</title><script src='/cached.js'></script>",
     "/endless": "<title>endless</title><script>while (true) {}</script>",
+    "/refreshing": "<title>refreshing</title><meta http-equiv=refresh content=0>",
     "/popup": "<title>popup</title><script>window.open('/')</script>",
 }
 
@@ -60,6 +61,10 @@ def serve(certificate: trustme.LeafCert | None = None) -> Iterator[Site]:
                 self._send(b'{"events": []}', "application/json")
             else:
                 self._send(_PAGES.get(path, f"<title>{path}</title>").encode(), "text/html")
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.do_GET()
 
         def _send(self, body: bytes, kind: str, cache: str = "no-store") -> None:
             self.send_response(200)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import mmap
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -146,6 +149,8 @@ def _refuses(pool: BrowserPool) -> bool:
 
 def test_a_script_that_just_ends_leaves_no_browser(site: Site) -> None:
     script = f"""
+        import os
+        os.environ["BROWSER_PRIVATE_HOSTS"] = "{site.address}"
         from transcript_service.browser import get_browser_pool
         with get_browser_pool().lease(timeout_s=60) as context:
             page = context.new_page()
@@ -166,6 +171,8 @@ def test_a_script_that_just_ends_leaves_no_browser(site: Site) -> None:
 
 def test_a_worker_that_is_killed_leaves_no_browser(site: Site) -> None:
     script = f"""
+        import os
+        os.environ["BROWSER_PRIVATE_HOSTS"] = "{site.address}"
         from transcript_service.browser import get_browser_pool
         with get_browser_pool().lease(timeout_s=60) as context:
             context.new_page().goto("{site.url}")
@@ -198,3 +205,42 @@ def test_a_forked_worker_gets_a_pool_of_its_own() -> None:
     assert get_browser_pool() is parents
     os.close(reader)
     os.close(writer)
+
+
+def test_a_forked_child_ends_at_once_and_leaves_the_parents_browser_alone(
+    pool: BrowserPool,
+) -> None:
+    with pool.lease():
+        began = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            atexit._run_exitfuncs()  # what every interpreter does at its end
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert time.monotonic() - began < 5
+    with pool.lease() as context:
+        assert context.new_page().evaluate("1 + 1") == 2
+
+
+def profiles() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("playwright_chromiumdev_profile-*"))
+
+
+def test_the_profile_of_a_killed_browser_goes_at_once_and_a_killed_workers_at_the_next_start(
+    make_pool: MakePool,
+) -> None:
+    before = profiles()
+    left = Path(tempfile.mkdtemp(prefix="playwright_chromiumdev_profile-"))
+    (left / "Default").mkdir()
+    os.utime(left, (time.time() - 60, time.time() - 60))
+    young = Path(tempfile.mkdtemp(prefix="playwright_chromiumdev_profile-"))
+    pool = make_pool(heartbeat_s=1.0)
+    with pool.lease() as context:
+        context.new_page()
+        assert not left.exists()
+        assert young.exists()  # its browser may be about to start
+        [own] = profiles() - before - {young}
+        for process in (*browser_processes(pool, "driver"), *browser_processes(pool, "browser")):
+            process.kill()
+        wait_until(lambda: not own.exists())
+    young.rmdir()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.browser.conftest import MakePool, Since, idle, wait_until
 from tests.browser.site import Site, proxy
-from transcript_service.browser import BrowserPool, LeasedContext
+from transcript_service.browser import BrowserPool, LeasedContext, LeaseLost
 from transcript_service.telemetry.testing import InMemoryTelemetry
 
 # Writes to every kind of storage a page has, and says what it found there before.
@@ -181,11 +182,11 @@ def test_an_identity_starts_every_lease_with_its_own_cookies(pool: BrowserPool, 
     assert (since.created, since.reused) == (2, 2)
 
 
+@pytest.mark.parametrize("password", ["p+w/d@1", ""])
 def test_each_proxy_has_a_context_of_its_own_and_raw_credentials_work(
-    pool: BrowserPool, telemetry: InMemoryTelemetry
+    pool: BrowserPool, telemetry: InMemoryTelemetry, password: str
 ) -> None:
     since = Since(pool)
-    password = "p+w/d@1"
     with proxy("first", "user", password) as one, proxy("second", "user", password) as two:
         for _ in range(2):
             for name, server in (("first", one), ("second", two)):
@@ -196,7 +197,7 @@ def test_each_proxy_has_a_context_of_its_own_and_raw_credentials_work(
                     assert page.title() == name
                 wait_until(lambda: idle(pool))
     assert (since.created, since.reused) == (2, 2)
-    assert password not in telemetry.log_text()
+    assert not password or password not in telemetry.log_text()
 
 
 def test_reuse_keeps_the_http_cache(pool: BrowserPool, site: Site, who: dict[str, Any]) -> None:
@@ -229,3 +230,89 @@ def test_the_async_twin_gets_a_ready_page(pool: BrowserPool, site: Site, profile
         return await page.title(), len(context.pages), page in context.pages
 
     assert pool.run(work, profile, timeout_s=60) == ("home", 1, True)
+
+
+def test_a_context_kept_beyond_its_block_is_refused_from_the_moment_of_return(
+    pool: BrowserPool, site: Site, who: dict[str, Any]
+) -> None:
+    with pool.lease(**who) as context:
+        kept: Any = context
+        page: Any = kept.new_page()
+        page.goto(site.url)
+        cookies, evaluate = kept.cookies, page.evaluate
+    with pool.lease(**who) as context:
+        context.add_cookies([{"name": "next", "value": "secret", "url": site.url}])
+        others = context.new_page()
+        others.goto(site.url)
+        uses: list[Callable[[], Any]] = [
+            lambda: kept.cookies,
+            cookies,
+            lambda: kept.pages,
+            lambda: kept.close,
+            lambda: kept.new_page,
+            lambda: kept.raw,
+            lambda: page.context,
+            lambda: page.url,
+            lambda: evaluate("1"),
+            lambda: kept.on("page", print),
+        ]
+        for use in uses:
+            with pytest.raises(LeaseLost) as refused:
+                use()
+            assert refused.value.reason == "returned"
+        assert others.title() == "home"
+
+
+def test_what_a_coroutine_keeps_of_its_context_is_refused_too(
+    pool: BrowserPool, site: Site, who: dict[str, Any]
+) -> None:
+    async def keep(context: LeasedContext) -> tuple[Any, ...]:
+        page = await context.new_page()
+        return context, page, context.cookies, page.evaluate
+
+    context, page, cookies, evaluate = pool.run(keep, **who, timeout_s=60)
+
+    async def try_all(_: LeasedContext) -> None:
+        uses: list[Callable[[], Any]] = [
+            lambda: context.cookies,
+            lambda: context.pages,
+            lambda: context.raw,
+            lambda: page.raw,
+            lambda: page.goto,
+            cookies,
+            lambda: evaluate("1"),
+        ]
+        for use in uses:
+            with pytest.raises(LeaseLost):
+                use()
+        for call in (context.new_page(), context.close(), page.goto(site.url)):
+            with pytest.raises(LeaseLost):
+                await call
+
+    pool.run(try_all, **who, timeout_s=60)
+
+
+def test_a_cookie_that_chromium_refuses_costs_only_itself(
+    pool: BrowserPool, site: Site, telemetry: InMemoryTelemetry
+) -> None:
+    good = {"name": "good", "value": "1", "url": site.url}
+    bad = {"name": "__Host-bad", "value": "tell-nobody", "domain": ".youtube.com", "path": "/"}
+    for _ in range(2):  # when it is made and when it is cleaned
+        with pool.lease(cookies=[good, bad]) as context:
+            assert [cookie["name"] for cookie in context.cookies()] == ["good"]
+        wait_until(lambda: idle(pool))
+    (refused, *_) = telemetry.events("browser.cookie.refused")
+    assert refused["cookie_name"] == "__Host-bad"
+    assert "tell-nobody" not in telemetry.log_text()
+
+
+def test_a_page_that_never_comes_to_rest_holds_up_nobody_else(
+    make_pool: MakePool, site: Site
+) -> None:
+    pool = make_pool(max_contexts=2, wait_s=12.0)
+    with pool.lease():
+        pass  # the browser is there
+    with pool.lease() as context:
+        context.new_page().goto(f"{site.url}/refreshing")
+    with pool.lease() as context:
+        assert context.new_page().evaluate("1") == 1

@@ -15,6 +15,7 @@ from tests.browser.conftest import idle, wait_until
 from tests.browser.site import Site
 from transcript_service import get_optimized_browser_context
 from transcript_service.browser import BrowserPool, LeasedContext, LeaseLost, get_browser_pool
+from transcript_service.settings import get_settings
 from transcript_service.telemetry import span
 from transcript_service.telemetry.testing import InMemoryTelemetry
 
@@ -199,9 +200,12 @@ def _is_lost(context: Any) -> bool:
     return False
 
 
-def test_the_convention_of_the_package(site: Site) -> None:
+def test_the_convention_of_the_package(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROWSER_PRIVATE_HOSTS", site.address)
+    get_settings.cache_clear()
     with get_optimized_browser_context("mobile") as context:
         page = context.new_page()
         page.goto(site.url)
         assert page.evaluate("screen.width") == 390
     get_browser_pool().close(grace_s=5)
+    get_settings.cache_clear()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from transcript_service.browser import launch
 from transcript_service.browser.config import PoolConfig
 from transcript_service.browser.errors import BrowserUnavailable
-from transcript_service.browser.launch import LaunchOptions, find_chromium, resolver_rules
+from transcript_service.browser.launch import LaunchOptions, Way, find_chromium
 from transcript_service.settings import Settings
 
 
@@ -67,7 +68,7 @@ def test_every_switch_has_its_reason_and_is_given_once() -> None:
 
 
 def test_names_of_youtube_lead_to_the_given_address_and_all_others_nowhere() -> None:
-    rules = resolver_rules("127.0.0.1:8443").split(", ")
+    rules = LaunchOptions(resolve_to="127.0.0.1:8443").resolver_rules()
     assert "MAP *.youtube.com 127.0.0.1:8443" in rules
     assert "MAP *.googlevideo.com 127.0.0.1:8443" in rules
     assert "EXCLUDE 127.0.0.1" in rules
@@ -79,13 +80,61 @@ def test_no_name_is_mapped_unless_asked_for() -> None:
     assert not any("host-resolver" in switch for switch in LaunchOptions().switches())
 
 
+@pytest.mark.parametrize("resolve_to", [None, "127.0.0.1:8443"])
+def test_private_addresses_lead_nowhere_but_where_the_operator_says(resolve_to: str | None) -> None:
+    options = LaunchOptions(guarded=True, reachable=("10.0.0.5:3128",), resolve_to=resolve_to)
+    rules = options.resolver_rules()
+    assert not any(rule.startswith("EXCLUDE") for rule in rules)
+    for host in ("localhost", "127.*", "10.*", "172.31.*", "192.168.*", "169.254.*", "[*"):
+        assert rules.index(f"MAP {host} ~NOTFOUND") > rules.index("MAP 10.0.0.5:3128 10.0.0.5:3128")
+
+
+@pytest.mark.parametrize(
+    ("uid", "sandbox", "ways"),
+    [
+        (1000, None, [(True, False), (False, False)]),
+        (1000, True, [(True, False)]),
+        (1000, False, [(False, False)]),
+        # Root's own browser cannot have a sandbox: another user's first.
+        (0, None, [(True, True), (False, True), (False, False)]),
+        (0, True, [(True, True)]),
+        (0, False, [(False, True), (False, False)]),
+    ],
+)
+def test_the_sandbox_is_on_wherever_it_works(
+    monkeypatch: pytest.MonkeyPatch, uid: int, sandbox: bool | None, ways: list[tuple[bool, bool]]
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: uid)
+    assert LaunchOptions(sandbox=sandbox).ways() == ways
+
+
+def test_the_environments_proxies_stay_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("https_proxy", "HTTP_PROXY", "all_proxy", "no_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    given = LaunchOptions().playwright_options("chromium", Way(True, False))["env"]
+    assert not [name for name in given if "proxy" in name.lower()]
+    assert "PATH" in given
+
+
 def test_signals_are_left_to_the_worker() -> None:
-    options = LaunchOptions().playwright_options("chromium")
+    options = LaunchOptions().playwright_options("chromium", Way(True, False))
     assert {options[f"handle_{name}"] for name in ("sigint", "sigterm", "sighup")} == {False}
 
 
 def test_the_defaults_of_the_pool_are_those_of_the_settings() -> None:
-    assert PoolConfig.from_settings(Settings(_env_file=None)) == PoolConfig()
+    # Only that a test's own pool may show pages of this machine.
+    own = PoolConfig(launch=LaunchOptions(guarded=True))
+    assert PoolConfig.from_settings(Settings(_env_file=None)) == own
+
+
+def test_proxies_of_the_list_are_reachable_wherever_they_are() -> None:
+    settings = Settings(
+        _env_file=None,
+        proxy_list=SecretStr("u:p@10.0.0.5:3128 [::1]:3128"),
+        browser_private_hosts=("127.0.0.1:8080",),
+    )
+    reachable = PoolConfig.from_settings(settings).launch.reachable
+    assert reachable == ("127.0.0.1:8080", "10.0.0.5:3128", "[::1]:3128")
 
 
 def test_the_environment_sets_the_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

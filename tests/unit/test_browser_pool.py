@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.unit.browser_fakes import DESKTOP, MOBILE, Lab
+from transcript_service.browser import context, stock
 from transcript_service.browser.context import State
 from transcript_service.browser.errors import BrowserUnavailable
 from transcript_service.browser.identity import Identity
@@ -278,6 +279,49 @@ def test_a_context_that_cannot_be_cleaned_is_not_handed_out_again() -> None:
         await lab.settle()
         assert lab.pool.report.closed == {"unhealthy": 1}
         assert (await lab.pool.acquire(DESKTOP)).entry is not first.entry
+
+    run(test())
+
+
+def test_what_takes_long_to_clean_occupies_nothing_but_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (context, stock):
+        monkeypatch.setattr(module, "SLOW_S", 0.05)
+
+    async def test() -> None:
+        lab = Lab(max_contexts=1, wait_s=2)
+        slow = await lab.pool.acquire(DESKTOP)
+        await slow.context.new_page()
+        await slow.context.new_page()
+        lab.browser.hanging.add("close_page")
+        lab.pool.release(slow)
+        other = await lab.pool.acquire(DESKTOP)
+        assert other.entry is not slow.entry
+        lab.browser.hanging.clear()
+        # Never more than twice as many, whatever hangs.
+        assert len(lab.pool.stock.entries) == 2
+
+    run(test())
+
+
+def test_of_two_contexts_where_one_is_wanted_the_one_cleaned_last_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (context, stock):
+        monkeypatch.setattr(module, "SLOW_S", 0.02)
+
+    async def test() -> None:
+        lab = Lab(max_contexts=1, wait_s=2)
+        go_on = asyncio.Event()
+        slow = await lab.pool.acquire(DESKTOP)
+        monkeypatch.setattr(slow.entry, "clean", go_on.wait)
+        lab.pool.release(slow)
+        lab.pool.release(await lab.pool.acquire(DESKTOP))
+        go_on.set()
+        await lab.settle()
+        assert [entry.state for entry in lab.pool.stock.entries] == [State.IDLE]
+        assert lab.pool.report.closed == {"capacity": 1}
 
     run(test())
 

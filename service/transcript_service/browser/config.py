@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
+from ..proxies import configured_proxies
 from ..settings import Settings
 from .launch import LaunchOptions
 
@@ -53,5 +55,10 @@ class PoolConfig:
                 timeout_s=settings.browser_launch_timeout_s,
                 sandbox=settings.browser_sandbox,
                 resolve_to=settings.youtube_resolve_to,
+                guarded=True,
+                reachable=(
+                    *settings.browser_private_hosts,
+                    *(urlsplit(proxy.server).netloc for proxy in configured_proxies(settings)),
+                ),
             ),
         )

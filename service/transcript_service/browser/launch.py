@@ -6,7 +6,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from .errors import BrowserUnavailable
 
@@ -48,6 +48,10 @@ SWITCHES: Final[tuple[tuple[str, str], ...]] = (
         "A watch page would otherwise play the video: bandwidth, CPU and memory for nothing.",
     ),
     (
+        "--no-proxy-server",
+        "A context without a proxy goes out directly, whatever https_proxy or a desktop says.",
+    ),
+    (
         "--disable-notifications",
         "No page here has a person to ask; the prompt and its service stay away.",
     ),
@@ -74,28 +78,85 @@ YOUTUBE_HOSTS: Final = (
 )
 
 
+# Names and literal addresses of this machine and of private networks, as Chromium writes
+# them (RFC 1122, 1918, 3927, 6598, 6761; `0x7f.1` and the like are 127.0.0.1 by then). No
+# page has business with an IPv6 literal.
+PRIVATE_HOSTS: Final = (
+    *("localhost", "*.localhost", "*.local", "*.internal", "[*"),
+    *("0.*", "10.*", "127.*", "169.254.*", "192.168.*"),
+    *(f"172.{number}.*" for number in range(16, 32)),
+    *(f"100.{number}.*" for number in range(64, 128)),
+)
+# Root's Chromium runs as this user: one of those that Debian reserves and gives to nobody
+# (Debian Policy, section 9.2.2), so that it shares no file with any other service.
+BROWSER_UID: Final = 65530
+_AS_USER: Final = Path(__file__).with_name("as_user.sh")
+
+
 @dataclass(frozen=True)
 class LaunchOptions:
-    """How to start one browser."""
+    """How to start one browser.
+
+    Attributes:
+        sandbox: Chromium's own; `None` for wherever it works.
+        resolve_to: `host:port` that YouTube's names lead to; then no other name exists.
+        guarded: pages reach neither this machine nor private networks.
+        reachable: `host:port` that they reach all the same, such as proxies.
+    """
 
     executable: str | None = None
     timeout_s: float = 30.0
-    sandbox: bool = False
+    sandbox: bool | None = None
     resolve_to: str | None = None
+    guarded: bool = False
+    reachable: tuple[str, ...] = ()
 
     def switches(self) -> list[str]:
         """The command line's switches, without their reasons."""
         switches = [switch for switch, _ in SWITCHES]
-        if self.resolve_to:
-            switches.append(f"--host-resolver-rules={resolver_rules(self.resolve_to)}")
+        if rules := self.resolver_rules():
+            switches.append(f"--host-resolver-rules={', '.join(rules)}")
         return switches
 
-    def playwright_options(self, executable: str) -> dict[str, Any]:
+    def resolver_rules(self) -> list[str]:
+        """Chromium's `--host-resolver-rules`: of those that match a host, the first counts.
+
+        They also hold for literal addresses and for a proxy's own, not for what is asked of
+        a proxy. Names that turn out to be private addresses are no matter of theirs; from a
+        page of a public site Chromium refuses those itself (Local Network Access).
+        """
+        rules = []
+        if self.resolve_to:
+            rules += [f"MAP {host} {self.resolve_to}" for host in YOUTUBE_HOSTS]
+        if self.guarded:
+            rules += [f"MAP {address} {address}" for address in self.reachable]
+            rules += [f"MAP {host} ~NOTFOUND" for host in PRIVATE_HOSTS]
+        if self.resolve_to:
+            rules.append("MAP * ~NOTFOUND")
+            if not self.guarded:
+                rules += [f"EXCLUDE {host}" for host in ("localhost", "127.0.0.1", "[::1]")]
+        return rules
+
+    def ways(self) -> list[Way]:
+        """How Chromium may be started here, the best first."""
+        sandboxes = (True, False) if self.sandbox is None else (self.sandbox,)
+        users = (True, False) if os.geteuid() == 0 else (False,)
+        ways = [Way(sandbox, other) for other in users for sandbox in sandboxes]
+        # Root's own browser refuses to have one.
+        return [way for way in ways if way.other_user or not way.sandbox or os.geteuid() != 0]
+
+    def playwright_options(self, executable: str, way: Way) -> dict[str, Any]:
         """Keyword arguments for Playwright's `chromium.launch`."""
+        environment = {
+            name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
+        }
+        if way.other_user:
+            environment |= {"BROWSER_UID": str(BROWSER_UID), "BROWSER_PROGRAM": executable}
         return {
-            "executable_path": executable,
+            "executable_path": str(_AS_USER) if way.other_user else executable,
             "args": self.switches(),
-            "chromium_sandbox": self.sandbox,
+            "env": environment,
+            "chromium_sandbox": way.sandbox,
             "timeout": self.timeout_s * 1000,
             # The worker decides when to stop: a signal to the process group must not
             # take the browser away from requests that are still being answered.
@@ -105,15 +166,12 @@ class LaunchOptions:
         }
 
 
-def resolver_rules(resolve_to: str) -> str:
-    """Chromium's `--host-resolver-rules` that leads YouTube's names to `host:port`.
+class Way(NamedTuple):
+    """One way to start Chromium."""
 
-    Loopback stays reachable and every other name does not exist, so that a test can never
-    reach the real site or anything else.
-    """
-    mapped = [f"MAP {host} {resolve_to}" for host in YOUTUBE_HOSTS]
-    loopback = [f"EXCLUDE {host}" for host in ("localhost", "127.0.0.1", "[::1]")]
-    return ", ".join([*mapped, "MAP * ~NOTFOUND", *loopback])
+    sandbox: bool
+    other_user: bool
+    """Not as root, which this process is."""
 
 
 def find_chromium(configured: str | None = None, playwrights_own: str | None = None) -> str:

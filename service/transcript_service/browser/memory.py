@@ -63,6 +63,15 @@ def usage_bytes(browser_pid: int) -> int | None:
     return total or None
 
 
+def command_lines(pid: int | None = None) -> Iterator[list[str]]:
+    """The command line of one process, or of all that may be looked at."""
+    if psutil is None:
+        return
+    for number in psutil.pids() if pid is None else [pid]:
+        with suppress(psutil.Error):
+            yield psutil.Process(number).cmdline()
+
+
 def kill_tree(tree: list[Any], timeout_s: float = 2.0) -> int:
     """Kill what is left of a process tree; returns how many were still alive.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -17,12 +18,13 @@ from typing import Any, Protocol
 
 from playwright.async_api import Browser, BrowserContext, CDPSession, Playwright, async_playwright
 from playwright.async_api import Error as PlaywrightError
+from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 from ..telemetry import get_logger, span
-from . import memory
+from . import leftovers, memory
 from .errors import BrowserUnavailable
 from .identity import Identity
-from .launch import LaunchOptions, find_chromium
+from .launch import LaunchOptions, Way, find_chromium
 
 log = get_logger(__name__)
 
@@ -58,6 +60,7 @@ class ChromiumProcess:
         self.started_at = time.monotonic()
         self.baseline_bytes: int | None = None
         self._tree: list[Any] = memory.process_tree(pid)
+        self._profile = leftovers.profile_of(pid)
 
     @classmethod
     async def launch(cls, options: LaunchOptions) -> ChromiumProcess:
@@ -92,7 +95,8 @@ class ChromiumProcess:
         )
         try:
             executable = find_chromium(options.executable, driver.chromium.executable_path)
-            browser = await driver.chromium.launch(**options.playwright_options(executable))
+            await asyncio.to_thread(leftovers.sweep_profiles)
+            browser = await _started(driver, executable, options)
             control = await browser.new_browser_cdp_session()
             process = cls(driver, browser, control, await _pid_of(control))
             process.baseline_bytes = await process.usage_bytes()
@@ -144,6 +148,35 @@ class ChromiumProcess:
         elif _exists(self.pid):
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
+        if self._profile is not None:  # there still where the driver was killed
+            shutil.rmtree(self._profile, ignore_errors=True)
+
+
+async def _started(driver: Playwright, executable: str, options: LaunchOptions) -> Browser:
+    """Start Chromium in the best way that works, and say it where that has no sandbox."""
+    refusal: PlaywrightError | None = None
+    for way in options.ways():
+        if way in _refused:
+            continue
+        try:
+            browser = await driver.chromium.launch(**options.playwright_options(executable, way))
+        except PlaywrightTimeout:
+            raise  # slow is no reason to do without
+        except PlaywrightError as error:
+            refusal = refusal or error
+            continue
+        if refusal is not None:
+            # Known from now on to be the machine's fault and not a moment's.
+            _refused.update(options.ways()[: options.ways().index(way)])
+        if not way.sandbox:
+            reason = "as configured" if options.sandbox is False else "it does not start with one"
+            log.warning("browser.unsandboxed", reason=reason, other_user=way.other_user)
+        return browser
+    raise refusal or AssertionError("no way to start a browser is left")
+
+
+# Ways in which Chromium did not start on this machine while another one worked.
+_refused: set[Way] = set()
 
 
 async def _pid_of(control: CDPSession) -> int:

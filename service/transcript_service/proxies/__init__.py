@@ -19,6 +19,7 @@ __all__ = [
     "Proxy",
     "ProxyPool",
     "RotationReason",
+    "configured_proxies",
     "proxy_pool",
     "refuse_direct_connections",
     "rotation_reason",
@@ -34,8 +35,7 @@ def proxy_pool(settings: Settings) -> ProxyPool:
     Raises:
         SettingsError: an entry, the template or the combination cannot work.
     """
-    inline = settings.proxy_list.get_secret_value() if settings.proxy_list else None
-    entries = read_entries(inline, settings.proxy_file)
+    entries = configured_proxies(settings)
     if settings.enforce_proxy_all and not entries:
         raise SettingsError("ENFORCE_PROXY_ALL: needs proxies in PROXY_LIST or PROXY_FILE")
     _check_template(settings.proxy_session_template)
@@ -50,6 +50,16 @@ def proxy_pool(settings: Settings) -> ProxyPool:
     )
     pool.refresh()
     return pool
+
+
+def configured_proxies(settings: Settings) -> list[Proxy]:
+    """The proxies of the operator's list and file.
+
+    Raises:
+        SettingsError: an entry cannot be used.
+    """
+    inline = settings.proxy_list.get_secret_value() if settings.proxy_list else None
+    return read_entries(inline, settings.proxy_file)
 
 
 def _preflight(settings: Settings) -> Preflight:

@@ -115,6 +115,11 @@ _CATALOGUE: Final = (
         ("duration_s", "browser_version", "baseline_bytes"),
     ),
     Event(
+        "browser.unsandboxed",
+        "Chromium runs without its sandbox: a hostile page has one wall less to break.",
+        ("reason", "other_user"),
+    ),
+    Event(
         "browser.crashed",
         "The browser process died or stopped answering; another one is started.",
         ("reason", "lived_s", "contexts_lost"),
