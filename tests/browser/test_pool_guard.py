@@ -68,7 +68,7 @@ def test_a_hostile_page_reaches_no_engine_of_this_machine(
     forms = [f"http://{host}:{port}" for host in ("127.0.0.1", "localhost", "0x7f.1", "[::1]")]
     with pool.lease() as context:
         page = context.new_page()
-        page.goto("http://www.youtube.com/watch")  # the stand-in still works
+        page.goto("http://r1.googlevideo.com/watch")  # the stand-in still works
         assert page.title() == "watch"
         page.evaluate(ATTACK, forms)
         page.evaluate(SUBMIT, engine.url)
@@ -99,7 +99,7 @@ def test_direct_means_direct_whatever_the_environment_says(
     pool = make_pool(launch=LaunchOptions(resolve_to=site.address))
     with pool.lease() as context:
         page = context.new_page()
-        page.goto("http://www.youtube.com/")
+        page.goto("http://r1.googlevideo.com/")
         assert page.title() == "home"
 
 

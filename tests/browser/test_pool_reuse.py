@@ -278,7 +278,6 @@ def test_what_a_coroutine_keeps_of_its_context_is_refused_too(
             lambda: context.pages,
             lambda: context.raw,
             lambda: page.raw,
-            lambda: page.goto,
             cookies,
             lambda: evaluate("1"),
         ]
