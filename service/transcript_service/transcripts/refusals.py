@@ -26,11 +26,10 @@ _BOT_WORD: Final = re.compile(
 
 
 class _Meaning(NamedTuple):
-    """A kind of refusal: known by one of its phrases or marks, or by its status.
+    """A kind of refusal: known by one of its phrases, marks or statuses.
 
     `phrases` stand in the answer's texts and links, lower-cased and with plain apostrophes;
-    `marks` are keys of its objects. With `statuses` only those can mean it, and where it
-    has neither phrases nor marks the status alone does.
+    `marks` are keys of its objects. Where `only` is given no other status can mean it.
     """
 
     error_type: ErrorType
@@ -38,11 +37,8 @@ class _Meaning(NamedTuple):
     phrases: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
     statuses: tuple[str, ...] = ()
+    only: str | None = None
 
-
-_AGE_STATUSES: Final = (
-    "AGE_VERIFICATION_REQUIRED", "AGE_CHECK_REQUIRED", "CONTENT_CHECK_REQUIRED",
-)  # fmt: skip
 
 _MEANINGS: Final = (
     # About us: another client or another address may well get the video.
@@ -78,9 +74,7 @@ _MEANINGS: Final = (
         "The video is age-restricted and needs a login.",
         ("inappropriate for some users", "confirm your age", "age-restricted", "age restricted"),
         ("desktopLegacyAgeGateReason",),
-    ),
-    _Meaning(
-        "age_restricted", "The video is age-restricted and needs a login.", statuses=_AGE_STATUSES
+        ("AGE_VERIFICATION_REQUIRED", "AGE_CHECK_REQUIRED", "CONTENT_CHECK_REQUIRED"),
     ),
     _Meaning(
         "members_only",
@@ -105,10 +99,6 @@ _MEANINGS: Final = (
         "live_stream",
         "The live stream is not there to be played: it has not begun or has ended.",
         ("live event has ended", "live stream has ended", "live stream recording"),
-    ),
-    _Meaning(
-        "live_stream",
-        "The live stream is not there to be played: it has not begun or has ended.",
         statuses=("LIVE_STREAM_OFFLINE",),
     ),
     _Meaning("video_private", "The video is private.", ("private video", "video is private")),
@@ -138,7 +128,7 @@ _MEANINGS: Final = (
         "video_unavailable",
         "The video does not exist or was removed.",
         ("been removed", "removed:", "does not exist", "doesn't exist"),
-        statuses=("ERROR",),
+        only="ERROR",
     ),
     _Meaning(
         "video_unplayable",
@@ -151,7 +141,7 @@ _MEANINGS: Final = (
         "request_blocked",
         "YouTube takes this client for a bot.",
         ("please sign in",),
-        statuses=("LOGIN_REQUIRED",),
+        only="LOGIN_REQUIRED",
     ),
 )  # fmt: skip
 
@@ -196,11 +186,13 @@ def _plain(text: str) -> str:
 
 
 def _is_meant(meaning: _Meaning, status: str, words: str, keys: set[str]) -> bool:
-    if meaning.statuses and status not in meaning.statuses:
+    if meaning.only not in (None, status):
         return False
-    if not meaning.phrases and not meaning.marks:
-        return True
-    return any(phrase in words for phrase in meaning.phrases) or not keys.isdisjoint(meaning.marks)
+    return (
+        status in meaning.statuses
+        or any(phrase in words for phrase in meaning.phrases)
+        or not keys.isdisjoint(meaning.marks)
+    )
 
 
 def _texts(value: object, keys: set[str]) -> Iterator[str]:
