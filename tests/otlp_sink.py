@@ -9,16 +9,26 @@ from __future__ import annotations
 import gzip
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+import grpc  # type: ignore[import-untyped]
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
 )
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 
 
 @dataclass
@@ -57,6 +67,9 @@ class OtlpSink:
     bodies: list[bytes] = field(default_factory=list)
     """Every accepted request, decompressed."""
     requests: int = 0
+    headers: list[dict[str, str]] = field(default_factory=list)
+    kinds: dict[str, str] = field(default_factory=dict)
+    """metric → the kind of data it came as."""
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -71,6 +84,7 @@ class OtlpSink:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                sink.headers.append(dict(self.headers))
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
                 # Of a proxy it is asked with the whole address.
@@ -100,6 +114,37 @@ class OtlpSink:
     def url(self) -> str:
         """For `OTEL_EXPORTER_OTLP_ENDPOINT`."""
         return f"http://127.0.0.1:{self.port}"
+
+    @contextmanager
+    def over_grpc(self) -> Iterator[str]:
+        """A second door for the same records; gives its address."""
+        takers = {
+            "trace.v1.TraceService": ExportTraceServiceResponse,
+            "logs.v1.LogsService": ExportLogsServiceResponse,
+            "metrics.v1.MetricsService": ExportMetricsServiceResponse,
+        }
+
+        def handler(service: str, answer: Any) -> Any:
+            path = f"/v1/{service.split('.')[0].removesuffix('s')}s"
+
+            def take(body: bytes, _: Any) -> bytes:
+                self.receive(path, body)
+                return bytes(answer().SerializeToString())
+
+            # Without (de)serialisers bytes go in and out.
+            return grpc.method_handlers_generic_handler(
+                f"opentelemetry.proto.collector.{service}",
+                {"Export": grpc.unary_unary_rpc_method_handler(take)},
+            )
+
+        server = grpc.server(ThreadPoolExecutor(4))
+        server.add_generic_rpc_handlers([handler(*taker) for taker in takers.items()])
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.stop(None)
 
     def hang(self) -> None:
         """From now on accept requests and never answer them."""
@@ -175,6 +220,7 @@ class OtlpSink:
             instance = _attributes(batch.resource.attributes).get("service.instance.id", "")
             for scope in batch.scope_metrics:
                 for metric in scope.metrics:
+                    self.kinds[metric.name] = str(metric.WhichOneof("data"))
                     for point, value in _points(metric):
                         series = tuple(sorted(_attributes(point.attributes).items()))
                         self.points[(str(instance), metric.name, series)] = value

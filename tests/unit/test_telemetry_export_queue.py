@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import signal
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
 
-from transcript_service.telemetry.export_queue import Delivery, ExportQueue, Ledger, Outage
+from transcript_service.telemetry.export_queue import Answer, Delivery, ExportQueue, Ledger, Outage
 
 
 class Exporter:
@@ -222,3 +225,61 @@ def test_a_forked_child_neither_hangs_nor_delivers_its_parents_records(exporter:
     assert queue.flush(5)
     assert os.waitstatus_to_exitcode(status) == 0
     assert exporter.got == list(range(10))
+
+
+def test_a_record_put_in_the_middle_of_another_call_waits_for_nothing(exporter: Exporter) -> None:
+    """As `__del__` and signal handlers do, on the thread that holds the lock."""
+    queue = make(exporter, capacity=100, batch_size=1000)
+    before = signal.signal(signal.SIGALRM, lambda *_: queue.put(-1))
+    signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
+    done = threading.Timer(20, faulthandler.dump_traceback_later, (1,), {"exit": True})
+    done.start()
+    try:
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            queue.put(1)
+            queue.ledger()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        done.cancel()
+    assert queue.flush(5)
+    assert balance(queue.ledger()) == 0
+
+
+def test_the_wait_that_was_asked_for_is_kept(exporter: Exporter) -> None:
+    times: list[float] = []
+
+    def deliver(batch: Sequence[int]) -> Answer:
+        times.append(time.monotonic())
+        return Answer(Delivery.RETRY if len(times) == 1 else Delivery.DELIVERED, retry_after_s=1.5)
+
+    queue = ExportQueue("logs", deliver, delay_s=0.01)
+    queue.put(1)
+    while queue.ledger().delivered == 0:
+        time.sleep(0.05)
+    assert 1.4 < times[1] - times[0] < 15
+
+
+def test_what_is_rejected_of_a_batch_and_what_is_refused_is_lost_and_told() -> None:
+    answers = [
+        Answer(Delivery.DELIVERED, "rejected 2", rejected=2),
+        Answer(Delivery.DELIVERED),
+        Answer(Delivery.REFUSED, "answers 401"),
+        Answer(Delivery.DELIVERED),
+    ]
+    told: list[Outage] = []
+    queue: ExportQueue[int] = ExportQueue(
+        "logs", lambda _: answers.pop(0), delay_s=0.01, on_outage=told.append
+    )
+    for _ in range(4):
+        for number in range(3):
+            queue.put(number)
+        assert queue.flush(5)
+    assert queue.ledger() == Ledger(accepted=12, delivered=7, dropped={"refused": 5})
+    assert [(one.over, one.reason, one.dropped) for one in told] == [
+        (False, "rejected 2", 0),
+        (True, "", 2),
+        (False, "answers 401", 0),
+        (True, "", 3),
+    ]

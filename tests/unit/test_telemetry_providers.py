@@ -23,10 +23,12 @@ log = telemetry.get_logger("test")
 """
 
 
-def run(code: str, endpoint: str, **environ: str) -> tuple[str, list[dict[str, Any]]]:
+def run(
+    code: str, endpoint: str, before: str = "", **environ: str
+) -> tuple[str, list[dict[str, Any]]]:
     """(stdout, lines on stderr) of a process that starts telemetry and runs `code`."""
     done = subprocess.run(
-        [sys.executable, "-c", _START + code],
+        [sys.executable, "-c", before + _START + code],
         cwd=CHECKOUT,
         env={
             "PATH": os.environ["PATH"],

@@ -117,7 +117,7 @@ def ask(
     Args:
         measured_as: one name for all of them in `dashboard.query.duration`.
     """
-    prometheus, service = engines.prometheus, engines.service
+    prometheus, service = engines.prometheus, engines.job
 
     def value_of(query: Query, deadline: Deadline) -> Sequence[Any]:
         found: Sequence[Any] = ()

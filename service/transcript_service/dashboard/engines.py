@@ -10,6 +10,7 @@ from pydantic import HttpUrl
 
 from ..resilience.deadline import Deadline
 from ..settings import Settings
+from ..telemetry import service_identity
 from .prometheus import Prometheus
 from .upstream import Upstream
 
@@ -27,7 +28,7 @@ class Engines:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.service = settings.service_name
+        self.service, self.job = service_identity(settings)
         self._upstreams: list[Upstream] = []
         # The limit is the whole service's; every worker process gets its share of it.
         share = max(1, settings.dashboard_parallel_queries // settings.web_concurrency)

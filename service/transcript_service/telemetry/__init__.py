@@ -8,7 +8,7 @@ from __future__ import annotations
 from . import instruments, vocabulary
 from .context import current_fields, current_trace_id, keep_context, log_context
 from .environment import apply_defaults
-from .http_server import instrument_app
+from .http_server import instrument_app, refused
 from .logs import EventLogger, configure_logging, get_logger
 from .performance import (
     AlertLogger,
@@ -17,7 +17,7 @@ from .performance import (
     emit_performance_metric,
     log_performance,
 )
-from .providers import Telemetry, service_job, start
+from .providers import Telemetry, service_identity, start
 from .redaction import MASK, redact_text, redact_value, register_secrets
 from .spans import record_error, set_attributes, span
 
@@ -42,8 +42,9 @@ __all__ = [
     "record_error",
     "redact_text",
     "redact_value",
+    "refused",
     "register_secrets",
-    "service_job",
+    "service_identity",
     "set_attributes",
     "span",
     "start",

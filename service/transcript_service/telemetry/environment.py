@@ -316,3 +316,8 @@ def exporters(signal: str) -> Iterable[tuple[type[Any], bool]]:
         found = None if word == "none" else exporter_class(signal, word)
         if found is not None:
             yield found
+
+
+# `opentelemetry.propagate` ends the process that imports it with a propagator it does not know;
+# so this module comes before all that import it (`http_server` and below).
+apply_defaults()

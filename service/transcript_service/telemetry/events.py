@@ -29,6 +29,11 @@ _CATALOGUE: Final = (
         "A request was answered.",
         ("method", "route", "status", "duration_s", "error_type"),
     ),
+    Event(
+        "http.request.refused",
+        "A request was answered before it reached the application, mostly as it was none.",
+        ("status",),
+    ),
     Event("http.request.failed", "A request ended in an unexpected exception.", ("error_type",)),
     # transcripts
     Event(

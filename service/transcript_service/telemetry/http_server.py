@@ -6,7 +6,8 @@ are sampled away, and a path is written as it was on the wire.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -18,7 +19,9 @@ from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, Span, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
+from . import instruments
 from .redaction import MASK
+from .spans import span
 
 # Without the attributes that a caller chooses, or that say the same for every request.
 VIEWS: Final = (
@@ -83,6 +86,23 @@ def instrument_app(app: Flask, *, untraced: Collection[str] = ()) -> None:
     FlaskInstrumentor.instrument_app(  # type: ignore[no-untyped-call]
         app, request_hook=_name_span, response_hook=_complete_span, enable_commenter=False
     )
+
+
+@contextmanager
+def refused(status: int) -> Iterator[None]:
+    """Answer, in the block, a request that will not reach the application: span and measurement.
+
+    The span is current inside, so that lines and the answer carry its trace id.
+    """
+    with span("http.request.refused", **{"http.response.status_code": status}):
+        # `error.type` keeps the series apart from those of requests that were read.
+        instruments.HTTP_SERVER_REQUEST_DURATION.record(
+            0.0,
+            http_request_method="_OTHER",
+            http_response_status_code=str(status),
+            error_type="refused",
+        )
+        yield
 
 
 def _name_span(span: Span, environ: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from opentelemetry import _logs, metrics, propagate, trace
 from opentelemetry.context import Context
@@ -101,13 +101,21 @@ def service_resource(settings: Settings) -> Resource:
     return Resource(dict(redact_mapping(dict(created.attributes))), created.schema_url)
 
 
-def service_job(settings: Settings) -> str:
-    """The label `job` of the service's series in Prometheus: `service.name`, after
-    `service.namespace` and a slash where there is one."""
+class Service(NamedTuple):
+    """How the service is called where its telemetry is kept."""
+
+    name: str
+    """`service.name`, in traces and log lines."""
+    job: str
+    """The label `job` in Prometheus: the name, after `service.namespace` where there is one."""
+
+
+def service_identity(settings: Settings) -> Service:
+    """What to ask the engines for to find the service's own telemetry."""
     given = OTELResourceDetector().detect().attributes
-    name = given.get("service.name", settings.service_name)
+    name = str(given.get("service.name", settings.service_name))
     namespace = given.get("service.namespace")
-    return f"{namespace}/{name}" if namespace else str(name)
+    return Service(name, f"{namespace}/{name}" if namespace else name)
 
 
 class ContinueCallers(TextMapPropagator):

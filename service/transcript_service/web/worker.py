@@ -29,8 +29,10 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from ..problem import MEDIA_TYPE, Problem, condition
 from ..settings import get_settings
-from ..telemetry import current_trace_id, instruments, span
+from ..telemetry import current_trace_id, get_logger, instruments, refused
 from .connection import Connection, Refused
+
+log = get_logger(__name__)
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.1 (\d{3})")
 _TARGET: Final = re.compile(rb"[A-Z]+ (?:https?://[^/ ]*)?(/[a-z]+(?:/[a-z]+)?)", re.IGNORECASE)
@@ -174,7 +176,7 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             self._close(conn)
 
     def _refuse(self, conn: TConn, status: int) -> None:
-        with span("http.request.refused", **{"http.response.status_code": status}):
+        with refused(status):
             self.log.debug("Refused with %s", status)
             try:
                 conn.sock.sendall(_problem(status))
@@ -192,7 +194,8 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         if found is None:
             return  # gunicorn had nothing to say, such as to a client that is gone
         status = int(found[1])
-        with span("http.request.refused", **{"http.response.status_code": status}):
+        with refused(status):
+            log.info("http.request.refused", status=status)
             try:
                 client.sendall(_problem(status))
             except OSError:
