@@ -5,7 +5,7 @@ go 1.26.5
 tool github.com/VictoriaMetrics/VictoriaLogs/app/victoria-logs
 
 require (
-	github.com/VictoriaMetrics/VictoriaLogs v1.52.1 // indirect
+	github.com/VictoriaMetrics/VictoriaLogs v1.52.2 // indirect
 	github.com/VictoriaMetrics/VictoriaMetrics v1.146.1-0.20260630165203-c82127b6d4d1 // indirect
 	github.com/VictoriaMetrics/easyproto v1.2.0 // indirect
 	github.com/VictoriaMetrics/metrics v1.44.0 // indirect
