@@ -34,9 +34,9 @@ DISK = {
 
 def disk_use(engines: Collection[Engine]) -> str:
     """What building `engines` takes, in a line for people."""
-    stays = sum(DISK[engine.name][0] for engine in engines)
+    stays, most = sum(DISK[engine.name][0] for engine in engines), needed_bytes(engines)
     return (
-        f"building {len(engines)} of the engines takes up to {needed_bytes(engines) / 1e9:.1f} GB "
+        f"building what is missing ({len(engines)}) takes up to {most / 1e9:.1f} GB "
         f"of disk, of which {stays / 1e9:.1f} GB stay (in .stack/bin and Go's build cache)"
     )
 
