@@ -152,6 +152,52 @@ def status(hours: str, as_json: bool) -> None:
     sys.exit({"unhealthy": 1, "unknown": 3}.get(verdict, 0))
 
 
+_HOURS = click.option(
+    "--hours", default="1", show_default=True, help="How far back to look, up to 168."
+)
+_STAGE = click.option("--stage", help="Only what concerns this stage.")
+_VIDEO = click.option("--video", help="Only this video, by its id.")
+
+
+@main.command()
+@_HOURS
+@_VIDEO
+@_STAGE
+@click.option("--outcome", help="success, no_captions, blocked, timeout, error or skipped.")
+@click.option("--error-type", help="Such as ip_blocked.")
+@click.option("--source", help="The stage that delivered, or cache.")
+@click.option("--min", "min_s", help="At least this long: 5s, 300ms.")
+@click.option("--max", "max_s", help="At most this long.")
+@click.option("--limit", help="At most so many, up to 200.")
+@_as_json
+def traces(as_json: bool, **asked: str | None) -> None:
+    """Search traced requests, the newest first."""
+    from .dashboard.search_view import in_seconds, print_traces
+
+    def action(settings: Settings) -> None:
+        given = {name: value for name, value in asked.items() if value is not None}
+        for name in {"min_s", "max_s"} & given.keys():
+            given[name] = in_seconds(given[name])
+        print_traces(settings, given, as_json=as_json)
+
+    _run(action)
+
+
+@main.command()
+@click.option("-f", "--follow", is_flag=True, help="Go on with the lines that come.")
+@click.option("--level", help="This and above: debug, info, warning or error.")
+@_VIDEO
+@_STAGE
+@click.option("--limit", help="At most so many at first, up to 500.")
+@_as_json
+def logs(follow: bool, as_json: bool, **asked: str | None) -> None:
+    """Show the newest log lines, one object a line with --json."""
+    from .dashboard.search_view import print_logs
+
+    given = {name: value for name, value in asked.items() if value is not None}
+    _run(lambda settings: print_logs(settings, given, follow=follow, as_json=as_json))
+
+
 def _run(action: Callable[[Settings], _T], *, failed: int = 1) -> _T:
     settings = _settings()
     from .problem import Problem

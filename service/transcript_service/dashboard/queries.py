@@ -17,6 +17,7 @@ the 5-minute records of prometheus/rules/transcripts.yml, which are forty times 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from string import Template
 from typing import Final
@@ -296,3 +297,35 @@ LOGS_OF_TRACE: Final = '{"service.name"="$service"} trace_id:="$trace"'
 def logs_of_trace(trace_id: str, *, service: str) -> str:
     """The LogsQL for the log lines of one trace, whose id has been checked to be hex."""
     return Template(LOGS_OF_TRACE).substitute(service=_quoted(service), trace=trace_id)
+
+
+def log_lines(
+    *,
+    service: str,
+    severities: Sequence[str] = (),
+    stage: str | None = None,
+    video: str | None = None,
+) -> str:
+    """The LogsQL for a service's lines of some severities, about a stage and a checked video id."""
+    parts = [f'{{"service.name"="{_quoted(service)}"}}']
+    if severities:
+        words = ",".join(f'"{severity}"' for severity in severities)
+        parts.append(f"severity_text:in({words})")
+    if stage:
+        parts.append(f'stage:="{stage}"')
+    if video:
+        parts.append(f'video_id:="{video}"')
+    return " ".join(parts)
+
+
+def failed_events(*, service: str, stage: str | None = None) -> str:
+    """The LogsQL for the ends of requests and stages that were no success."""
+    ended = '_msg:in("transcript.stage.finished","transcript.request.finished")'
+    parts = [
+        f'{{"service.name"="{_quoted(service)}"}}',
+        ended,
+        '-outcome:in("success","no_captions")',
+    ]
+    if stage:
+        parts.append(f'stage:="{stage}"')
+    return " ".join(parts)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from flask import Blueprint, Response, request
 
 from ..settings import Settings
-from . import traces
+from . import log_search, trace_search, traces
 from .alerts import AlertLog
 from .board import SCOPE_OF, Board, Reply
 from .engines import Engines
@@ -81,13 +81,34 @@ def create_blueprint(
     def trace(trace_id: str) -> Response:
         authorize(TRACE_SCOPE)
         _no_parameters()
-        found = traces.fetch_trace(engines, traces.checked_trace_id(trace_id))
-        response = Response(orjson.dumps(found), mimetype="application/json")
-        # Spans and lines of one request arrive over seconds; a copy would be incomplete.
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        return _fresh(traces.fetch_trace(engines, traces.checked_trace_id(trace_id)))
+
+    @blueprint.get("/api/dashboard/traces")
+    def find_traces() -> Response:
+        authorize(TRACE_SCOPE)
+        search = trace_search.parse_search(request.args.items(multi=True))
+        return _fresh(trace_search.find_traces(engines, search))
+
+    @blueprint.get("/api/dashboard/failures")
+    def failures() -> Response:
+        authorize(TRACE_SCOPE)
+        window = parse_window(request.args.items(multi=True))
+        return _fresh(log_search.failures(engines, window))
+
+    @blueprint.get("/api/dashboard/logs")
+    def logs() -> Response:
+        authorize(TRACE_SCOPE)
+        asked = log_search.parse_tail(request.args.items(multi=True))
+        return _fresh(log_search.tail(engines, asked))
 
     return blueprint
+
+
+def _fresh(document: Mapping[str, Any]) -> Response:
+    """JSON of what arrives over seconds: a copy would be incomplete."""
+    response = Response(orjson.dumps(document), mimetype="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def _no_parameters() -> None:

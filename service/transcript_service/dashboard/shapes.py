@@ -324,3 +324,78 @@ class Trace(TypedDict):
     duration_s: Seconds | None
     spans: Spans
     logs: Lines
+
+
+class StageAttempt(TypedDict):
+    stage: Annotated[str, Field(examples=["youtube_api"])]
+    outcome: Annotated[str | None, Field(examples=["blocked"])]
+    error_type: Annotated[str | None, Field(examples=["ip_blocked"])]
+    duration_s: Seconds
+
+
+class FoundTrace(TypedDict):
+    """A request that was traced. `worker` is its `service.instance.id`."""
+
+    trace_id: TraceId
+    at: Time
+    duration_s: Seconds
+    video_id: Annotated[str | None, Field(examples=["dQw4w9WgXcQ"])]
+    outcome: Annotated[str | None, Field(examples=["success"])]
+    error_type: Annotated[str | None, Field(examples=[None])]
+    source: Annotated[str | None, Field(examples=["timedtext"])]
+    worker: Annotated[str | None, Field(examples=["f3a1c2d4"])]
+    stages: list[StageAttempt]
+    spans: Annotated[int, Field(examples=[14])]
+
+
+class TraceList(TypedDict):
+    start: Time
+    end: Time
+    partial: Annotated[
+        bool, Field(description="There may be more: the limit was reached, or spans are missing.")
+    ]
+    traces: list[FoundTrace]
+
+
+class FailureGroup(TypedDict):
+    """Failures of one kind; without a stage they are those of whole requests."""
+
+    stage: Annotated[str | None, Field(examples=["youtube_api"])]
+    error_type: Annotated[str | None, Field(examples=["ip_blocked"])]
+    outcome: Annotated[str | None, Field(examples=["blocked"])]
+    count: Annotated[int, Field(examples=[34])]
+    first: Time
+    last: Time
+    trace_id: Annotated[str | None, Field(description="Of the last one.", examples=[None])]
+    video_id: Annotated[str | None, Field(examples=["dQw4w9WgXcQ"])]
+    worker: Annotated[str | None, Field(examples=["f3a1c2d4"])]
+
+
+class Failures(TypedDict):
+    window: Window
+    partial: bool
+    groups: list[FailureGroup]
+
+
+class TailedLine(TypedDict):
+    id: Annotated[
+        str, Field(description="The same for the same line.", examples=["9f00aa11bb22cc33"])
+    ]
+    at: Time
+    level: Annotated[str, Field(examples=["info"])]
+    text: Annotated[str, Field(examples=["transcript.request.finished"])]
+    trace_id: Annotated[str | None, Field(examples=["4bf92f3577b34da6a3ce929d0e0e4736"])]
+    worker: Annotated[str | None, Field(examples=["f3a1c2d4"])]
+    attributes: Annotated[Mapping[str, str], Field(examples=[{"outcome": "success"}])]
+
+
+class LogTail(TypedDict):
+    lines: list[TailedLine]
+    next_since: Annotated[
+        Time,
+        Field(
+            description="Ask with it again; it overlaps, because lines come late: leave out the"
+            " ids that you have."
+        ),
+    ]
+    partial: Annotated[bool, Field(description="There are more than were asked for.")]

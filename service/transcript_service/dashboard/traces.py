@@ -190,7 +190,7 @@ def _lines(
         deadline,
     )
     try:
-        lines = sorted(map(_line, records), key=lambda line: line["offset_s"])
+        lines = sorted(map(line_of, records), key=lambda line: line["offset_s"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UpstreamInvalid("/select/logsql/query: unexpected form") from error
     if lines and not found:  # no trace to count from
@@ -205,7 +205,8 @@ _HIDDEN: Final = ("_", "service.", "telemetry.", "scope.", "deployment.", "sever
 _HIDDEN_EXACTLY: Final = frozenset({"trace_id", "span_id", "flags", "event_name"})
 
 
-def _line(record: Mapping[str, str]) -> dict[str, Any]:
+def line_of(record: Mapping[str, str]) -> dict[str, Any]:
+    """A record of VictoriaLogs as a line; `offset_s` is its time in Unix seconds."""
     at = datetime.fromisoformat(record["_time"]).timestamp()
     return {
         "at": rfc3339(at),

@@ -107,13 +107,18 @@ def parse_window(arguments: Iterable[tuple[str, str]], *, now: float | None = No
             raise invalid_parameter(f"{name} is given more than once.")
         given[name] = value
     return Window(
-        seconds=_seconds(given.get("hours", "1")),
+        seconds=hours_in_seconds(given.get("hours", "1")),
         stage=_stage(given.get("stage")),
         now=moment(now),
     )
 
 
-def _seconds(text: str) -> int:
+def hours_in_seconds(text: str) -> int:
+    """A number of hours as a caller writes it, in seconds.
+
+    Raises:
+        Problem: 400 `invalid_parameter`.
+    """
     hours = float(text) if _HOURS.fullmatch(text) else math.nan
     if not 0 < hours <= MAX_HOURS:  # also false for NaN
         raise invalid_parameter(f"hours must be a decimal number above 0 and at most {MAX_HOURS}.")

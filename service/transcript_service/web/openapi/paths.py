@@ -10,10 +10,12 @@ from typing_extensions import TypedDict
 
 from ...dashboard import shapes
 from ...dashboard.board import SCOPE_OF
+from ...dashboard.log_search import LEVELS, MOST_LINES
 from ...dashboard.routes import BLOCK_PATHS, EXPORT_SCOPE, OVERVIEW_SCOPE, TRACE_SCOPE
+from ...dashboard.trace_search import MOST
 from ...dashboard.window import MAX_HOURS
 from ...problem import ProblemDocument
-from ...telemetry.vocabulary import STAGES
+from ...telemetry.vocabulary import ERROR_TYPES, OUTCOMES, SOURCES, STAGES
 from ...transcripts.shapes import JobDocument, TranscriptDocument
 from .schemas import Schema, example, schemas_of
 
@@ -109,6 +111,43 @@ _WINDOW: Final = (
         f"How far back to look: above 0, at most {MAX_HOURS}.",
     ),
     _parameter("stage", {"enum": list(STAGES)}, STAGES[0], "Look at one stage only."),
+)
+_VIDEO: Final = _parameter("video", _text("^[A-Za-z0-9_-]{11}$"), "dQw4w9WgXcQ")
+_DURATION: Final[Schema] = {"type": "number", "minimum": 0, "maximum": 999999}
+
+
+def _limit(most: int, default: int) -> Schema:
+    schema = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
+    return _parameter("limit", schema, default)
+
+
+_TIME: Final = (
+    "^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
+    r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?Z$"
+)
+
+
+def _moment(name: str, description: str) -> Schema:
+    return _parameter(name, _text(_TIME), "2026-11-24T17:41:09Z", description)
+
+
+_SEARCH: Final = (
+    *_WINDOW,
+    _moment("end", "Where the hours end; now, unless given."),
+    _VIDEO,
+    _parameter("outcome", {"enum": list(OUTCOMES)}, "blocked"),
+    _parameter("error_type", {"enum": list(ERROR_TYPES)}, "ip_blocked"),
+    _parameter("source", {"enum": list(SOURCES)}, "timedtext"),
+    _parameter("min_s", _DURATION, 5, "Duration of the whole request, in seconds."),
+    _parameter("max_s", _DURATION, 60),
+    _limit(MOST, 50),
+)
+_TAIL: Final = (
+    _moment("since", "The `next_since` of the answer before; without it five minutes."),
+    _parameter("level", {"enum": list(LEVELS)}, "warning", "This level and above."),
+    _WINDOW[1],
+    _VIDEO,
+    _limit(MOST_LINES, 200),
 )
 # The most usual form of URL; more are understood (`transcripts/video_id.py`).
 _WATCH_URL: Final = r"https://(www\.|m\.)?youtube\.com/watch\?v=[A-Za-z0-9_-]{11}"
@@ -278,6 +317,30 @@ OPERATIONS: Final = (
         TRACE_SCOPE,
         _json("What has arrived of it.", shapes.Trace),
         [_parameter("trace_id", _text("^[0-9a-f]{32}$"), _TRACE_ID, where="path")],
+    ),
+    _dashboard(
+        "traces",
+        "traces",
+        "Traced requests by what is known of them, the newest first",
+        TRACE_SCOPE,
+        _json("What was found.", shapes.TraceList),
+        _SEARCH,
+    ),
+    _dashboard(
+        "failures",
+        "failures",
+        "Failures by stage and error type, the most frequent first",
+        TRACE_SCOPE,
+        _json("At most fifty groups.", shapes.Failures),
+        _WINDOW,
+    ),
+    _dashboard(
+        "logs",
+        "logs",
+        "The newest log lines; ask again with `next_since` to follow them",
+        TRACE_SCOPE,
+        _json("The lines, oldest first.", shapes.LogTail),
+        _TAIL,
     ),
     Operation(
         "/api/alerts/webhook",

@@ -1,0 +1,181 @@
+"""Log lines from VictoriaLogs: the newest ones, and failures counted by their kind.
+
+LogsQL: https://docs.victoriametrics.com/victorialogs/logsql/. Nothing that a caller wrote
+stands in a query: words are of the vocabulary, ids and times were checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+
+from ..rfc3339 import rfc3339
+from ..telemetry.vocabulary import STAGES
+from . import inputs, shapes
+from .engines import Engines
+from .errors import UpstreamInvalid
+from .queries import failed_events, log_lines
+from .traces import line_of
+from .window import Window
+
+TAIL_PARAMETERS: Final = ("since", "level", "stage", "video", "limit")
+# What each level is called in a record.
+SEVERITIES: Final = {
+    "debug": ("DEBUG",),
+    "info": ("INFO",),
+    "warning": ("WARN", "WARNING"),
+    "error": ("ERROR", "FATAL", "CRITICAL"),
+}
+LEVELS: Final = tuple(SEVERITIES)
+MOST_LINES: Final = 500
+_GROUPS: Final = 50
+# Lines reach the store some seconds after they were written, out of order; who asks again
+# looks this far back and leaves out the ids it has seen.
+OVERLAP_S: Final = 15.0
+# How far back the first question looks.
+_FIRST_S: Final = 300.0
+_PATH: Final = "/select/logsql/query"
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Which lines: since when (Unix seconds), of at least which level, about what."""
+
+    since: float | None = None
+    level: str | None = None
+    stage: str | None = None
+    video: str | None = None
+    limit: int = 200
+
+
+def parse_tail(arguments: Iterable[tuple[str, str]]) -> Tail:
+    """The lines that a query string asks for.
+
+    Raises:
+        Problem: 400 `invalid_parameter`.
+    """
+    given = inputs.once(arguments, TAIL_PARAMETERS)
+    return Tail(
+        since=inputs.moment(given, "since"),
+        level=inputs.word(given, "level", LEVELS),
+        stage=inputs.word(given, "stage", STAGES),
+        video=inputs.video(given),
+        limit=inputs.count(given, "limit", default=200, most=MOST_LINES),
+    )
+
+
+def tail(engines: Engines, asked: Tail) -> shapes.LogTail:
+    """The newest lines, oldest first.
+
+    Raises:
+        UpstreamError: VictoriaLogs did not answer usefully in time.
+    """
+    now = time.time()
+    since = max(now - _FIRST_S if asked.since is None else asked.since, now - 7 * 86400)
+    query = log_lines(
+        service=engines.service,
+        severities=_from(asked.level) if asked.level else (),
+        stage=asked.stage,
+        video=asked.video,
+    )
+    records = _asked(
+        engines,
+        f"{query} | sort by (_time) desc limit {asked.limit}",
+        {"start": rfc3339(since, "milliseconds")},
+    )
+    try:
+        lines = [_tailed(record) for record in reversed(records)]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UpstreamInvalid(f"{_PATH}: unexpected form") from error
+    newest = max([since, *(at for at, _ in lines)])
+    return {
+        "lines": [line for _, line in lines],
+        "next_since": rfc3339(max(since, newest - OVERLAP_S), "milliseconds"),
+        "partial": len(lines) >= asked.limit,
+    }
+
+
+def failures(engines: Engines, window: Window) -> shapes.Failures:
+    """The failed requests and stages of a window by error type, the most frequent first.
+
+    A stage's failure may have been made good by the next stage; that of a request was not.
+
+    Raises:
+        UpstreamError: VictoriaLogs did not answer usefully in time.
+    """
+    query = (
+        f"{failed_events(service=engines.service, stage=window.stage)}"
+        " | stats by (_msg, stage, error_type, outcome) count() count, min(_time) first,"
+        " max(_time) last, row_max(_time, trace_id, video_id, service.instance.id) example"
+        f" | sort by (count) desc limit {_GROUPS}"
+    )
+    start = window.now - window.seconds
+    records = _asked(engines, query, {"start": rfc3339(start), "end": rfc3339(window.now + 60)})
+    try:
+        groups = [_group(record) for record in records]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UpstreamInvalid(f"{_PATH}: unexpected form") from error
+    return {
+        "window": window.as_json(),
+        "partial": len(groups) >= _GROUPS,
+        "groups": groups,
+    }
+
+
+def _asked(engines: Engines, query: str, more: Mapping[str, str]) -> list[Any]:
+    return engines.victorialogs.json_lines(_PATH, {"query": query, **more}, engines.deadline())
+
+
+def _from(level: str) -> list[str]:
+    """What records of this level and above are marked with."""
+    return [text for word in LEVELS[LEVELS.index(level) :] for text in SEVERITIES[word]]
+
+
+def _level(severity: str) -> str:
+    return next((word for word, texts in SEVERITIES.items() if severity in texts), severity.lower())
+
+
+def _tailed(record: Mapping[str, str]) -> tuple[float, shapes.TailedLine]:
+    line = line_of(record)
+    at = line.pop("offset_s")
+    identity = "\0".join((record["_time"], record["_msg"], record.get("span_id", "")))
+    found: shapes.TailedLine = {
+        "id": hashlib.blake2b(identity.encode(), digest_size=8).hexdigest(),
+        "at": rfc3339(at, "milliseconds"),
+        "level": _level(line["level"]),
+        "text": line["text"],
+        "trace_id": record.get("trace_id") or None,
+        "worker": record.get("service.instance.id") or None,
+        "attributes": line["attributes"],
+    }
+    return at, found
+
+
+def _group(record: Mapping[str, str]) -> shapes.FailureGroup:
+    example = _example(record.get("example", ""))
+    return {
+        "stage": record.get("stage") or None,
+        "error_type": record.get("error_type") or None,
+        "outcome": record.get("outcome") or None,
+        "count": int(record["count"]),
+        "first": _time(record["first"]),
+        "last": _time(record["last"]),
+        "trace_id": example.get("trace_id") or None,
+        "video_id": example.get("video_id") or None,
+        "worker": example.get("service.instance.id") or None,
+    }
+
+
+def _time(text: str) -> str:
+    return rfc3339(datetime.fromisoformat(text).timestamp(), "milliseconds")
+
+
+def _example(text: str) -> Mapping[str, str]:
+    found = orjson.loads(text) if text else {}
+    return found if isinstance(found, dict) else {}

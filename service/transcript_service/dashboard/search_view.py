@@ -1,0 +1,148 @@
+"""`transcript-service traces` and `transcript-service logs`: searching in a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..plain_text import all_visible
+from ..settings import Settings
+from . import log_search, trace_search
+from .engines import Engines
+from .errors import UpstreamError, invalid_parameter
+from .terminal import create_console, print_json, seconds
+
+_POLL_S: Final = 2.0
+_COLOUR: Final = {"error": "red", "warning": "yellow"}
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0}
+
+
+def in_seconds(text: str) -> str:
+    """`5s`, `300ms`, `2m` or `5` as decimal seconds, for the API's parameters.
+
+    Raises:
+        Problem: it is no duration.
+    """
+    number, unit = text, 1.0
+    for name, factor in _UNITS.items():
+        if text.endswith(name) and text[: -len(name)].replace(".", "", 1).isdecimal():
+            number, unit = text[: -len(name)], factor
+            break
+    try:
+        return f"{float(number) * unit:.6f}"
+    except ValueError:
+        raise invalid_parameter(f"{text} is no duration such as 5s or 300ms.") from None
+
+
+def print_traces(
+    settings: Settings,
+    asked: Mapping[str, str],
+    *,
+    as_json: bool = False,
+    console: Console | None = None,
+) -> None:
+    """Print the traces that a search finds, newest first.
+
+    Args:
+        asked: the API's parameters.
+
+    Raises:
+        Problem: a parameter is wrong, or Jaeger does not answer.
+    """
+    search = trace_search.parse_search(asked.items())
+    engines = Engines(settings)
+    try:
+        found = trace_search.find_traces(engines, search)
+    finally:
+        engines.close()
+    if as_json:
+        print_json(found)
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("time", "took", "video", "outcome", "error type", "stages", "trace"):
+        table.add_column(column, no_wrap=True)
+    for trace in all_visible(found)["traces"]:
+        table.add_row(
+            trace["at"],
+            seconds(trace["duration_s"]),
+            trace["video_id"] or "–",
+            trace["outcome"] or "–",
+            trace["error_type"] or "–",
+            " ".join(f"{s['stage']}:{s['outcome']}" for s in trace["stages"]),
+            trace["trace_id"],
+        )
+    out = console or create_console()
+    out.print(table)
+    if found["partial"]:
+        out.print(Text("There may be more: narrow the search, or raise --limit.", "yellow"))
+
+
+def print_logs(
+    settings: Settings,
+    asked: Mapping[str, str],
+    *,
+    follow: bool = False,
+    as_json: bool = False,
+    console: Console | None = None,
+) -> None:
+    """Print the newest log lines, and with `follow` those that come, until interrupted.
+
+    A store that is away for a while is waited for, once it has answered.
+
+    Args:
+        asked: the API's parameters.
+
+    Raises:
+        Problem: a parameter is wrong, or VictoriaLogs does not answer.
+    """
+    tail = log_search.parse_tail(asked.items())
+    out = console or create_console()
+    engines = Engines(settings)
+    seen: dict[str, None] = {}
+    try:
+        while True:
+            try:
+                found = log_search.tail(engines, tail)
+            except UpstreamError:
+                if not seen:
+                    raise
+            else:
+                for line in found["lines"]:
+                    if line["id"] not in seen:
+                        seen[line["id"]] = None
+                        _print_line(out, line, as_json=as_json)
+                while len(seen) > 4 * log_search.MOST_LINES:
+                    del seen[next(iter(seen))]
+                asked = {**asked, "since": found["next_since"], "limit": str(log_search.MOST_LINES)}
+                tail = log_search.parse_tail(asked.items())
+            if not follow:
+                return
+            time.sleep(_POLL_S)
+    except KeyboardInterrupt:
+        return
+    finally:
+        engines.close()
+
+
+def _print_line(out: Console, line: Any, *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(orjson.dumps(line).decode() + "\n")
+        sys.stdout.flush()
+        return
+    line = all_visible(line)
+    text = Text(f"{line['at']} ", "bright_black")
+    text.append(f"{line['level']:<7} ", _COLOUR.get(line["level"], ""))
+    text.append(line["text"])
+    for name, value in line["attributes"].items():
+        text.append(f" {name}=", "bright_black")
+        text.append(value)
+    if line["trace_id"]:
+        text.append(f" trace={line['trace_id']}", "bright_black")
+    out.print(text)

@@ -1,0 +1,172 @@
+"""Requests that were traced, found by what is known of them.
+
+Jaeger's own HTTP API (https://www.jaegertracing.io/docs/2.13/architecture/apis/): the newer
+`/api/v3/traces` of this version ignores attributes over HTTP. Jaeger matches the parts of a
+search anywhere in a trace; what is shown here is checked once more, against the request's
+span or, where a stage is asked for, that stage's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from ..rfc3339 import rfc3339
+from ..telemetry.vocabulary import ERROR_TYPES, OUTCOMES, SOURCES, STAGES
+from . import inputs, shapes
+from .engines import Engines
+from .errors import UpstreamInvalid
+
+PARAMETERS: Final = (
+    "hours",
+    "end",
+    "video",
+    "stage",
+    "outcome",
+    "error_type",
+    "source",
+    "min_s",
+    "max_s",
+    "limit",
+)
+MOST: Final = 200
+_REQUEST: Final = "transcript.fetch"
+_STAGE: Final = "transcript.stage"
+
+
+@dataclass(frozen=True)
+class Search:
+    """What to look for; `None` for anything. Durations are those of the whole request."""
+
+    within: inputs.Range
+    video: str | None = None
+    stage: str | None = None
+    outcome: str | None = None
+    error_type: str | None = None
+    source: str | None = None
+    min_s: float | None = None
+    max_s: float | None = None
+    limit: int = 50
+
+
+def parse_search(arguments: Iterable[tuple[str, str]]) -> Search:
+    """The search of a query string.
+
+    Raises:
+        Problem: 400 `invalid_parameter`.
+    """
+    given = inputs.once(arguments, PARAMETERS)
+    return Search(
+        within=inputs.time_range(given),
+        video=inputs.video(given),
+        stage=inputs.word(given, "stage", STAGES),
+        outcome=inputs.word(given, "outcome", OUTCOMES),
+        error_type=inputs.word(given, "error_type", ERROR_TYPES),
+        source=inputs.word(given, "source", SOURCES),
+        min_s=inputs.seconds(given, "min_s"),
+        max_s=inputs.seconds(given, "max_s"),
+        limit=inputs.count(given, "limit", default=50, most=MOST),
+    )
+
+
+def find_traces(engines: Engines, search: Search) -> shapes.TraceList:
+    """The newest traces that are as asked for.
+
+    Raises:
+        UpstreamError: Jaeger did not answer usefully in time.
+    """
+    answer = engines.jaeger.json("/api/traces", _question(engines, search), engines.deadline())
+    try:
+        found = [_described(trace) for trace in answer["data"] or ()]
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise UpstreamInvalid("/api/traces: unexpected form") from error
+    shown = [trace for trace in found if trace is not None and _fits(trace, search)]
+    shown.sort(key=lambda trace: trace["at"], reverse=True)
+    return {
+        "start": rfc3339(search.within.start, "milliseconds"),
+        "end": rfc3339(search.within.end, "milliseconds"),
+        # Jaeger stopped at the limit, or holds a trace of which the request has not come yet.
+        "partial": len(found) >= search.limit or None in found,
+        "traces": shown,
+    }
+
+
+def _question(engines: Engines, search: Search) -> dict[str, str]:
+    attributes = {
+        "video_id": search.video,
+        "stage": search.stage,
+        "outcome": search.outcome,
+        "error.type": search.error_type,
+        "source": search.source,
+    }
+    question = {
+        "service": engines.service,
+        "operation": _REQUEST,
+        "start": str(int(search.within.start * 1e6)),
+        "end": str(int(search.within.end * 1e6)),
+        "limit": str(search.limit),
+        "tags": orjson.dumps({k: v for k, v in attributes.items() if v is not None}).decode(),
+    }
+    if search.min_s is not None:
+        question["minDuration"] = f"{round(search.min_s * 1e6)}us"
+    if search.max_s is not None:
+        question["maxDuration"] = f"{round(search.max_s * 1e6)}us"
+    return question
+
+
+def _described(trace: Mapping[str, Any]) -> shapes.FoundTrace | None:
+    """What a trace says about its request; `None` while the request's span is not there."""
+    request: Mapping[str, Any] | None = None
+    stages: list[tuple[int, shapes.StageAttempt]] = []
+    for span in trace["spans"]:
+        tags = {tag["key"]: tag["value"] for tag in span["tags"]}
+        if span["operationName"] == _REQUEST:
+            request = {**span, "tags": tags}
+        elif span["operationName"] == _STAGE:
+            attempt: shapes.StageAttempt = {
+                "stage": str(tags.get("stage")),
+                "outcome": tags.get("outcome"),
+                "error_type": tags.get("error.type"),
+                "duration_s": int(span["duration"]) / 1e6,
+            }
+            stages.append((int(span["startTime"]), attempt))
+    if request is None:
+        return None
+    tags = request["tags"]
+    process = trace["processes"][request["processID"]]
+    workers = {tag["key"]: tag["value"] for tag in process.get("tags", ())}
+    return {
+        "trace_id": str(trace["traceID"]),
+        "at": rfc3339(int(request["startTime"]) / 1e6, "milliseconds"),
+        "duration_s": int(request["duration"]) / 1e6,
+        "video_id": tags.get("video_id"),
+        "outcome": tags.get("outcome"),
+        "error_type": tags.get("error.type"),
+        "source": tags.get("source"),
+        "worker": workers.get("service.instance.id"),
+        "stages": [attempt for _, attempt in sorted(stages, key=lambda pair: pair[0])],
+        "spans": len(trace["spans"]),
+    }
+
+
+def _fits(trace: shapes.FoundTrace, search: Search) -> bool:
+    def as_asked(of: Mapping[str, Any]) -> bool:
+        return search.outcome in (None, of["outcome"]) and search.error_type in (
+            None,
+            of["error_type"],
+        )
+
+    if search.stage is None:
+        right = as_asked(trace)
+    else:
+        right = any(as_asked(a) for a in trace["stages"] if a["stage"] == search.stage)
+    return (
+        right
+        and search.video in (None, trace["video_id"])
+        and search.source in (None, trace["source"])
+        and (search.min_s or 0.0) <= trace["duration_s"]
+        and (search.max_s is None or trace["duration_s"] <= search.max_s)
+    )

@@ -1,0 +1,240 @@
+"""Trace search, failures and the log tail: strict inputs, engines of every kind, bounds."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests import dashboard_fakes as fakes
+from tests.dashboard_fakes import SECRET_WORDS, FakeEngine, Handler, service
+from transcript_service.dashboard.search_view import in_seconds
+from transcript_service.problem import Problem
+
+TRACES, FAILURES, LOGS = (f"/api/dashboard/{name}" for name in ("traces", "failures", "logs"))
+START_US = 1_800_000_000_000_000
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.fixture
+def engine() -> Iterator[FakeEngine]:
+    engine = FakeEngine()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def client(engine: FakeEngine, tmp_path: Path) -> FlaskClient:
+    return service(tmp_path, engine.url).test_client()
+
+
+def span(name: str, duration_s: float, **tags: str) -> dict[str, Any]:
+    return {
+        "operationName": name,
+        "startTime": START_US,
+        "duration": int(duration_s * 1e6),
+        "processID": "p1",
+        "tags": [
+            {"key": k.replace("error_type", "error.type"), "value": v} for k, v in tags.items()
+        ],
+    }
+
+
+def trace(trace_id: str, *spans: dict[str, Any]) -> dict[str, Any]:
+    worker = {"key": "service.instance.id", "value": "w-1"}
+    processes = {"p1": {"serviceName": "svc", "tags": [worker]}}
+    return {"traceID": trace_id, "spans": list(spans), "processes": processes}
+
+
+BLOCKED_THEN_GOOD = trace(
+    TRACE,
+    span("transcript.fetch", 6.0, video_id="dQw4w9WgXcQ", outcome="success", source="timedtext"),
+    span("transcript.stage", 1.0, stage="youtube_api", outcome="blocked", error_type="ip_blocked"),
+    span("transcript.stage", 5.0, stage="timedtext", outcome="success"),
+)
+WITHOUT_REQUEST = trace("0" * 32, span("transcript.stage", 1.0, stage="asr", outcome="error"))
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        *(
+            (TRACES, q)
+            for q in ("video=..", "video=dQw4w9WgXcQ%00", "stage=x", "outcome=ok", "limit=0")
+        ),
+        *((TRACES, q) for q in ("limit=201", "limit=1e2", "min_s=-1", "min_s=nan", "max_s=5s")),
+        *(
+            (TRACES, q)
+            for q in ("end=yesterday", "end=2026-13-01T00:00:00Z", "hours=169", "tags={}")
+        ),
+        *((TRACES, q) for q in ("video=dQw4w9WgXcQ&video=dQw4w9WgXcQ", "error_type=", "service=x")),
+        *((LOGS, q) for q in ("query=*", "level=fatal", "since=1", "video=%22%7C", "limit=501")),
+        *((FAILURES, q) for q in ("stage=%22", "hours=0", "limit=1")),
+    ],
+)
+def test_what_is_not_exactly_one_valid_value_is_refused_without_asking_anybody(
+    client: FlaskClient, engine: FakeEngine, path: str, query: str
+) -> None:
+    answer = client.get(f"{path}?{query}")
+    assert (answer.status_code, answer.json["code"]) == (400, "invalid_parameter")
+    assert engine.total == 0
+
+
+def test_a_search_asks_jaeger_for_it_and_says_what_each_request_was(
+    client: FlaskClient, engine: FakeEngine
+) -> None:
+    asked: dict[str, str] = {}
+
+    def behave(handler: Handler, parameters: dict[str, str]) -> None:
+        asked.update(parameters)
+        handler.answer(json.dumps({"data": [BLOCKED_THEN_GOOD, WITHOUT_REQUEST]}).encode())
+
+    engine.behave = behave
+    answer = client.get(f"{TRACES}?video=dQw4w9WgXcQ&min_s=5&max_s=60&end=2027-01-15T08:00:00Z")
+    assert asked["path"] == "/api/traces"
+    assert json.loads(asked["tags"]) == {"video_id": "dQw4w9WgXcQ"}
+    assert (asked["minDuration"], asked["maxDuration"]) == ("5000000us", "60000000us")
+    assert int(asked["end"]) - int(asked["start"]) == 3600 * 10**6
+    assert answer.json["partial"]  # of one trace the request has not come yet
+    (found,) = answer.json["traces"]
+    assert found["trace_id"] == TRACE
+    assert (found["video_id"], found["worker"], found["source"]) == (
+        "dQw4w9WgXcQ",
+        "w-1",
+        "timedtext",
+    )
+    assert [(s["stage"], s["error_type"]) for s in found["stages"]] == [
+        ("youtube_api", "ip_blocked"),
+        ("timedtext", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "fits"),
+    [
+        ("outcome=success", True),
+        ("outcome=blocked", False),  # that was a stage, not the request
+        ("stage=youtube_api&outcome=blocked", True),
+        ("stage=youtube_api&outcome=success", False),
+        ("stage=timedtext&error_type=ip_blocked", False),
+        ("source=timedtext", True),
+        ("max_s=5.9", False),
+        ("min_s=7&max_s=6", False),
+    ],
+)
+def test_what_jaeger_matches_elsewhere_in_a_trace_is_not_shown(
+    client: FlaskClient, engine: FakeEngine, query: str, fits: bool
+) -> None:
+    engine.behave = fakes.fixed(200, json.dumps({"data": [BLOCKED_THEN_GOOD]}).encode())
+    assert bool(client.get(f"{TRACES}?{query}").json["traces"]) is fits
+
+
+@pytest.mark.parametrize("path", [TRACES, FAILURES, LOGS])
+@pytest.mark.parametrize(
+    ("behaviour", "status"),
+    [
+        (fakes.fixed(500, b"x"), 502),
+        (fakes.fixed(503, b"x"), 503),
+        (fakes.fixed(400, b"parse error at 127.0.0.1"), 500),
+        (fakes.fixed(200, b"<html>"), 502),
+        (fakes.fixed(200, b"[1]"), 502),
+        (fakes.fixed(200, b'{"data": [{"spans": 1}]}'), 502),
+        (fakes.fixed(302, b""), 502),
+        (fakes.hanging, 504),
+        (fakes.dripping, 504),
+        (fakes.enormous, 502),
+        (fakes.cut_short, 502),
+    ],
+)
+def test_a_bad_engine_becomes_a_problem_within_five_seconds(
+    client: FlaskClient, engine: FakeEngine, path: str, behaviour: fakes.Behaviour, status: int
+) -> None:
+    engine.behave = behaviour
+    began = time.monotonic()
+    answer = client.get(path)
+    assert time.monotonic() - began < 5
+    assert answer.status_code == status
+    assert answer.content_type == "application/problem+json"
+    assert not [word for word in SECRET_WORDS if word in answer.text]
+    assert engine.sent < 64 * 2**20
+
+
+def test_failures_are_grouped_with_an_example_each(client: FlaskClient, engine: FakeEngine) -> None:
+    asked: dict[str, str] = {}
+    group = {
+        "_msg": "transcript.stage.finished",
+        "stage": "youtube_api",
+        "error_type": "ip_blocked",
+        "outcome": "blocked",
+        "count": "10",
+        "first": "2026-11-28T17:55:40.756313Z",
+        "last": "2026-11-28T17:56:52.756313Z",
+        "example": json.dumps({"trace_id": TRACE, "video_id": "v", "service.instance.id": "w"}),
+    }
+
+    def behave(handler: Handler, parameters: dict[str, str]) -> None:
+        asked.update(parameters)
+        handler.answer(json.dumps(group).encode() + b"\n")
+
+    engine.behave = behave
+    answer = client.get(f"{FAILURES}?stage=youtube_api").json
+    assert 'stage:="youtube_api"' in asked["query"]
+    assert answer["groups"] == [
+        {
+            "stage": "youtube_api",
+            "error_type": "ip_blocked",
+            "outcome": "blocked",
+            "count": 10,
+            "first": "2026-11-28T17:55:40.756Z",
+            "last": "2026-11-28T17:56:52.756Z",
+            "trace_id": TRACE,
+            "video_id": "v",
+            "worker": "w",
+        }
+    ]
+
+
+def test_following_the_log_looks_back_a_little_and_names_each_line(
+    client: FlaskClient, engine: FakeEngine
+) -> None:
+    asked: list[dict[str, str]] = []
+    line = {
+        "_time": "2026-11-28T17:55:40.756313Z",
+        "_msg": "transcript.stage.retried",
+        "severity_text": "WARN",
+        "trace_id": TRACE,
+        "stage": "asr",
+    }
+
+    def behave(handler: Handler, parameters: dict[str, str]) -> None:
+        asked.append(parameters)
+        handler.answer(json.dumps(line).encode() + b"\n")
+
+    engine.behave = behave
+    path = f"{LOGS}?since=2026-11-28T17:55:00Z&level=warning"
+    first, again = client.get(path).json, client.get(path).json
+    assert '"WARN"' in asked[0]["query"]
+    assert '"INFO"' not in asked[0]["query"]
+    (told,) = first["lines"]
+    assert (told["level"], told["text"], told["trace_id"]) == ("warning", line["_msg"], TRACE)
+    assert told["attributes"] == {"stage": "asr"}
+    assert told["id"] == again["lines"][0]["id"]
+    assert first["next_since"] == "2026-11-28T17:55:25.756Z"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("5s", 5.0), ("300ms", 0.3), ("2m", 120.0), ("5", 5.0), ("1.5s", 1.5)]
+)
+def test_durations_are_read_as_people_write_them(text: str, seconds: float) -> None:
+    assert float(in_seconds(text)) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "5 hours", "fast", "5x"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(Problem):
+        in_seconds(text)
