@@ -33,6 +33,10 @@ def client(engine: FakeEngine, tmp_path: Path) -> FlaskClient:
     return service(tmp_path, engine.url).test_client()
 
 
+def got(client: FlaskClient, path: str) -> Any:
+    return client.get(path).json
+
+
 def span(name: str, duration_s: float, **tags: str) -> dict[str, Any]:
     return {
         "operationName": name,
@@ -81,7 +85,8 @@ def test_what_is_not_exactly_one_valid_value_is_refused_without_asking_anybody(
     client: FlaskClient, engine: FakeEngine, path: str, query: str
 ) -> None:
     answer = client.get(f"{path}?{query}")
-    assert (answer.status_code, answer.json["code"]) == (400, "invalid_parameter")
+    assert answer.status_code == 400
+    assert '"invalid_parameter"' in answer.text
     assert engine.total == 0
 
 
@@ -95,13 +100,14 @@ def test_a_search_asks_jaeger_for_it_and_says_what_each_request_was(
         handler.answer(json.dumps({"data": [BLOCKED_THEN_GOOD, WITHOUT_REQUEST]}).encode())
 
     engine.behave = behave
-    answer = client.get(f"{TRACES}?video=dQw4w9WgXcQ&min_s=5&max_s=60&end=2027-01-15T08:00:00Z")
+    question = "video=dQw4w9WgXcQ&min_s=5&max_s=60&end=2027-01-15T08:00:00Z"
+    answer = got(client, f"{TRACES}?{question}")
     assert asked["path"] == "/api/traces"
     assert json.loads(asked["tags"]) == {"video_id": "dQw4w9WgXcQ"}
     assert (asked["minDuration"], asked["maxDuration"]) == ("5000000us", "60000000us")
     assert int(asked["end"]) - int(asked["start"]) == 3600 * 10**6
-    assert answer.json["partial"]  # of one trace the request has not come yet
-    (found,) = answer.json["traces"]
+    assert answer["partial"]  # of one trace the request has not come yet
+    (found,) = answer["traces"]
     assert found["trace_id"] == TRACE
     assert (found["video_id"], found["worker"], found["source"]) == (
         "dQw4w9WgXcQ",
@@ -131,7 +137,7 @@ def test_what_jaeger_matches_elsewhere_in_a_trace_is_not_shown(
     client: FlaskClient, engine: FakeEngine, query: str, fits: bool
 ) -> None:
     engine.behave = fakes.fixed(200, json.dumps({"data": [BLOCKED_THEN_GOOD]}).encode())
-    assert bool(client.get(f"{TRACES}?{query}").json["traces"]) is fits
+    assert bool(got(client, f"{TRACES}?{query}")["traces"]) is fits
 
 
 @pytest.mark.parametrize("path", [TRACES, FAILURES, LOGS])
@@ -182,7 +188,7 @@ def test_failures_are_grouped_with_an_example_each(client: FlaskClient, engine: 
         handler.answer(json.dumps(group).encode() + b"\n")
 
     engine.behave = behave
-    answer = client.get(f"{FAILURES}?stage=youtube_api").json
+    answer = got(client, f"{FAILURES}?stage=youtube_api")
     assert 'stage:="youtube_api"' in asked["query"]
     assert answer["groups"] == [
         {
@@ -217,7 +223,7 @@ def test_following_the_log_looks_back_a_little_and_names_each_line(
 
     engine.behave = behave
     path = f"{LOGS}?since=2026-11-28T17:55:00Z&level=warning"
-    first, again = client.get(path).json, client.get(path).json
+    first, again = got(client, path), got(client, path)
     assert '"WARN"' in asked[0]["query"]
     assert '"INFO"' not in asked[0]["query"]
     (told,) = first["lines"]
