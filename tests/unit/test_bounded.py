@@ -6,8 +6,9 @@ import gzip
 import socket
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -185,3 +186,17 @@ def test_a_server_that_is_not_there_is_an_error_of_the_system() -> None:
         peer.close()
         with pytest.raises(ConnectionError):
             client.get("/", {}, Deadline(10))
+
+
+def test_user_and_password_of_the_address_are_sent_as_basic_authentication() -> None:
+    heads: list[bytes] = []
+
+    def behave(connection: socket.socket) -> None:
+        heads.append(connection.recv(65536))
+        connection.sendall(OK)
+
+    with closing(Peer(behave)) as peer:
+        url = peer.url.replace("://", "://stack:p%40ss@")
+        with closing(BoundedClient(url, max_body_bytes=1000)) as client:
+            assert client.get("/x", {}, Deadline(5)).status == 200
+    assert f"authorization: Basic {b64encode(b'stack:p@ss').decode()}".encode() in heads[0]

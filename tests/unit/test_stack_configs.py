@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import stat
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import pytest
 import yaml
 
@@ -217,6 +219,24 @@ def test_render_writes_targets_and_keeps_the_secret_it_made(tmp_path: Path) -> N
     ]
     url = (layout.config_dir / "alertmanager/secrets/webhook_url").read_text()
     assert url == "http://127.0.0.1:5100/api/alerts/webhook"
+
+
+def test_every_form_of_the_engines_password_is_of_the_same_one(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "state")
+    render(layout)
+    before = {path.name: path.read_text() for path in layout.secrets_dir.iterdir()}
+    render(layout)
+
+    assert {path.name: path.read_text() for path in layout.secrets_dir.iterdir()} == before
+    assert {stat.S_IMODE(path.stat().st_mode) for path in layout.secrets_dir.iterdir()} == {0o600}
+    password = before["engine_password"]
+    assert len(bytes.fromhex(password)) == 32
+    assert base64.b64decode(before["engine_authorization"]).decode() == f"stack:{password}"
+    user, _, hashed = before["engine_htpasswd"].strip().partition(":")
+    assert user == "stack"
+    assert bcrypt.checkpw(password.encode(), hashed.encode())
+    assert yaml.safe_load(before["engine_web"]) == {"basic_auth_users": {"stack": hashed}}
+    assert layout.engine("jaeger", "/x") == f"http://stack:{password}@127.0.0.1:16686/x"
 
 
 def test_render_takes_rules_over_and_forgets_deleted_ones(tmp_path: Path) -> None:
