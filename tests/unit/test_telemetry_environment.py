@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -174,3 +175,28 @@ def test_workers_with_one_given_instance_id_stay_apart(monkeypatch: pytest.Monke
     ]
     assert ids[0] != ids[1]
     assert all(str(one).startswith("pod-1") for one in ids)
+
+
+def test_an_excluded_request_has_a_trace_id_of_its_own_and_no_span() -> None:
+    with OtlpSink() as sink:
+        stdout, lines = run(
+            """
+from flask import Flask
+app = Flask("x")
+telemetry.instrument_app(app)
+@app.get("/<word>")
+def word(word):
+    log.info("service.started", word=word)
+    return telemetry.current_trace_id()
+ids = [app.test_client().get(path).text for path in ("/quiet", "/quiet", "/loud")]
+running.shutdown()
+print(json.dumps([ids, telemetry.current_trace_id()]))
+""",
+            sink.url,
+            OTEL_PYTHON_FLASK_EXCLUDED_URLS="quiet",
+        )
+        ids, outside = json.loads(stdout.splitlines()[-1])
+        assert len(set(ids)) == 3
+        assert outside == "0" * 32 not in ids
+        assert [line["trace_id"] for line in lines if line["event"] == "service.started"] == ids
+        assert [span.name for span in sink.spans] == ["GET /<word>"]

@@ -11,12 +11,15 @@ from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import quote
 
-from flask import Flask, request
+from flask import Flask, g, request
+from opentelemetry import context as otel_context
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.flask import FlaskInstrumentor
 from opentelemetry.sdk.metrics.view import View
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
-from opentelemetry.trace import Link, Span, SpanKind, TraceState
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
 from . import instruments
@@ -86,6 +89,24 @@ def instrument_app(app: Flask, *, untraced: Collection[str] = ()) -> None:
     FlaskInstrumentor.instrument_app(  # type: ignore[no-untyped-call]
         app, request_hook=_name_span, response_hook=_complete_span, enable_commenter=False
     )
+    app.before_request(_correlate_excluded)
+    app.teardown_request(_leave_excluded)
+
+
+def _correlate_excluded() -> None:
+    """A trace id for the lines and the answer of a request that the operator excluded."""
+    if not trace.get_current_span().get_span_context().is_valid:
+        ids = RandomIdGenerator()
+        nobody = trace.NonRecordingSpan(
+            SpanContext(ids.generate_trace_id(), ids.generate_span_id(), is_remote=False)
+        )
+        g.excluded = otel_context.attach(trace.set_span_in_context(nobody))
+
+
+def _leave_excluded(_: BaseException | None) -> None:
+    token = g.pop("excluded", None)
+    if token is not None:
+        otel_context.detach(token)
 
 
 @contextmanager
