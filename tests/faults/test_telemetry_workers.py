@@ -6,9 +6,11 @@ own tests.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
+import socket
 import time
 from collections import Counter
 from pathlib import Path
@@ -244,3 +246,17 @@ def test_a_full_collection_in_a_worker_has_little_to_look_at(tmp_path: Path) -> 
     with gunicorn(tmp_path, environ("", OTEL_SDK_DISABLED="true"), workers=1) as running:
         found = json.loads(running.get("/garbage"))
     assert found["frozen"] > 10 * found["looked_at"]
+
+
+def test_what_gunicorn_refuses_has_a_line_and_a_measurement(tmp_path: Path) -> None:
+    with OtlpSink() as sink, gunicorn(tmp_path, environ(sink.url), workers=1) as running:
+        with socket.create_connection(("127.0.0.1", running.port), timeout=30) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nNo header at all\r\n\r\n")
+            response = http.client.HTTPResponse(client)
+            response.begin()
+            correlation_id = response.headers["X-Correlation-ID"]
+        running.stop()
+        (line,) = [one for one in lines(running.log()) if one["event"] == "http.request.refused"]
+        assert (line["trace_id"], line["status"]) == (correlation_id, 400)
+        status = {"http__response__status_code": "400"}
+        assert sink.counter("http.server.request.duration", **status) == 1
