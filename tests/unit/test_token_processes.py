@@ -9,12 +9,16 @@ from pathlib import Path
 
 from transcript_service.web.tokens import SCOPES, TokenStore
 
+# The pause is where a change of another process would be lost.
 CHANGE = """
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 from transcript_service.web.tokens import SCOPES, TokenStore
 
+write = TokenStore._write
+TokenStore._write = lambda self, tokens: (time.sleep(0.005), write(self, tokens))
 store = TokenStore(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()  # so that all begin together
