@@ -244,3 +244,51 @@ def test_durations_are_read_as_people_write_them(text: str, seconds: float) -> N
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(Problem):
         in_seconds(text)
+
+
+def test_slow_and_failed_requests_say_what_they_were_about(
+    client: FlaskClient, engine: FakeEngine
+) -> None:
+    exemplar = {
+        "labels": {"trace_id": TRACE},
+        "value": "6.5",
+        "timestamp": time.time(),
+    }
+    odd = {"labels": {"trace_id": '"} or *'}, "value": "9", "timestamp": time.time()}
+    series = [{"seriesLabels": {"outcome": "blocked"}, "exemplars": [exemplar, odd]}]
+    ends = [
+        {"_msg": "transcript.stage.finished", "stage": "youtube_api", "error_type": "timeout"},
+        {"_msg": "transcript.stage.finished", "stage": "timedtext", "error_type": "ip_blocked"},
+        {"_msg": "transcript.request.finished", "error_type": "ip_blocked"},
+    ]
+    asked: list[str] = []
+    broken = False
+
+    def behave(handler: Handler, parameters: dict[str, str]) -> None:
+        if parameters["path"].endswith("query_exemplars"):
+            handler.answer(fakes.success(series))
+        elif parameters["path"] == "/select/logsql/query":
+            asked.append(parameters["query"])
+            known = {"trace_id": TRACE, "video_id": "v", "service.instance.id": "w-1"}
+            lines = [json.dumps({**known, **end}) for end in ends]
+            handler.answer("\n".join(lines).encode(), status=500 if broken else 200)
+        else:
+            fakes.valued("4.5")(handler, parameters)
+
+    engine.behave = behave
+    block = got(client, "/api/dashboard/metrics/performance")
+    assert (block["partial"], block["missing"]) == (False, {})
+    (failed, _) = sorted(block["data"]["failed_requests"], key=lambda r: r["duration_s"])
+    found = {name: failed[name] for name in ("video_id", "stage", "error_type", "worker")}
+    assert found == {
+        "video_id": "v",
+        "stage": "timedtext",
+        "error_type": "ip_blocked",
+        "worker": "w-1",
+    }
+    assert f'trace_id:in("{TRACE}")' in asked[0]
+
+    broken = True
+    block = got(client, "/api/dashboard/metrics/performance?hours=2")
+    assert block["missing"] == {"request_details": "upstream_unreachable"}
+    assert block["data"]["failed_requests"][0]["video_id"] is None

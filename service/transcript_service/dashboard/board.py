@@ -13,6 +13,7 @@ import orjson
 from ..rfc3339 import rfc3339
 from ..settings import Settings
 from ..telemetry.instruments import REGISTRY
+from . import log_search
 from .alerts import ALERTS, ALERTS_SCOPE, AlertLog, fetch_alerts
 from .answers import ask
 from .blocks import BLOCKS, Block
@@ -195,7 +196,15 @@ class Board:
         )
         if len(answers.failures) == len(block.queries) + len(block.exemplars_of):
             raise worst(answers.failures.values())
-        return _fetched(window, block.build(answers), answers.failures)
+        data, failures = block.build(answers), dict(answers.failures)
+        if data is not None and block.exemplars_of:
+            try:
+                log_search.describe(
+                    self._engines, [*data["slow_requests"], *data["failed_requests"]], window
+                )
+            except UpstreamError as failure:
+                failures["request_details"] = failure
+        return _fetched(window, data, failures)
 
     def _fetch_alerts(self, window: Window) -> Fetched:
         data, failures = fetch_alerts(self._engines, self._alert_log)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -20,8 +20,8 @@ from ..telemetry.vocabulary import STAGES
 from . import inputs, shapes
 from .engines import Engines
 from .errors import UpstreamInvalid
-from .queries import failed_events, log_lines
-from .traces import line_of
+from .queries import ends_of_traces, failed_events, log_lines
+from .traces import TRACE_ID, line_of
 from .window import Window
 
 TAIL_PARAMETERS: Final = ("since", "level", "stage", "video", "limit")
@@ -126,6 +126,35 @@ def failures(engines: Engines, window: Window) -> shapes.Failures:
         "partial": len(groups) >= _GROUPS,
         "groups": groups,
     }
+
+
+def describe(engines: Engines, requests: Sequence[shapes.Request], window: Window) -> None:
+    """Say in each request which video it was about, and where and why it ended.
+
+    Raises:
+        UpstreamError: VictoriaLogs did not answer usefully in time.
+    """
+    # The ids come from Prometheus, and stand in a query here.
+    ids = sorted({r["trace_id"] for r in requests if TRACE_ID.fullmatch(r["trace_id"])})
+    if not ids:
+        return
+    query = f"{ends_of_traces(ids, service=engines.service)} | sort by (_time)"
+    start = rfc3339(window.now - window.seconds)
+    known: dict[str, dict[str, str]] = {}
+    try:
+        for record in _asked(engines, query, {"start": start}):
+            # Of the stages the last one is kept, and the request's own end stands last.
+            known.setdefault(record["trace_id"], {}).update(record)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UpstreamInvalid(f"{_PATH}: unexpected form") from error
+    for request in requests:
+        facts = known.get(request["trace_id"], {})
+        request["video_id"] = facts.get("video_id") or None
+        request["stage"] = facts.get("stage") or None
+        request["error_type"] = None
+        if request["outcome"] != "success":
+            request["error_type"] = facts.get("error_type") or None
+        request["worker"] = facts.get("service.instance.id") or request["worker"]
 
 
 def _asked(engines: Engines, query: str, more: Mapping[str, str]) -> list[Any]:

@@ -318,12 +318,20 @@ def log_lines(
     return " ".join(parts)
 
 
+_ENDED: Final = '_msg:in("transcript.stage.finished","transcript.request.finished")'
+
+
+def ends_of_traces(trace_ids: Sequence[str], *, service: str) -> str:
+    """The LogsQL for how the requests of some traces and their stages ended; ids are hex."""
+    ids = ",".join(f'"{trace_id}"' for trace_id in trace_ids)
+    return f'{{"service.name"="{_quoted(service)}"}} {_ENDED} trace_id:in({ids})'
+
+
 def failed_events(*, service: str, stage: str | None = None) -> str:
     """The LogsQL for the ends of requests and stages that were no success."""
-    ended = '_msg:in("transcript.stage.finished","transcript.request.finished")'
     parts = [
         f'{{"service.name"="{_quoted(service)}"}}',
-        ended,
+        _ENDED,
         '-outcome:in("success","no_captions")',
     ]
     if stage:

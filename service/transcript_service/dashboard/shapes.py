@@ -87,6 +87,10 @@ class Request(TypedDict):
     at: Time
     outcome: Annotated[str | None, Field(examples=["success"])]
     source: Annotated[str | None, Field(examples=["timedtext"])]
+    video_id: Annotated[str | None, Field(examples=["dQw4w9WgXcQ"])]
+    stage: Annotated[str | None, Field(description="The last one tried.", examples=["timedtext"])]
+    error_type: Annotated[str | None, Field(examples=[None])]
+    worker: Annotated[str | None, Field(examples=["f3a1c2d4"])]
 
 
 class Performance(TypedDict):

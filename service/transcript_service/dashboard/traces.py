@@ -26,7 +26,7 @@ from .errors import (
 )
 from .queries import logs_of_trace
 
-_TRACE_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+TRACE_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 MAX_LINES: Final = 500
 # Log lines around a trace: written a little before its first span ends up there, or late.
 _BEFORE_S: Final = 60
@@ -38,7 +38,7 @@ _KINDS: Final = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "con
 
 def is_trace_id(text: str) -> bool:
     """Whether a trace can have this id."""
-    return bool(_TRACE_ID.fullmatch(text))
+    return bool(TRACE_ID.fullmatch(text))
 
 
 def checked_trace_id(text: str) -> str:

@@ -111,6 +111,11 @@ def _listed(exemplars: list[Exemplar]) -> list[Request]:
             "at": rfc3339(found.at),
             "outcome": found.labels.get("outcome"),
             "source": found.labels.get("source"),
+            # Metrics do not have these; the board asks the log for them.
+            "video_id": None,
+            "stage": None,
+            "error_type": None,
+            "worker": found.labels.get("instance"),
         }
         for found in list(seen.values())[:_LISTED]
     ]
