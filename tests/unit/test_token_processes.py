@@ -43,7 +43,11 @@ def test_no_creation_and_no_revocation_is_lost(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
     for process in processes:
-        process.communicate(b"\n", timeout=60)
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate(timeout=60)
         assert process.returncode == 0
     now = {token.id: token for token in TokenStore(tmp_path / "tokens.json").tokens()}
     assert [token_id for token_id in old if now[token_id].revoked_at is None] == []
