@@ -26,6 +26,9 @@ ROUTES = {
     "/api/dashboard/metrics/alerts": "alerts:read",
     "/api/dashboard/metrics/export": "export:read",
     TRACE: "metrics:read",
+    "/api/dashboard/traces": "metrics:read",
+    "/api/dashboard/failures": "metrics:read",
+    "/api/dashboard/logs": "metrics:read",
 }
 ORIGIN = "https://grafana.example.org"
 
