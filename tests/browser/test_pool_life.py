@@ -28,6 +28,7 @@ from transcript_service.browser import (
     PoolConfig,
     get_browser_pool,
 )
+from transcript_service.browser.leftovers import profile_of
 from transcript_service.browser.memory import alive, process_tree
 
 
@@ -222,14 +223,9 @@ def test_a_forked_child_ends_at_once_and_leaves_the_parents_browser_alone(
         assert context.new_page().evaluate("1 + 1") == 2
 
 
-def profiles() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("playwright_chromiumdev_profile-*"))
-
-
 def test_the_profile_of_a_killed_browser_goes_at_once_and_a_killed_workers_at_the_next_start(
     make_pool: MakePool,
 ) -> None:
-    before = profiles()
     left = Path(tempfile.mkdtemp(prefix="playwright_chromiumdev_profile-"))
     (left / "Default").mkdir()
     os.utime(left, (time.time() - 60, time.time() - 60))
@@ -239,7 +235,11 @@ def test_the_profile_of_a_killed_browser_goes_at_once_and_a_killed_workers_at_th
         context.new_page()
         assert not left.exists()
         assert young.exists()  # its browser may be about to start
-        [own] = profiles() - before - {young}
+        pid = pool.stats().browser_pid
+        assert pid is not None
+        own = profile_of(pid)
+        assert own is not None
+        assert own.is_dir()
         for process in (*browser_processes(pool, "driver"), *browser_processes(pool, "browser")):
             process.kill()
         wait_until(lambda: not own.exists())
