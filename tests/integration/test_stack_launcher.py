@@ -71,9 +71,9 @@ def test_up_builds_in_order_starts_everything_and_says_where_it_is(stack: FakeSt
         assert answers(stack, port)
     # The pages: neither the service's, which does not run here, nor those that do not exist.
     assert done.stdout.splitlines()[-3:] == [
-        f"The stack is up ({done.stdout.splitlines()[-3].partition('(')[2]}",
         f"  Alertmanager    {stack.layout.url('alertmanager', '/')}",
         f"  VictoriaLogs    {stack.layout.url('victorialogs', '/select/vmui/')}",
+        f"Sign in to the last ones as stack ({stack.layout.engine_password})",
     ]
 
 
@@ -451,6 +451,6 @@ def test_a_page_that_cannot_be_built_costs_one_line_and_nothing_else(stack: Fake
     done = stack.up("--page")
 
     assert (done.returncode, done.stderr) == (0, "")
-    (line,) = (line for line in done.stdout.splitlines() if "missing" in line)
+    (line,) = (line for line in done.stdout.splitlines() if "missing," in line)
     assert line.startswith("prometheus-page missing, the stack works without it: ")
     assert "  Prometheus " not in done.stdout
