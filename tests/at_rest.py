@@ -123,9 +123,9 @@ def badger_blocks(table: bytes) -> Iterator[bytes]:
 
 def texts(folder: Path) -> Iterator[str]:
     """Everything below a store's folder: each file as it lies, and unpacked where it is packed."""
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file():
-            continue
+    # Not rglob: it raises when a running store removes a folder meanwhile.
+    found = [Path(place, name) for place, _, names in os.walk(folder) for name in names]
+    for path in sorted(found):
         data = data_of(path)
         yield data.decode("latin-1")
         blocks = badger_blocks(data) if path.suffix == ".sst" else unpacked_zstd(data)

@@ -35,7 +35,7 @@ class Gunicorn:
         """Everything on stderr so far."""
         return self._log.read_text()
 
-    def wait_for_log(self, text: str, times: int = 1, timeout_s: float = 30.0) -> None:
+    def wait_for_log(self, text: str, times: int = 1, timeout_s: float = 180.0) -> None:
         """Wait until stderr holds `text` so often."""
         end = time.monotonic() + timeout_s
         while self.log().count(text) < times:

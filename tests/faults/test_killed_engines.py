@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from functools import partial
 
 import psutil
 import pytest
+import requests
 
 from tests.live import LiveStack, Load, healthy_videos, wait_for
 
@@ -22,6 +24,15 @@ def found(live: LiveStack, trace_id: str) -> bool:
     return bool(live.spans(trace_id) and live.log_lines(lines))
 
 
+def on_disk(live: LiveStack) -> bool:
+    """Whether VictoriaLogs has written what it acknowledged (docs/decisions/victorialogs.md)."""
+    text = requests.get(live.layout.engine("victorialogs", "/metrics"), timeout=10).text
+    in_memory = r'^vl_(?:pending|storage)_rows\{type="storage(?:/inmemory)?"\} (\d+)$'
+    found = re.findall(in_memory, text, re.MULTILINE)
+    assert len(found) == 2
+    return not any(map(int, found))
+
+
 @pytest.mark.parametrize(
     "engine", ["otel-collector", "prometheus", "alertmanager", "victorialogs", "jaeger"]
 )
@@ -29,27 +40,30 @@ def test_a_killed_engine_is_back_by_itself_with_what_it_had_and_no_request_fails
     live: LiveStack, engine: str
 ) -> None:
     counted = live.number(COUNTED % "") or 0
+    with Load(live, healthy_videos(live)[:1]) as earlier:
+        earlier.more(5)
+    wait_for(
+        "the first requests in the counters",
+        lambda: (live.number(COUNTED % "") or 0) >= counted + 5,
+    )
+    wait_for("their lines on disk", lambda: on_disk(live))
+    killed_at = time.time()
     with Load(live, healthy_videos(live)[:1]) as load:
-        load.more(5)
-        wait_for(
-            "the first requests in the counters",
-            lambda: (live.number(COUNTED % "") or 0) >= counted + 5,
-        )
-        killed_at = time.time()
+        load.more(2)
         before = live.pid(engine)
         os.kill(before, signal.SIGKILL)
         load.more(10)
         wait_for(f"another {engine}", lambda: live.pid(engine) != before)
         wait_for("every part ready", lambda: live.launcher("status").returncode == 0)
         load.more(5)
-    assert set(load.statuses) == {200}
+    assert set(earlier.statuses + load.statuses) == {200}
     # What was answered before, and while the engine was away, is found where it belongs. A
     # killed Collector had acknowledged nothing that it had not written to disk; a span that
     # was in no one's hands is retried by the service.
-    for trace_id in (load.trace_ids[0], load.trace_ids[-1]):
+    for trace_id in (earlier.trace_ids[0], load.trace_ids[-1]):
         wait_for("the trace and its lines", partial(found, live, trace_id))
     if engine != "otel-collector":
-        missing = set(load.trace_ids)
+        missing = set(earlier.trace_ids + load.trace_ids)
 
         def all_arrived() -> bool:
             missing.difference_update([t for t in missing if live.spans(t)])
@@ -58,7 +72,7 @@ def test_a_killed_engine_is_back_by_itself_with_what_it_had_and_no_request_fails
         wait_for("every trace", all_arrived)
     wait_for(
         "the requests in the counters",
-        lambda: (live.number(COUNTED % "") or 0) >= counted + len(load.statuses),
+        lambda: (live.number(COUNTED % "") or 0) >= counted + len(earlier.statuses + load.statuses),
     )
     assert (live.number(COUNTED % f" @ {killed_at:.3f}") or 0) >= counted + 5
 

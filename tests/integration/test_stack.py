@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import signal
 import subprocess
@@ -216,15 +215,6 @@ def test_logs_are_streams_by_service_and_not_by_worker(stack: LiveStack) -> None
     ).json()
     streams = [stream["value"] for stream in answer["values"]]
     assert streams == [f'{{service.name="{sent.service}"}}']
-
-
-def on_disk(stack: LiveStack) -> bool:
-    """Whether VictoriaLogs has written what it acknowledged (docs/decisions/victorialogs.md)."""
-    text = requests.get(stack.layout.engine("victorialogs", "/metrics"), timeout=10).text
-    in_memory = r'^vl_(?:pending|storage)_rows\{type="storage(?:/inmemory)?"\} (\d+)$'
-    found = re.findall(in_memory, text, re.MULTILINE)
-    assert len(found) == 2
-    return not any(map(int, found))
 
 
 def test_what_the_collector_accepted_outlives_it_while_every_backend_is_away(
