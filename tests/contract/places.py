@@ -159,12 +159,17 @@ def dashboard_api() -> Iterator[Place]:
 
 
 _FENCE = re.compile(r"```(promql|logsql)\n(.*?)```", re.DOTALL)
+# Blocks of any other language would be read by nobody.
+_FENCES = frozenset(("promql", "logsql", "sh", "python", "json", "yaml", "http", "text", "toml", ""))
 
 
 def documents(checkout: Path) -> Iterator[Place]:
     """Fenced blocks marked promql or logsql; a blank line separates queries in one block."""
     for file in document_files(checkout):
         where = file.relative_to(checkout)
+        opened = re.findall(r"^ *```(\w*)$", file.read_text(), re.MULTILINE)[::2]
+        for unknown in set(opened) - _FENCES:
+            yield Place(f"{where}: {unknown} block", "promql", f"a block of {unknown}")
         for language, block in _FENCE.findall(file.read_text()):
             for number, query in enumerate(filter(str.strip, block.split("\n\n")), 1):
                 text = "\n".join(li for li in query.splitlines() if not li.startswith("#"))
