@@ -160,7 +160,9 @@ def dashboard_api() -> Iterator[Place]:
 
 _FENCE = re.compile(r"```(promql|logsql)\n(.*?)```", re.DOTALL)
 # Blocks of any other language would be read by nobody.
-_FENCES = frozenset(("promql", "logsql", "sh", "python", "json", "yaml", "http", "text", "toml", ""))
+_FENCES = frozenset(
+    ("promql", "logsql", "sh", "python", "json", "yaml", "http", "text", "toml", "")
+)
 
 
 def documents(checkout: Path) -> Iterator[Place]:
