@@ -83,7 +83,8 @@ def test_no_canary_leaves_the_process(tmp_path: Path, level: str) -> None:
 def test_what_yt_dlp_says_of_urls_and_proxies_is_logged_without_their_secrets(
     telemetry: InMemoryTelemetry, video: str, port: int | None, said: str
 ) -> None:
-    proxy = Proxy("p-1", f"http://127.0.0.1:{port or free_port()}", f"user{build(841)}", build(842))
+    server = f"http://127.0.0.1:{port or free_port()}"
+    proxy = Proxy(server, f"user{build(841)}", build(842), "p-1")
     with pytest.raises(TranscriptError):
         download_with_yt_dlp(Settings(_env_file=None), video, Deadline(120), proxy)
     lines = telemetry.events("asr.tool_output")
