@@ -183,6 +183,7 @@ class Layout:
             "STATE_DIR": str(self.data("service")),
             "ALERT_WEBHOOK_TOKEN_FILE": str(self.webhook_token),
             "ENGINE_PASSWORD_FILE": str(self.engine_password),
+            "ENGINES_NOT_BUILT_FILE": str(self.not_built),
             # The person at this machine needs no token. Only here: another way to run the
             # service may stand behind a proxy, whose clients would all look local.
             "DASHBOARD_OPEN_ON_LOOPBACK": "1",

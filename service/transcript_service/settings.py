@@ -110,6 +110,11 @@ class Settings(BaseSettings):
         HttpUrl("http://127.0.0.1:9428"), description="VictoriaLogs, for log lines of a trace."
     )
     alertmanager_url: HttpUrl = Field(HttpUrl("http://127.0.0.1:9093"), description="Alertmanager.")
+    engines_not_built_file: Path | None = Field(
+        None,
+        description="File with the names of engines that the launcher is still building, so that "
+        "the dashboard can say so.",
+    )
     engine_password_file: Path | None = Field(
         None,
         description="File with the password that these four ask of user `stack`, made by the "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from transcript_service.dashboard.answers import Answers
 from transcript_service.dashboard.blocks import BLOCKS
 from transcript_service.dashboard.blocks.circuit_breaker import worst_state
 from transcript_service.dashboard.blocks.performance import success_ratio
+from transcript_service.dashboard.engines import Engines
 from transcript_service.dashboard.errors import (
     QueryDefect,
     UpstreamError,
@@ -21,6 +23,7 @@ from transcript_service.dashboard.errors import (
 from transcript_service.dashboard.prometheus import Exemplar, Sample, Series
 from transcript_service.dashboard.queries import EXEMPLARS, QUERIES
 from transcript_service.dashboard.window import Window
+from transcript_service.settings import Settings
 
 WINDOW = Window(seconds=900, stage=None, now=1_800_000_000)
 
@@ -218,6 +221,19 @@ def test_the_verdict_is_the_worst_of_its_checks(
     data = BLOCKS["health"].build(answers({**HEALTHY, **changed}))
     assert data is not None
     assert data["verdict"] == verdict
+
+
+def test_an_engine_that_is_still_being_built_is_named_and_is_no_fault(tmp_path: Path) -> None:
+    told = tmp_path / "not_built"
+    told.write_text("jaeger\nvictorialogs\n")
+    engines = Engines(Settings(_env_file=None, engines_not_built_file=told))
+    data = BLOCKS["health"].build(answers(HEALTHY, not_built=engines.not_built()))
+    assert data is not None
+    assert data["verdict"] == "healthy"
+    (check,) = [check for check in data["checks"] if check["name"] == "engines"]
+    assert check["text"] == "1 engine answers. Not built yet: jaeger, victorialogs."
+    told.unlink()
+    assert engines.not_built() == ()
 
 
 def test_health_is_unknown_while_nobody_can_say() -> None:

@@ -56,6 +56,7 @@ class Answers:
     series: dict[str, Sequence[Series]] = field(default_factory=dict)
     exemplars: dict[str, Sequence[Exemplar]] = field(default_factory=dict)
     failures: Mapping[str, UpstreamError] = field(default_factory=dict)
+    not_built: tuple[str, ...] = ()
 
     def number(self, name: str) -> float | None:
         """The single value of a query without labels."""
@@ -161,7 +162,7 @@ def ask(
             took.get(query.name, whole), query=measured_as or query.name, outcome=outcome
         )
     _log_failures(failures)
-    answers = Answers(window, failures=failures)
+    answers = Answers(window, failures=failures, not_built=engines.not_built())
     for query, how in work.items():
         if query.name in found:
             kept: dict[str, Any] = (

@@ -46,6 +46,14 @@ class Engines:
         """Of one answer, beginning now."""
         return Deadline(self._settings.dashboard_deadline_s)
 
+    def not_built(self) -> tuple[str, ...]:
+        """The engines that the launcher is still building; they have never been up."""
+        file = self._settings.engines_not_built_file
+        try:
+            return tuple(file.read_text().split()) if file else ()
+        except OSError:
+            return ()
+
     def close(self) -> None:
         """End the threads and close every connection."""
         self.queries.shutdown(wait=False, cancel_futures=True)

@@ -92,12 +92,16 @@ def _breakers(answers: Answers) -> Check:
 
 def _engines(answers: Answers) -> Check:
     engines = answers.by("engines", "job")
+    # What was never up is not down: the native stack runs what is built while it builds the rest.
+    building = f" Not built yet: {', '.join(answers.not_built)}." if answers.not_built else ""
     if not engines:
-        return _check("engines", "unknown", "No engine is watched by this Prometheus.")
+        text = "No engine is watched by this Prometheus."
+        return _check("engines", "unknown", text + building)
     down = sorted(job for (job,), up in engines.items() if not up)
     if down:
-        return _check("engines", "warn", f"Not answering: {', '.join(down)}.", len(down))
-    return _check("engines", "ok", f"{len(engines)} engines answer.", 0)
+        return _check("engines", "warn", f"Not answering: {', '.join(down)}.{building}", len(down))
+    count = "1 engine answers" if len(engines) == 1 else f"{len(engines)} engines answer"
+    return _check("engines", "ok", f"{count}.{building}", 0)
 
 
 def _alerts(answers: Answers) -> Check:
