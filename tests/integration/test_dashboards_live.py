@@ -120,7 +120,7 @@ def _victorialogs(stack: LiveStack, target: dict[str, Any], start: float) -> tup
 
 
 def _jaeger(stack: LiveStack, target: dict[str, Any], start: float) -> tuple[int, list[str]]:
-    asked: dict[str, Any] = {"service": target["service"], "limit": target["limit"]}
+    asked: dict[str, Any] = {"service": expand(target["service"]), "limit": target["limit"]}
     asked |= {"start": int(start * 1e6), "end": int(time.time() * 1e6)}
     asked |= {key: target[key] for key in ("operation", "minDuration") if key in target}
     if "tags" in target:  # Grafana takes logfmt, Jaeger JSON
