@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from stack.layout import CHECKOUT
 from tests.dashboard_fakes import FakeEngine, json_of, service
 from transcript_service.telemetry.testing import InMemoryTelemetry
 from transcript_service.web.tokens import SCOPES, TokenStore
@@ -43,6 +45,9 @@ def engine() -> Iterator[FakeEngine]:
 @pytest.fixture
 def store(tmp_path: Path) -> TokenStore:
     return TokenStore(tmp_path / "tokens.json")
+
+
+STATIC = CHECKOUT / "service/transcript_service/dashboard/page/static"
 
 
 @pytest.fixture
@@ -275,3 +280,15 @@ def test_a_wildcard_among_the_origins_opens_nothing(engine: FakeEngine, tmp_path
     for origin in ("https://evil.example", "null", "*"):
         answer: Any = client.get("/api/dashboard/metrics", headers={"Origin": origin})
         assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+def test_below_a_sub_path_the_page_stays_below_it(client: FlaskClient) -> None:
+    below = {"SCRIPT_NAME": "/video"}  # as gunicorn gives it from its own environment
+    page = client.get("/dashboard", environ_overrides=below).text
+    assert 'data-root="/video"' in page
+    addresses = re.findall(r'(?:href|src)="([^"#]*)"', page)
+    assert addresses
+    assert all(address.startswith("/video/") for address in addresses)
+    # The scripts take that path for everything they ask and link to.
+    for script in STATIC.glob("*.js"):
+        assert not re.findall(r"""(?:fetch\(|href: )[`"']/""", script.read_text()), script.name

@@ -1,5 +1,5 @@
 // Talks to the dashboard API. The token lives in sessionStorage: this tab only, never in a URL.
-import { $ } from "./dom.js";
+import { $, ROOT } from "./dom.js";
 
 const KEY = "dashboard-token";
 
@@ -19,7 +19,7 @@ export const forgetToken = () => sessionStorage.removeItem(KEY);
 export async function get(path, { signal } = {}) {
   for (;;) {
     const token = sessionStorage.getItem(KEY);
-    const response = await fetch(path, {
+    const response = await fetch(ROOT + path, {
       headers: token ? { Authorization: `Bearer ${token}` } : {},
       signal,
       credentials: "omit",

@@ -1,5 +1,5 @@
 // One function per card: from a block of the API to what a person reads.
-import { $, DASH, bytes, cell, chips, count, fill, h, heading, link, moment, note, percent, seconds, table } from "./dom.js";
+import { $, DASH, ROOT, bytes, cell, chips, count, fill, h, heading, link, moment, note, percent, seconds, table } from "./dom.js";
 import { chart, clear } from "./charts.js";
 
 const OUTCOMES = { success: "--good", no_captions: "--muted", blocked: "--bad", timeout: "--warn", error: "--bad-2", skipped: "--c4" };
@@ -119,7 +119,7 @@ function requestsTable(id, block, list, nothing) {
       cell("", h("span", { class: `chip ${request.outcome === "success" ? "good" : "bad"}`, text: words(request.outcome ?? "unknown") }),
         request.source ? h("span", { class: "quiet", text: ` by ${request.source}` }) : null),
       cell("", moment(request.at)),
-      cell("", h("a", { href: `/dashboard/trace/${encodeURIComponent(request.trace_id)}`, "aria-label": `Trace ${request.trace_id}` }, h("code", { text: `${request.trace_id.slice(0, 10)}…` })))))));
+      cell("", h("a", { href: `${ROOT}/dashboard/trace/${encodeURIComponent(request.trace_id)}`, "aria-label": `Trace ${request.trace_id}` }, h("code", { text: `${request.trace_id.slice(0, 10)}…` })))))));
 }
 
 const drawSlow = (block) => requestsTable("slow", block, block.data?.slow_requests ?? [], "No sampled request in this window.");

@@ -14,6 +14,9 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** The path below which the service is served: empty, or that of a reverse proxy. */
+export const ROOT = document.documentElement.dataset.root ?? "";
+
 export const $ = (selector) => document.querySelector(selector);
 
 /** Replaces the body of a card. */
@@ -72,7 +75,7 @@ export function moment(text) {
 export function link(url, text) {
   try {
     if (["http:", "https:"].includes(new URL(url, location.href).protocol)) {
-      return h("a", { href: url, text, rel: "noreferrer" });
+      return h("a", { href: url?.startsWith("/") ? ROOT + url : url, text, rel: "noreferrer" });
     }
   } catch { /* not a URL */ }
   return null;
