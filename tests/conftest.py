@@ -61,6 +61,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     items.sort(key=rank)
     for item in items:
+        if " at 0x" in item.nodeid:
+            raise pytest.UsageError(f"workers would not agree on the name of {item.nodeid}")
         if "live" in getattr(item, "fixturenames", ()) and not item.nodeid.startswith(SHARING):
             raise pytest.UsageError(f"{item.nodeid} uses the shared stack: add it to SHARING")
 

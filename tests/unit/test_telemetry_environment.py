@@ -82,7 +82,9 @@ TABLE: list[tuple[dict[str, str], Callable[[OtlpSink], Any], Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("environ", "effect", "wanted"), TABLE, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(
+    ("environ", "effect", "wanted"), TABLE, ids=[str(row[0])[:60] for row in TABLE]
+)
 def test_a_variable_has_its_effect(
     environ: dict[str, str], effect: Callable[[OtlpSink], Any], wanted: Any
 ) -> None:
