@@ -317,6 +317,17 @@ def test_a_quarantine_ends_by_itself(clock: Clock, telemetry: InMemoryTelemetry)
     assert [line["proxy"] for line in telemetry.events("proxy.restored")] == ["p-1"]
 
 
+def test_the_gauge_tells_the_end_of_a_quarantine_though_no_job_comes(
+    clock: Clock, telemetry: InMemoryTelemetry
+) -> None:
+    pool = ProxyPool(entries(2), quarantine_s=600, clock=clock)
+    pool.quarantine("p-1", "http_407")
+    assert telemetry.metric("proxy.pool.proxies", state="quarantined") == 1
+    clock.now += 600
+    assert telemetry.metric("proxy.pool.proxies", state="quarantined") == 0
+    assert telemetry.metric("proxy.pool.proxies", state="healthy") == 2
+
+
 def test_with_all_in_quarantine_a_job_goes_out_directly_unless_that_is_forbidden(
     clock: Clock,
 ) -> None:

@@ -85,6 +85,8 @@ class ProxyPool:
         self._clock = clock
         self._lock = threading.Lock()
         self._quarantine: dict[str, float] = {}
+        # A quarantine ends by time alone; without this the gauge would say so with the next job.
+        instruments.PROXY_POOL_PROXIES.refreshed_by(self.refresh)
 
     def for_job(self, job_id: str, deadline: Deadline) -> JobProxy:
         """The way out for one job.

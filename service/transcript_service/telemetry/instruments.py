@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from itertools import product
 from keyword import iskeyword
 from typing import Any, ClassVar, Final
+from weakref import WeakMethod
 
 from opentelemetry import metrics, trace
 from opentelemetry.context import Context
@@ -186,6 +187,8 @@ class _Number:
 class _Numbers(Instrument):
     """Read by the SDK through a callback."""
 
+    _refresh: WeakMethod[Callable[[], None]] | None = None
+
     def _new(self, attributes: dict[str, str]) -> _Number:
         return _Number(attributes)
 
@@ -194,6 +197,8 @@ class _Numbers(Instrument):
 
         def read(_: CallbackOptions) -> list[Observation]:
             _count_pending()
+            if self._refresh and (refresh := self._refresh()):
+                refresh()
             with self._lock:
                 return [Observation(one.value, one.attributes) for one in series.values()]
 
@@ -246,6 +251,14 @@ class Gauge(_Numbers):
         """Replace the value of one series by a finite number."""
         if self._started and _usable(value):
             self._of(attributes).value = value
+
+    def refreshed_by(self, refresh: Callable[[], None]) -> None:
+        """Have a method of the measured object called before each collection.
+
+        For what changes by time alone: the gauge tells the present though nothing happens. The
+        object is not kept alive.
+        """
+        self._refresh = WeakMethod(refresh)
 
 
 class Histogram(Instrument):
