@@ -27,11 +27,12 @@ SHARING = (
 FIRST = (
     "tests/integration/test_alerts_live.py",
     *SHARING,
-    "tests/integration/test_dashboards_live.py",
     "tests/browser/test_dashboard_page.py",
     "tests/integration/test_stack.py",
-    # A worker is given two groups at the beginning, hence short ones here.
+    # A worker is given two groups at the beginning, hence short ones here. And the three files
+    # with a steady load on a service and its browsers would together be too much for two cores.
     "tests/contract/test_d",
+    "tests/integration/test_dashboards_live.py",
     "tests/integration/",
     "tests/faults/",
     "tests/browser/",

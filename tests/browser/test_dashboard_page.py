@@ -52,7 +52,7 @@ FASTER = {
 def stack() -> Iterator[LiveStack]:
     with running_stack("page", ENVIRON) as running:
         _faster(running)
-        with Load(running, healthy_videos(running)[:12], threads=2, pause_s=0.15):
+        with Load(running, healthy_videos(running)[:12], threads=2, pause_s=0.4):
             wait_for(
                 "requests in the dashboard",
                 lambda: (_performance(running)["data"] or {}).get("slow_requests"),
