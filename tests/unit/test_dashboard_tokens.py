@@ -239,3 +239,50 @@ def test_the_commands_create_list_and_revoke(
         assert (missing.exit_code, "there is no token" in missing.output) == (1, True)
     finally:
         get_settings.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("variables", "wanted"),
+    [
+        ({}, "checkout/.stack/service/tokens.json"),
+        ({"STATE_DIR": "{0}/state"}, "state/tokens.json"),
+        ({"DASHBOARD_TOKENS_FILE": "{0}/mine.json"}, "mine.json"),
+    ],
+)
+def test_in_a_checkout_the_commands_speak_of_its_stack_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], wanted: str
+) -> None:
+    (tmp_path / "checkout/.stack/service").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "checkout")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
+    for name in ("STATE_DIR", "DASHBOARD_TOKENS_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.format(tmp_path))
+    get_settings.cache_clear()
+    file = tmp_path / wanted
+    run = CliRunner()
+    try:
+        empty = run.invoke(token_group, ["list"])
+        assert str(file) in empty.stdout
+        made = run.invoke(token_group, ["create", "ci"])
+        assert (made.exit_code, str(file) in made.stderr) == (0, True), made.output
+        (token,) = TokenStore(file).tokens()
+        assert str(file) in run.invoke(token_group, ["revoke", token.id]).stdout
+        assert token.id in run.invoke(token_group, ["list", "--json"]).stdout
+    finally:
+        get_settings.cache_clear()
+
+
+def test_outside_a_checkout_the_platforms_folder_holds_the_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("STATE_DIR", raising=False)
+    get_settings.cache_clear()
+    try:
+        assert CliRunner().invoke(token_group, ["create", "ci"]).exit_code == 0
+    finally:
+        get_settings.cache_clear()
+    assert (tmp_path / "home/transcript-service/tokens.json").exists()

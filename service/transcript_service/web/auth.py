@@ -129,7 +129,8 @@ class Authorizer:
             403,
             "tokens_not_configured",
             "There is no token yet; an operator creates one with "
-            "'transcript-service token create'.",
+            "'transcript-service token create' (with this service's STATE_DIR, or in the "
+            "checkout that 'make up' was run in).",
         )
 
     def _refusal(self, reason: str) -> Problem:

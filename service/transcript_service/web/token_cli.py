@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
 
 import click
 from rich.table import Table
@@ -12,17 +14,28 @@ from ..plain_text import visible
 from ..settings import SettingsError, get_settings
 from .tokens import SCOPES, TokenError, TokenStore, TokensUnreadable
 
+# Where the launcher of a checkout keeps its service's files, for a terminal there.
+_LAUNCHERS: Final = Path(".stack/service")
+
 
 def _store() -> TokenStore:
     try:
-        return TokenStore(get_settings().tokens_path)
-    except SettingsError as error:
+        settings = get_settings()
+        told = {"state_dir", "dashboard_tokens_file"} & settings.model_fields_set
+        if not told and _LAUNCHERS.is_dir():
+            return TokenStore(_LAUNCHERS.absolute() / settings.tokens_path.name)
+    except (SettingsError, OSError) as error:
         raise click.UsageError(str(error)) from error
+    return TokenStore(settings.tokens_path)
 
 
 @click.group("token")
 def token_group() -> None:
-    """Who may read the dashboard API: tokens, of which only a hash is kept."""
+    """Who may read the dashboard API: tokens, of which only a hash is kept.
+
+    They are for the service with the same STATE_DIR. Where that is not set, they are for the
+    stack of `make up` in the current folder, if there is one.
+    """
 
 
 @token_group.command("create")
@@ -46,14 +59,15 @@ def create(client: str, scopes: tuple[str, ...], days: int) -> None:
 
     To rotate: create a second one, hand it out, revoke the first.
     """
+    store = _store()
     try:
-        token, text = _store().create(client, scopes or SCOPES, timedelta(days=days))
+        token, text = store.create(client, scopes or SCOPES, timedelta(days=days))
     except (TokenError, TokensUnreadable, OSError) as error:
         raise _failed(error) from error
     click.echo(text)
     click.echo(
         f"Token {token.id} for {client}: {', '.join(token.scopes)}, until {token.expires_at}. "
-        "It is shown this once.",
+        f"It is shown this once; its hash is in {store.path}.",
         err=True,
     )
 
@@ -62,8 +76,8 @@ def create(client: str, scopes: tuple[str, ...], days: int) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def list_tokens(as_json: bool) -> None:
     """List the tokens; their secrets are not known any more."""
+    store = _store()
     try:
-        store = _store()
         tokens = store.tokens()
     except TokensUnreadable as error:
         raise _failed(error) from error
@@ -83,7 +97,7 @@ def list_tokens(as_json: bool) -> None:
     if as_json:
         print_json(rows)
     elif not rows:
-        click.echo("No token.")
+        click.echo(f"No token in {store.path}.")
     else:
         table = Table(*(name.replace("_", " ") for name in rows[0]))
         for row in rows:
@@ -96,11 +110,12 @@ def list_tokens(as_json: bool) -> None:
 @click.argument("token_id")
 def revoke(token_id: str) -> None:
     """Close the token TOKEN_ID at once and for good."""
+    store = _store()
     try:
-        token = _store().revoke(token_id)
+        token = store.revoke(token_id)
     except (TokenError, TokensUnreadable, OSError) as error:
         raise _failed(error) from error
-    click.echo(f"Token {token.id} of {token.client} is revoked.")
+    click.echo(f"Token {token.id} of {token.client} is revoked in {store.path}.")
 
 
 def _failed(error: Exception) -> click.ClickException:

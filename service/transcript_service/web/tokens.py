@@ -82,10 +82,13 @@ class TokenStore:
 
     Args:
         path: JSON, created with the first token, readable by its owner only.
+
+    Attributes:
+        path: the same.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._lock = threading.Lock()
         self._stamp: tuple[int, int, int] | None = None
         self._tokens: dict[str, Token] = {}
@@ -103,7 +106,7 @@ class TokenStore:
 
     def in_use(self) -> bool:
         """Whether a token was ever made here, even if the token file is gone since."""
-        return os.path.lexists(self._path) or os.path.lexists(self._lock_file)
+        return os.path.lexists(self.path) or os.path.lexists(self._lock_file)
 
     def check(self, presented: str, *, now: datetime | None = None) -> Token:
         """The record of a presented token.
@@ -183,7 +186,7 @@ class TokenStore:
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Token]]:
         """The tokens as the file has them now, while no other thread or process changes it."""
-        make_folder(self._path.parent)
+        make_folder(self.path.parent)
         with self._lock:
             lock = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -206,7 +209,7 @@ class TokenStore:
 
     def _read(self) -> dict[str, Token]:
         try:
-            status = self._path.stat()
+            status = self.path.stat()
         except FileNotFoundError:
             self._stamp, self._tokens = None, {}
             return self._tokens
@@ -216,7 +219,7 @@ class TokenStore:
         if stamp != self._stamp:
             try:
                 self._tokens = {
-                    token.id: token for token in map(_parsed, orjson.loads(self._path.read_bytes()))
+                    token.id: token for token in map(_parsed, orjson.loads(self.path.read_bytes()))
                 }
             except (OSError, ValueError, TypeError, KeyError) as error:
                 raise TokensUnreadable(type(error).__name__) from error
@@ -228,13 +231,13 @@ class TokenStore:
             [asdict(token) for token in tokens.values()], option=orjson.OPT_INDENT_2
         )
         # mkstemp makes it readable by the owner only; the rename makes it whole or absent.
-        handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=".tokens-")
+        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".tokens-")
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(body)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).replace(self._path)
+            Path(name).replace(self.path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise

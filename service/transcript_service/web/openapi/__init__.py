@@ -80,8 +80,9 @@ def document() -> dict[str, Any]:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "`transcript-service token create NAME`. The stack of "
-                    "`make up` lets its own machine in without one.",
+                    "description": "`transcript-service token create NAME`, in the checkout or "
+                    "with the service's `STATE_DIR`. The stack of `make up` lets its own machine "
+                    "in until one was made.",
                 },
                 "webhookToken": {
                     "type": "http",
