@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import selectors
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 
 import pytest
 from gunicorn.config import Config
 from gunicorn.http.parser import RequestParser
+from gunicorn.workers.base import Worker as BaseWorker
 
 from transcript_service.web.connection import MAX_HEAD_BYTES, Connection, Refused
-from transcript_service.web.worker import _group
+from transcript_service.web.worker import Worker, _group
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"
 
@@ -123,3 +127,70 @@ def test_transcripts_health_and_the_rest_have_threads_of_their_own(
     line: bytes, group: bytes
 ) -> None:
     assert _group(line + b"\r\nHost: x\r\n\r\n") == group
+
+
+class Loop:
+    """A worker without its process: the test turns its loop, over a listener of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+        monkeypatch.setattr(BaseWorker, "init_process", lambda _: None)  # loads the app, then runs
+        cfg = Config()
+        cfg.set("worker_connections", most)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.worker = Worker(0, os.getpid(), [self._listener], None, 60, cfg, None)
+        self.worker.init_process()
+
+    def connect(self) -> socket.socket:
+        """A client whom the worker has accepted and waits for."""
+        client = socket.create_connection(self._listener.getsockname(), timeout=10)
+        self.worker.accept(self._listener)
+        return client
+
+    def turn_with_a_new_client_first(self) -> socket.socket:
+        """One batch of events: a new client's, then all that are there already."""
+        client = socket.create_connection(self._listener.getsockname(), timeout=10)
+        events = self.worker.poller.select(10)
+        assert events
+        listener = selectors.SelectorKey(self._listener, 0, 0, self.worker.accept)
+        with pytest.MonkeyPatch.context() as patched:
+            batch = [(listener, selectors.EVENT_READ), *events]
+            patched.setattr(self.worker.poller, "select", lambda _: batch)
+            self.worker.wait_for_and_dispatch_events(0)
+        return client
+
+    def close(self) -> None:
+        """Close what the worker has open."""
+        self.worker.murder_keepalived(force=True)
+        self.worker.tpool.shutdown()
+        self.worker.poller.close()
+        self.worker.method_queue.close()
+        self._listener.close()
+
+
+@pytest.mark.parametrize("waits_for", ["request", "rest", "answer", "end"])
+def test_an_event_of_a_connection_that_made_room_is_nothing(
+    monkeypatch: pytest.MonkeyPatch, waits_for: str
+) -> None:
+    with closing(Loop(monkeypatch, most=2)) as loop, ExitStack() as clients:
+        worker = loop.worker
+        old = clients.enter_context(loop.connect())
+        (conn,) = worker._watched
+        if waits_for == "rest":
+            old.sendall(b"G")
+            worker.wait_for_and_dispatch_events(10)
+        elif waits_for != "request":
+            worker._unwatch(conn)
+            while waits_for == "answer" and not conn.sock.has_pending:
+                conn.sock.sendall(bytes(1_000_000))
+            worker._write(conn, False)
+        if waits_for == "answer":
+            while not worker.poller.select(0):
+                old.recv(1_000_000)
+        else:
+            old.sendall(b"ET")
+        clients.enter_context(loop.turn_with_a_new_client_first())
+        assert conn not in worker._watched
+        assert (len(worker._watched), worker.nr_conns) == (1, 1)
+        worker._close(conn)
+        assert worker.nr_conns == 1
+    assert worker.nr_conns == 0

@@ -40,6 +40,8 @@ class Connection(socket.socket):
         self._pending: deque[memoryview] = deque()
         self.is_answered = False
         """Whether no more will be sent: only the client's end is waited for."""
+        self.is_given_up = False
+        """Whether the loop has closed it and counts it no more; a thread may close it before."""
 
     @classmethod
     def over(cls, plain: socket.socket) -> Connection:

@@ -135,7 +135,7 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
                 instruments.TRANSCRIPT_REQUESTS.add(1, outcome="error", error_type="overloaded")
             self._refuse(conn, 503)
 
-    def _readable(self, conn: TConn, _: Any) -> None:
+    def _readable(self, conn: TConn) -> None:
         # A kept connection has its idle time until its next request begins.
         begun = conn.sock.has_begun
         wait_s = self._watched[conn] - time.monotonic() if begun else self._client_s
@@ -153,9 +153,8 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             self._close(conn)
         elif conn.sock.has_pending:
             if conn not in self._watched:
-                self._watch(
-                    conn, selectors.EVENT_WRITE, self._client_s, lambda *_: self._write(conn, keep)
-                )
+                write = partial(self._write, keep=keep)
+                self._watch(conn, selectors.EVENT_WRITE, self._client_s, write)
         elif keep:
             self._unwatch(conn)
             # What was sent behind the last request makes the socket readable no more.
@@ -171,7 +170,7 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         else:
             self._close(conn)
 
-    def _lingering(self, conn: TConn, _: Any) -> None:
+    def _lingering(self, conn: TConn) -> None:
         if not conn.sock.drain():
             self._close(conn)
 
@@ -204,19 +203,28 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     # --- what the loop waits for -------------------------------------------------------------
 
     def _watch(
-        self, conn: TConn, events: int, wait_s: float, ready: Callable[[TConn, Any], None]
+        self, conn: TConn, events: int, wait_s: float, ready: Callable[[TConn], None]
     ) -> None:
         if conn in self._watched:
             self._watched[conn] = time.monotonic() + wait_s
             return
         self._watched[conn] = time.monotonic() + wait_s
-        self.poller.register(conn.sock, events, partial(ready, conn))
+
+        def woken(_: Any) -> None:
+            # An event earlier in the same batch may have closed it, such as a new connection.
+            if conn in self._watched:
+                ready(conn)
+
+        self.poller.register(conn.sock, events, woken)
 
     def _unwatch(self, conn: TConn) -> None:
         if self._watched.pop(conn, None) is not None:
             self.poller.unregister(conn.sock)
 
     def _close(self, conn: TConn) -> None:
+        if conn.sock.is_given_up:
+            return
+        conn.sock.is_given_up = True
         self._unwatch(conn)
         self.nr_conns -= 1
         util.close(conn.sock)
