@@ -22,7 +22,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
-from urllib.parse import unquote_to_bytes
 
 from gunicorn import util
 from gunicorn.workers.gthread import TConn, ThreadWorker
@@ -35,7 +34,6 @@ from .connection import Connection, Refused
 log = get_logger(__name__)
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.1 (\d{3})")
-_TARGET: Final = re.compile(rb"[A-Z]+ (?:https?://[^/ ]*)?(/[a-z]+(?:/[a-z]+)?)", re.IGNORECASE)
 # Requests of a group that may wait for a thread. Refusing costs a thread 2 ms, so that the last
 # of them is answered in half a second.
 _MOST_WAITING: Final = 200
@@ -258,12 +256,17 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
 
 def _group(head: bytes) -> bytes:
     """Which threads serve a request. Only how fast it is answered hangs on it, no right."""
-    line = head.split(b"\r\n", 1)[0]
-    found = _TARGET.match(unquote_to_bytes(line))
-    path = found[1] if found else b""
-    if path.startswith(b"/health"):
+    # An empty line may come first: RFC 9112, 2.2.
+    line = head.lstrip(b"\r\n").partition(b"\r\n")[0]
+    target = line.partition(b" ")[2].partition(b" ")[0].decode("latin-1")
+    try:
+        # As gunicorn makes PATH_INFO: what is quoted in a host must not pass for a path.
+        path = util.unquote_to_wsgi_str(util.split_request_uri(target).path) + "/"
+    except ValueError:
+        return b"others"  # gunicorn refuses it
+    if path.startswith("/health/"):
         return b"health"
-    return b"transcripts" if path == b"/api/transcripts" else b"others"
+    return b"transcripts" if path.startswith("/api/transcripts/") else b"others"
 
 
 class _Page:
