@@ -157,8 +157,10 @@ def _propagator() -> TextMapPropagator:
     names = environment.words(os.environ.get("OTEL_PROPAGATORS", ""))
     if not names:
         return ContinueCallers()
-    found = [entry_points(group="opentelemetry_propagator", name=name) for name in names]
-    return CompositePropagator([entry.load()() for (entry,) in found if entry.name != "none"])
+    # `none` is a word of the variable and no entry point.
+    named = (name for name in names if name != "none")
+    found = [entry_points(group="opentelemetry_propagator", name=name) for name in named]
+    return CompositePropagator([entry.load()() for (entry,) in found])
 
 
 class OutageLog:
