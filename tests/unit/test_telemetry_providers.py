@@ -127,6 +127,24 @@ def test_the_propagator_none_adds_nothing_and_stops_nothing(names: str, headers:
     assert "telemetry.environment.invalid" not in {line["event"] for line in lines}
 
 
+def test_without_a_reader_no_measurement_is_kept() -> None:
+    stdout, _ = run(
+        """
+from transcript_service.telemetry import instruments
+for _ in range(100):
+    instruments.JOB_DURATION.record(0.5, outcome="success")
+    instruments.TRANSCRIPT_REQUESTS.add(1, outcome="success")
+print(len(instruments._pending))
+running.shutdown()
+""",
+        "http://127.0.0.1:1",
+        OTEL_METRICS_EXPORTER="none",
+        OTEL_TRACES_EXPORTER="none",
+        OTEL_LOGS_EXPORTER="none",
+    )
+    assert stdout.splitlines()[-1] == "0"
+
+
 def test_the_environments_proxy_carries_every_batch() -> None:
     with OtlpSink() as proxy:
         run(

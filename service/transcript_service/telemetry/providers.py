@@ -328,7 +328,8 @@ def _start_metrics(running: Telemetry, resource: Resource, outages: OutageLog) -
         running._abort.append(made.shutdown)
     provider = MeterProvider(readers, resource, shutdown_on_exit=False, views=_VIEWS)
     metrics.set_meter_provider(provider)
-    instruments.start(provider.get_meter(TRACER_NAME, version()))
+    if readers:  # what is measured waits for a collection, and without a reader there is none
+        instruments.start(provider.get_meter(TRACER_NAME, version()))
     running.meter_provider = provider
 
 
