@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tests.live import wait_for
 from transcript_service.proxies import ProxyPool
 from transcript_service.proxies.entries import read_entries
 from transcript_service.resilience import CircuitBreaker, CircuitBreakerConfig
@@ -21,6 +23,7 @@ from transcript_service.transcripts.cache_file import CacheFile
 from transcript_service.transcripts.model import Segment, Track, Transcript, TranscriptError
 from transcript_service.transcripts.pipeline import Pipeline
 from transcript_service.transcripts.stages.base import Job, Stage
+from transcript_service.web.admission import Places
 
 VIDEO = "a-B_9cD3eFg"
 
@@ -205,6 +208,43 @@ def test_a_cached_transcript_asks_no_stage_and_says_so(
     stage.act = "video_unavailable"
     with pytest.raises(TranscriptError):
         line.fetch(VIDEO, ("en",))
+
+
+def test_who_has_time_left_is_not_failed_by_who_had_none(tmp_path: Path) -> None:
+    cache = TranscriptCache(CacheFile(tmp_path / "c.sqlite3", 10_000_000), ttl_s=60, stale_s=60)
+    begun, release = threading.Event(), threading.Event()
+
+    def hang(_: Job) -> None:
+        begun.set()
+        release.wait(20)
+
+    stage = Scripted("youtube_api", hang)
+    line = pipeline(stage, deadline_s=30, cache=cache)
+    with ThreadPoolExecutor(2) as threads:
+        hurried = threads.submit(line.fetch, VIDEO, deadline_s=1)
+        assert begun.wait(20)
+        stage.act = None
+        patient = threads.submit(line.fetch, VIDEO, deadline_s=30)
+        assert patient.result(20).source == "youtube_api"
+        failure = hurried.exception(20)
+    release.set()
+    assert isinstance(failure, TranscriptError)
+    assert failure.error_type == "deadline_exceeded"
+    assert stage.calls == 2
+
+
+def test_who_needs_no_place_is_not_failed_by_who_found_none(tmp_path: Path) -> None:
+    cache = TranscriptCache(CacheFile(tmp_path / "c.sqlite3", 10_000_000), ttl_s=60, stale_s=60)
+    line = pipeline(Scripted("youtube_api", None), deadline_s=30, cache=cache)
+    places = Places(fetches=1, waiting=1, wait_s=1)
+    with places.fetching(), ThreadPoolExecutor(2) as threads:
+        refused = threads.submit(line.fetch, VIDEO, admission=places)
+        wait_for("the first", lambda: cache._flights._flights, 20)
+        job = threads.submit(line.fetch, VIDEO)
+        assert job.result(20).source == "youtube_api"
+        failure = refused.exception(20)
+    assert isinstance(failure, TranscriptError)
+    assert failure.error_type == "overloaded"
 
 
 def test_a_stage_that_cannot_translate_is_not_asked_for_a_translation(tmp_path: Path) -> None:

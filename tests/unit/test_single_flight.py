@@ -43,15 +43,20 @@ class Waiting(Deadline):
         return super().remaining()
 
 
-def fly(work: Callable[[], str], followers: int) -> tuple[list[Flown[str]], list[BaseException]]:
+def fly(
+    work: Callable[[], str], followers: int, alone: Callable[[Exception], bool] = lambda _: False
+) -> tuple[list[Flown[str]], list[BaseException]]:
     """A leader and some who join it; what each one got. `work` ends once all wait."""
     flights: SingleFlight[str, str] = SingleFlight()
     assert isinstance(work, Work)
     with ThreadPoolExecutor(followers + 1) as threads:
-        calls = [threads.submit(flights.run, "key", work)]
+        calls = [threads.submit(flights.run, "key", work, concerns_first_alone=alone)]
         assert work.began.wait(10)
         deadlines = [Waiting(10) for _ in range(followers)]
-        calls += [threads.submit(flights.run, "key", work, deadline) for deadline in deadlines]
+        calls += [
+            threads.submit(flights.run, "key", work, deadline, concerns_first_alone=alone)
+            for deadline in deadlines
+        ]
         for deadline in deadlines:
             assert deadline.asked.wait(10)
         work.may_end.set()
@@ -80,6 +85,13 @@ def test_an_end_that_concerns_the_first_alone_hands_its_place_on(end: BaseExcept
     work = Work(end, "value")
     results, errors = fly(work, followers=1)
     assert (work.runs, results, errors) == (2, [Flown("value", led=True)], [end])
+
+
+def test_the_caller_says_which_errors_concern_the_first_alone() -> None:
+    mine, ours = ValueError("no place for me"), KeyError("no such thing")
+    work = Work(mine, ours)
+    results, errors = fly(work, followers=1, alone=lambda error: isinstance(error, ValueError))
+    assert (work.runs, results, errors) == (2, [], [mine, ours])
 
 
 def test_who_waits_waits_no_longer_than_its_own_deadline() -> None:

@@ -35,19 +35,27 @@ class SingleFlight(Generic[K, T]):
         self._lock = threading.Lock()
         self._flights: dict[K, Future[T]] = {}
 
-    def run(self, key: K, work: Callable[[], T], deadline: Deadline | None = None) -> Flown[T]:
+    def run(
+        self,
+        key: K,
+        work: Callable[[], T],
+        deadline: Deadline | None = None,
+        concerns_first_alone: Callable[[Exception], bool] = lambda _: False,
+    ) -> Flown[T]:
         """The result of `work`, run here or by the caller that was first.
 
         Args:
             key: what makes two calls the same one.
             work: does it; must not call `run` with the same key.
             deadline: of this caller; it ends waiting for another one, not `work`.
+            concerns_first_alone: errors that say something about the caller that met them,
+                such as that its time was over, and nothing about the work.
 
         Raises:
             DeadlineExceeded: another caller's work took too long.
-            Exception: whatever `work` raised, for all who waited. A `DeadlineExceeded`
-                and what is no `Exception` (a thread being stopped) concern the first
-                caller alone: of the others, one takes its place.
+            Exception: whatever `work` raised, for all who waited. A `DeadlineExceeded`,
+                what `concerns_first_alone` names and what is no `Exception` (a thread
+                being stopped) are the first caller's: of the others, one takes its place.
         """
         while True:
             with self._lock:
@@ -63,7 +71,9 @@ class SingleFlight(Generic[K, T]):
                 raise DeadlineExceeded("another caller's work on the same took too long") from None
             if error is None:
                 return Flown(flight.result(), led=False)
-            if isinstance(error, Exception) and not isinstance(error, DeadlineExceeded):
+            if isinstance(error, Exception) and not (
+                isinstance(error, DeadlineExceeded) or concerns_first_alone(error)
+            ):
                 raise error
             if deadline is not None:
                 deadline.check()

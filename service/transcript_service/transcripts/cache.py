@@ -20,7 +20,7 @@ from ..settings import Settings
 from ..telemetry import get_logger
 from . import stored
 from .cache_file import CacheFile, CacheKey
-from .model import Transcript
+from .model import Transcript, TranscriptError
 
 __all__ = ["CacheKey", "Entry", "TranscriptCache", "transcript_cache"]
 
@@ -119,7 +119,8 @@ class TranscriptCache:
 
         Raises:
             DeadlineExceeded: another caller's `load` took too long.
-            Exception: whatever `load` raised, here or in the caller that was waited for.
+            Exception: whatever `load` raised, here or in the caller that was waited for;
+                of the latter, nothing that concerns that caller alone.
         """
         entry = self.get(key, deadline)
         if entry is not None and not entry.stale:
@@ -143,7 +144,7 @@ class TranscriptCache:
         def work() -> Transcript:
             return self._load_or_wait(key, load, deadline)
 
-        transcript, led = self._flights.run(key, work, deadline)
+        transcript, led = self._flights.run(key, work, deadline, _concerns_first_alone)
         return transcript if led else replace(transcript, attempts=(), cached=True)
 
     def _load_or_wait(
@@ -166,6 +167,13 @@ class TranscriptCache:
         now = self._clock()
         until = now + deadline.remaining() + _CLAIM_GRACE_S
         return self._file.claim(key, self._owner, now, until, _patience(deadline))
+
+
+def _concerns_first_alone(error: Exception) -> bool:
+    """Whether a caller lacked something that others may have: time, or a place."""
+    return isinstance(error, TranscriptError) and error.error_type in (
+        "deadline_exceeded", "overloaded"
+    )  # fmt: skip
 
 
 def _patience(deadline: Deadline | None) -> float:
