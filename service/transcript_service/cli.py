@@ -206,6 +206,8 @@ def _run(action: Callable[[Settings], _T], *, failed: int = 1) -> _T:
     configure_logging(settings.model_copy(update={"log_level": "ERROR"}))
     try:
         return action(settings)
+    except SettingsError as error:
+        _fail(str(error), code=2)
     except Problem as problem:
         _fail(problem.detail, code=2 if problem.status == 400 else failed)
 

@@ -9,7 +9,7 @@ from typing import Final
 from pydantic import HttpUrl
 
 from ..resilience.deadline import Deadline
-from ..settings import Settings
+from ..settings import Settings, SettingsError
 from ..telemetry import service_identity
 from .prometheus import Prometheus
 from .upstream import Upstream
@@ -24,6 +24,9 @@ class Engines:
     Attributes:
         queries: the threads that ask Prometheus, as many as queries may be under way.
         others: the threads that ask the other engines.
+
+    Raises:
+        SettingsError: the file with the engines' password cannot be read.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -76,8 +79,18 @@ _LAUNCHERS: Final = Path(".stack/secrets/engine_password")
 
 
 def _with_password(url: HttpUrl, file: Path | None) -> str:
-    if file is None and url.host == "127.0.0.1" and _LAUNCHERS.exists():
-        file = _LAUNCHERS
-    if file is None or url.password:
+    if url.password:
         return str(url)
-    return str(url).replace("://", f"://stack:{file.read_text().strip()}@", 1)
+    if file is not None:
+        try:
+            password = file.read_text()
+        except (OSError, UnicodeDecodeError):
+            raise SettingsError("ENGINE_PASSWORD_FILE: cannot be read") from None
+    elif url.host == "127.0.0.1":
+        try:
+            password = _LAUNCHERS.read_text()
+        except OSError:  # no stack was started here, or somebody else's
+            return str(url)
+    else:
+        return str(url)
+    return str(url).replace("://", f"://stack:{password.strip()}@", 1)
