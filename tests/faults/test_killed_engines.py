@@ -46,6 +46,9 @@ def test_a_killed_engine_is_back_by_itself_with_what_it_had_and_no_request_fails
         "the first requests in the counters",
         lambda: (live.number(COUNTED % "") or 0) >= counted + 5,
     )
+    # Arrived first: what is still on its way is not waiting in memory either.
+    for trace_id in earlier.trace_ids:
+        wait_for("an earlier trace and its lines", partial(found, live, trace_id))
     wait_for("their lines on disk", lambda: on_disk(live))
     killed_at = time.time()
     with Load(live, healthy_videos(live)[:1]) as load:
