@@ -125,7 +125,9 @@ class Settings(BaseSettings):
     # Dashboard API
     dashboard_tokens_file: Path | None = Field(
         None,
-        description="Hashed tokens of the dashboard API; `tokens.json` in `STATE_DIR` by default.",
+        description="Hashed tokens of the dashboard API; `tokens.json` in `STATE_DIR` by default. "
+        "`transcript-service token` also looks for `.stack/service` in the current folder, where "
+        "neither this nor `STATE_DIR` is set.",
     )
     dashboard_open_on_loopback: bool = Field(
         False,
@@ -430,8 +432,10 @@ class Settings(BaseSettings):
     browser_sandbox: bool | None = Field(
         None,
         description="Chromium's own sandbox, which needs user namespaces. Unset: on where it "
-        "works, and a warning (`browser.unsandboxed`) where it does not. Root's browser runs as "
-        "another user either way.",
+        "works, and a warning (`browser.unsandboxed`) where it does not. Root's browser is started "
+        "as another user first; where that does not work (no `setpriv`, Chromium in `/root`), it "
+        "runs as root without a sandbox, and the warning says so. `1` makes a start without a "
+        "sandbox fail, `0` never tries one.",
     )
     browser_private_hosts: CommaList = Field(
         (),
