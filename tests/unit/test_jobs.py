@@ -185,6 +185,58 @@ def test_a_job_that_fell_out_of_the_queue_is_put_back(store: JobStore, clock: Cl
     assert taken.id == job.id
 
 
+def full(*_: Any) -> Any:
+    raise sqlite3.OperationalError("database or disk is full")
+
+
+@pytest.mark.parametrize("deletes_too", [False, True])
+@pytest.mark.parametrize("kind", ["beat", "job"])
+def test_a_job_whose_beginning_could_not_be_kept_begins_later(
+    store: JobStore, clock: Clock, monkeypatch: pytest.MonkeyPatch, kind: str, deletes_too: bool
+) -> None:
+    job = store.submit(VIDEO, ())
+
+    put = store._storage.put_data
+
+    def put_data(key: str, value: bytes) -> None:
+        full() if key.startswith(kind) else put(key, value)
+
+    for _ in range(3):  # however often
+        with monkeypatch.context() as context:
+            context.setattr(store._storage, "put_data", put_data)
+            if deletes_too:
+                context.setattr(store._storage, "delete_data", full)
+            with pytest.raises(sqlite3.OperationalError):
+                store.next()
+        for _ in range(2):  # an old notice is removed by one look, the job taken up by the next
+            clock.now += 20
+            store.recover()
+    assert store.submit(VIDEO, ()).id == job.id
+    taken = store.next()
+    assert taken is not None
+    assert (taken.id, taken.run, store.next()) == (job.id, 1, None)
+    assert store.finish(replace(taken, state="succeeded"), TRANSCRIPT)
+    assert not [key for key in store._keys() if key.startswith(("run", "lost", "beat"))]
+
+
+def test_who_could_not_take_up_a_lost_job_leaves_it_to_the_next(
+    store: JobStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = store.submit(VIDEO, ())
+    assert store.next() is not None
+    clock.now += 20
+    with monkeypatch.context() as context:
+        context.setattr(store._storage, "enqueue", full)
+        with pytest.raises(sqlite3.OperationalError):
+            store.recover()
+    for _ in range(2):
+        clock.now += 20
+        store.recover()
+    taken = store.next()
+    assert taken is not None
+    assert (taken.id, taken.run) == (job.id, 2)
+
+
 def test_a_stopping_worker_gives_its_job_back(
     store: JobStore, run: Callable[[Any], JobRunner]
 ) -> None:

@@ -13,6 +13,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, NamedTuple
 
@@ -194,10 +195,17 @@ class JobStore:
         if job is None or job.finished or job.state == "running":
             return None
         job = replace(job, state="running", run=job.run + 1, started_at=self.clock())
-        if not self._storage.put_if_empty(f"run:{job.id}:{job.run}", b"1"):
+        begun = f"run:{job.id}:{job.run}"
+        if not self._storage.put_if_empty(begun, b"1"):
             return None  # somebody else's already
-        self.beat(job)
-        self.save(job)
+        try:
+            self.beat(job)
+            self.save(job)
+        except STORAGE_ERRORS:
+            # Nobody runs it. Where even this fails, `_take_up` makes it good.
+            with suppress(*STORAGE_ERRORS):
+                self._storage.delete_data(begun)
+            raise
         self.measure()
         return job
 
@@ -221,7 +229,7 @@ class JobStore:
         self._storage.put_data(_Done(job.finished_at or 0, job.id, job.result or "", size).key, b"")
         self.save(job)
         for kind in ("run", "lost"):
-            for run in range(1, job.run + 1):
+            for run in range(job.run + 1):
                 self._storage.delete_data(f"{kind}:{job.id}:{run}")
         self._storage.delete_data(f"beat:{job.id}")
         self._storage.delete_data(f"same:{job.request}")
@@ -264,7 +272,12 @@ class JobStore:
 
     def _take_up(self, job: JobRecord) -> None:
         # Several processes notice at once; one of them acts.
-        if not self._storage.put_if_empty(f"lost:{job.id}:{job.run}", b"1"):
+        lost = f"lost:{job.id}:{job.run}"
+        if not self._storage.put_if_empty(lost, b"%f" % self.clock()):
+            noticed = self._peek(lost)
+            if noticed and self.clock() - float(noticed) > _LOST_S:
+                # Who noticed did not get through, or the run was lost again: the next look acts.
+                self._storage.delete_data(lost)
             return
         log.warning("job.lost", job_id=job.id, video_id=job.video_id, run=job.run)
         if job.run >= _RUNS:
@@ -279,6 +292,8 @@ class JobStore:
             )
         else:
             self.beat(job)
+            # Of a process that died, or lost its storage, between taking the job and saying so.
+            self._storage.delete_data(f"run:{job.id}:{job.run + 1}")
             self.requeue(job)
 
     def _forget_old(self, keys: list[str]) -> list[_Done]:
