@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 from werkzeug.http import HTTP_STATUS_CODES
 
 MEDIA_TYPE: Final = "application/problem+json"
+_MOST_RETRY_AFTER_S: Final = 86_400.0
 
 
 class ProblemDocument(TypedDict):
@@ -79,10 +80,11 @@ class Problem(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The response headers, `Retry-After` in whole seconds among them."""
+        """The response headers, `Retry-After` in whole seconds, a day at most, among them."""
         if self.retry_after_s is None:
             return dict(self._headers)
-        return {**self._headers, "Retry-After": str(max(1, round(self.retry_after_s)))}
+        wait_s = max(1, round(min(_MOST_RETRY_AFTER_S, self.retry_after_s)))
+        return {**self._headers, "Retry-After": str(wait_s)}
 
     def document(self, *, trace_id: str, instance: str | None = None) -> bytes:
         """The body, of media type `MEDIA_TYPE`.

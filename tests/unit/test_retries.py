@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from transcript_service.problem import Problem
 from transcript_service.resilience.deadline import Deadline, DeadlineExceeded
 from transcript_service.resilience.retries import parse_retry_after, retry_call
 
@@ -176,6 +177,9 @@ NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
         ("Friday, 20-Nov-26 12:00:30 GMT", 30.0),
         ("Fri Nov 20 12:00:30 2026", 30.0),
         ("Fri, 20 Nov 2026 11:00:00 GMT", 0.0),
+        ("9" * 400, 86_400.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400.0),
+        ("Fri, 20 Nov 2026 12:00:30 +" + "9" * 30, None),
         (None, None),
         ("", None),
         ("soon", None),
@@ -188,3 +192,11 @@ def test_retry_after_is_read_as_the_rfc_writes_it(
     header: str | None, seconds: float | None
 ) -> None:
     assert parse_retry_after(header, NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "header"), [(0.2, "1"), (7.4, "7"), (1e9, "86400"), (float("inf"), "86400")]
+)
+def test_retry_after_is_told_on_within_a_day(seconds: float, header: str) -> None:
+    problem = Problem(503, "ip_blocked", "Not now.", retry_after_s=seconds)
+    assert problem.headers == {"Retry-After": header}

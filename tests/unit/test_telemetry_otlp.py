@@ -136,6 +136,13 @@ def test_an_answer_says_what_becomes_of_the_batch(
     assert seen == [0]
 
 
+def test_an_absurd_time_to_come_back_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    header = "Retry-After: Fri, 20 Nov 2026 12:00:30 +" + "9" * 30
+    with collector(answer("503 Service Unavailable", header)) as (url, _):
+        told = delivery(monkeypatch, url)([LINE])
+    assert (told.delivery, told.retry_after_s) == (Delivery.RETRY, 0)
+
+
 def test_what_is_rejected_of_a_batch_is_not_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
     response = ExportLogsServiceResponse()
     response.partial_success.rejected_log_records = 1

@@ -23,6 +23,8 @@ T = TypeVar("T")
 _FIRST_WAIT_S: Final = 0.5
 _JITTER_S: Final = 0.5
 _MOST_WAIT_S: Final = 5.0
+# Nobody waits for longer than a day, whatever a server says: infinity cannot be told on.
+_MOST_ASKED_S: Final = 86_400.0
 
 
 def retry_call(
@@ -84,17 +86,18 @@ def parse_retry_after(value: str | None, now: datetime | None = None) -> float |
     """Seconds to wait according to a `Retry-After` header (RFC 9110, section 10.2.3).
 
     Returns `None` when the header is absent or is neither seconds nor a date; a date in
-    the past is 0.
+    the past is 0, and more than a day is a day.
     """
     if value is None:
         return None
     value = value.strip()
     if value.isascii() and value.isdigit():
-        return float(value)
+        return min(float(value), _MOST_ASKED_S)
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+        if date.tzinfo is None:  # "-0000" and the obsolete forms: the RFC says GMT
+            date = date.replace(tzinfo=UTC)
+        wait_s = (date - (now or datetime.now(UTC))).total_seconds()
+    except (ValueError, OverflowError):  # the latter of absurd numbers
         return None
-    if date.tzinfo is None:  # "-0000" and the obsolete forms: the RFC says GMT
-        date = date.replace(tzinfo=UTC)
-    return max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
+    return min(max(0.0, wait_s), _MOST_ASKED_S)

@@ -98,7 +98,7 @@ def _retry_after_s(value: str) -> float:
     try:
         when = parsedate_to_datetime(value)
         return max(0.0, (when - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0.0
 
 
@@ -130,7 +130,11 @@ class ExporterDelivery(Generic[T]):
         """Send one batch; blocks up to the exporter's timeout."""
         if self._session is not None:
             self._session.forget()
-        result = self._exporter.export(self._redact(batch))
+        try:
+            result = self._exporter.export(self._redact(batch))
+        except OverflowError:  # the SDK's, at the date of an absurd Retry-After
+            if self._session is None or self._session.answer is None:
+                raise
         if self._session is not None:
             return self._session.verdict(self._signal)
         if result.name == "SUCCESS":
