@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.live import wait_for
 from transcript_service.resilience import Deadline, DeadlineExceeded
 from transcript_service.settings import Settings
 from transcript_service.telemetry.testing import InMemoryTelemetry
@@ -310,6 +311,30 @@ def test_the_claim_of_a_process_that_died_ends_by_itself(path: Path, clock: Cloc
 
     here._sleep = time_passes
     assert here.fetch(KEY, lambda: said("mine"), soon()).segments == said("mine").segments
+
+
+def test_a_claim_is_short_and_renewed_while_the_fetch_runs(
+    path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transcript_service.transcripts.cache._RENEW_S", 0.01, raising=False)
+
+    def until() -> float:
+        with sqlite3.connect(path) as connection:
+            return float(connection.execute("SELECT until FROM claims").fetchone()[0])
+
+    cache, load = make(path, clock), SlowLoad()
+    thread = threading.Thread(target=lambda: cache.fetch(KEY, load, Deadline(900)))
+    thread.start()
+    try:
+        assert load.began.wait(timeout=30)
+        assert until() <= clock.now + 30
+        for _ in range(3):
+            clock.now += 20
+            wait_for("the renewal", lambda: until() == clock.now + 30, 20)
+    finally:
+        load.go_on.set()
+        thread.join()
+    assert CacheFile(path, 1_000_000).claim(KEY, "another", clock.now, clock.now + 1)
 
 
 def test_a_claim_is_given_up_after_an_error(path: Path, clock: Clock) -> None:

@@ -7,10 +7,11 @@ stands in while fetching fails.
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
@@ -33,8 +34,9 @@ _POLL_S: Final = 0.1
 _PATIENCE: Final = 0.2
 _LAST_PATIENCE_S: Final = 0.1
 _MOST_PATIENCE_S: Final = 5.0
-# A claim outlives its fetch's deadline by this, for the way from the result to the file.
-_CLAIM_GRACE_S: Final = 5.0
+# A claim is renewed while its fetch runs; one of a process that died blocks others this long.
+_CLAIM_S: Final = 30.0
+_RENEW_S: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,8 @@ class TranscriptCache:
             entry = self.get(key, deadline)  # what the other process has just stored
             if entry is not None and not entry.stale:
                 return entry.transcript
-            transcript = load()
+            with self._claim_renewed(key):
+                transcript = load()
             self.put(key, transcript, deadline)
             return transcript
         finally:
@@ -165,8 +168,24 @@ class TranscriptCache:
 
     def _claim(self, key: CacheKey, deadline: Deadline) -> bool:
         now = self._clock()
-        until = now + deadline.remaining() + _CLAIM_GRACE_S
-        return self._file.claim(key, self._owner, now, until, _patience(deadline))
+        return self._file.claim(key, self._owner, now, now + _CLAIM_S, _patience(deadline))
+
+    @contextmanager
+    def _claim_renewed(self, key: CacheKey) -> Iterator[None]:
+        ended = threading.Event()
+
+        def renew() -> None:
+            while not ended.wait(_RENEW_S):
+                now = self._clock()
+                self._file.claim(key, self._owner, now, now + _CLAIM_S, _LAST_PATIENCE_S)
+
+        thread = threading.Thread(target=renew, name="cache-claim", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()  # or it would take the claim again after its release
 
 
 def _concerns_first_alone(error: Exception) -> bool:
