@@ -7,9 +7,11 @@ import re
 import signal
 import time
 
+import psutil
 import pytest
 import requests
 
+from stack.ports import listeners, socket_inodes
 from tests.live import LiveStack, wait_for
 
 SERVICE = "tldw-transcript-service"
@@ -30,6 +32,22 @@ def video(live: LiveStack) -> str:
         if any(t["lang"] == "en" and t["kind"] == "manual" for t in v["tracks"])
         and not v.get("faults")
     )
+
+
+@pytest.mark.parametrize(
+    ("program", "ports"),
+    [("service", {"service"}), ("simulator", {"simulator", "simulator-proxy"})],
+)
+def test_service_and_simulator_listen_on_their_ports_and_on_loopback_only(
+    live: LiveStack, program: str, ports: set[str]
+) -> None:
+    """Their children too, Chromium among them; as the kernel says it."""
+    master = psutil.Process(live.pid(program))
+    pids = [master.pid, *(child.pid for child in master.children(recursive=True))]
+    inodes = set().union(*map(socket_inodes, pids))
+    found = {(address, port) for address, port, inode in listeners() if inode in inodes}
+    assert {port for _, port in found} == set(map(live.layout.port, ports))
+    assert {address for address, _ in found} == {"0100007F"}  # 127.0.0.1
 
 
 def test_a_request_is_found_in_every_backend_by_the_id_it_was_answered_with(
