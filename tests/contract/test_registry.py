@@ -23,7 +23,12 @@ from transcript_service.telemetry.prometheus_names import prometheus_label, prom
 PACKAGE = Path(str(transcript_service.__file__)).parent
 # They report what is counted elsewhere: the SDK's own names, read at collection.
 OBSERVERS = {"telemetry/self_metrics.py", "telemetry/http_server.py", "telemetry/instruments.py"}
-METHODS = {"add": (Counter, UpDownCounter), "set": (Gauge,), "record": (Histogram,)}
+METHODS = {
+    "add": (Counter, UpDownCounter),
+    "set": (Gauge,),
+    "refreshed_by": (Gauge,),
+    "record": (Histogram,),
+}
 
 
 def nodes() -> Iterator[tuple[str, ast.AST]]:

@@ -374,14 +374,17 @@ def test_a_run_whose_storage_fails_is_taken_up_again(
 ) -> None:
     """Its heartbeat must end with it, or it would be running for ever."""
 
+    tried = threading.Event()
+
     def away(*_: Any) -> bool:
+        tried.set()
         raise sqlite3.OperationalError("disk I/O error")
 
     job = store.submit(VIDEO, ())
     with monkeypatch.context() as failing:
         failing.setattr(store, "finish", away)
         runner = run(FakePipeline(lambda: TRANSCRIPT))
-        wait_for("the failure", lambda: not runner._running and store._keys(), 20)
+        wait_for("the failure", lambda: tried.is_set() and not runner._running, 20)
         wait_for("its end", lambda: (r := store.get(job.id)) and r.state == "running", 20)
     clock.now += 20
     store.recover()

@@ -189,6 +189,11 @@ class _Numbers(Instrument):
 
     _refresh: WeakMethod[Callable[[], None]] | None = None
 
+    def stop(self) -> None:
+        """See `Instrument.stop`; who refreshes a gauge says so again after the next start."""
+        super().stop()
+        self._refresh = None
+
     def _new(self, attributes: dict[str, str]) -> _Number:
         return _Number(attributes)
 
