@@ -471,6 +471,7 @@ def test_a_worker_that_falls_silent_is_noticed(recovering: Scene) -> None:
     wait_for("the alert", lambda: recovering.state("TelemetryWorkerSilent"))
 
 
+@pytest.mark.timeout(1200)  # as shipped, the alert holds for five minutes after its cause
 @pytest.mark.parametrize("stage", ["youtubei", "youtube_api"])
 def test_its_recovery_is_told_as_well(
     scene: Scene, request: pytest.FixtureRequest, stage: str
@@ -479,7 +480,7 @@ def test_its_recovery_is_told_as_well(
     wait_for(
         "the line of its end",
         lambda: scene.lines(BREAKER, "resolved", alert_stage=stage),
-        timeout_s=300,
+        timeout_s=900,
     )
     gone = wait_for(
         "its end in the API",
