@@ -37,11 +37,11 @@ from simulator.testing import running_simulator
 from tests.gunicorn_process import CHECKOUT, Gunicorn, gunicorn
 from tests.otlp_sink import OtlpSink
 from tests.ports import free_port
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.telemetry import get_logger, instruments, log_context, logs, span
 from transcript_service.telemetry.export_queue import Delivery, ExportQueue
 from transcript_service.telemetry.otlp import QueueLogProcessor
 from transcript_service.telemetry.redaction import redact_mapping, redact_text
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 _row = partial(row, "telemetry")
 ROUNDS = 40

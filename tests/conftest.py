@@ -13,7 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from simulator.testing import RunningSimulator, running_simulator
 from tests.live import FAST_TELEMETRY, LiveStack, running_stack
-from transcript_service.telemetry.testing import InMemoryTelemetry
+from tests.telemetry_memory import InMemoryTelemetry
 
 # These use one stack, the fixture `live`; those that break it come last.
 SHARING = (

@@ -13,9 +13,9 @@ from tests.browser.conftest import MakePool, idle, wait_until
 from tests.browser.site import Site
 from tests.canaries import FORMS, build
 from tests.canary_app import leaks
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.browser import BrowserPool, LeasedContext, LeasedPage
 from transcript_service.telemetry import current_trace_id, get_logger, log_context, span
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 THREADS, REQUESTS, PAGES = 16, 200, 4
 

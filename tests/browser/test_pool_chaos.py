@@ -18,9 +18,9 @@ from playwright.sync_api import Error as PlaywrightError
 
 from tests.browser.conftest import MakePool, browser_processes, idle, wait_until
 from tests.browser.site import Site
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.browser import BrowserError, BrowserPool, BrowserUnavailable
 from transcript_service.browser.memory import alive, usage_bytes
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 THREADS = 16
 # Fault: how many of two hundred leases. The rest behave.

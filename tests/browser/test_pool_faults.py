@@ -15,8 +15,8 @@ from playwright.sync_api import Error as PlaywrightError
 
 from tests.browser.conftest import MakePool, browser_processes, idle, wait_until
 from tests.browser.site import Site
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.browser import BrowserPool, LeaseLost
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 # "Serves again within seconds"; on a machine as busy as a CI's it may take a few more.
 SOON_S = 30.0

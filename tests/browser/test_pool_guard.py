@@ -11,9 +11,9 @@ import pytest
 
 from tests.browser.conftest import MakePool, browser_processes
 from tests.browser.site import Site, serve
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.browser import BrowserUnavailable, LaunchOptions, find_chromium, process
 from transcript_service.browser.launch import BROWSER_UID
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 # Every way in which a page can make a browser ask another server for something.
 ATTACK = """async engines => {

@@ -10,8 +10,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from tests.browser.conftest import MakePool, idle, wait_until
 from tests.browser.site import Site
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.browser import BrowserPool, BrowserUnavailable, memory
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 MIB = 2**20
 # Memory that is really used: untouched pages cost nothing. Kept by the window.

@@ -9,8 +9,8 @@ import pytest
 
 from tests.browser.conftest import MakePool, Since, idle, wait_until
 from tests.browser.site import Site, proxy
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.browser import BrowserPool, LeasedContext, LeaseLost
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 # Writes to every kind of storage a page has, and says what it found there before.
 VISIT = """async () => {

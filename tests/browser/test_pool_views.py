@@ -13,11 +13,11 @@ from playwright.sync_api import Error as PlaywrightError
 
 from tests.browser.conftest import idle, wait_until
 from tests.browser.site import Site
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service import get_optimized_browser_context
 from transcript_service.browser import BrowserPool, LeasedContext, LeaseLost, get_browser_pool
 from transcript_service.settings import get_settings
 from transcript_service.telemetry import span
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 
 def test_the_ordinary_sync_names_work(pool: BrowserPool, site: Site) -> None:

@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 from stack.layout import CHECKOUT
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.browser import get_browser_pool
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 PAGE = CHECKOUT / "docs/promised-names.md"
 

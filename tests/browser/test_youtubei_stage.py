@@ -11,12 +11,12 @@ import trustme
 from simulator.testing import RunningSimulator, running_simulator
 from tests.browser.site import serve
 from tests.chromium import require_chromium
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.browser import OVERLOAD, BrowserPool, BrowserUnavailable, PoolConfig
 from transcript_service.browser.errors import UnavailableReason
 from transcript_service.proxies import JobProxy, ProxyPool
 from transcript_service.resilience import Deadline
 from transcript_service.settings import Settings
-from transcript_service.telemetry.testing import InMemoryTelemetry
 from transcript_service.transcripts.model import NotTried, Transcript, TranscriptError
 from transcript_service.transcripts.stages import youtubei
 from transcript_service.transcripts.stages.base import Job, rotation_reason_of

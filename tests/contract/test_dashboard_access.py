@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 
 from stack.layout import CHECKOUT
 from tests.dashboard_fakes import FakeEngine, json_of, service
-from transcript_service.telemetry.testing import InMemoryTelemetry
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.web.tokens import SCOPES, TokenStore
 
 TRACE = "/api/dashboard/traces/4bf92f3577b34da6a3ce929d0e0e4736"

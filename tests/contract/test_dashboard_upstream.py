@@ -14,9 +14,9 @@ from flask.testing import FlaskClient
 
 from tests import dashboard_fakes as fakes
 from tests.dashboard_fakes import FakeEngine, Handler, json_of, service, timed_get
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.dashboard.blocks import BLOCKS
 from transcript_service.dashboard.queries import QUERIES
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 PERFORMANCE = "/api/dashboard/metrics/performance"
 OVERVIEW = "/api/dashboard/metrics"

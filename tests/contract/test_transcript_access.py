@@ -10,8 +10,8 @@ from urllib.parse import quote
 import pytest
 from flask.testing import FlaskClient
 
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.settings import Settings
-from transcript_service.telemetry.testing import InMemoryTelemetry
 from transcript_service.web import create_app
 from transcript_service.web.tokens import TokenStore
 

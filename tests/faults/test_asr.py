@@ -15,6 +15,7 @@ from pydantic import HttpUrl
 from simulator.catalogue import by_title, expected_speech
 from simulator.testing import RunningSimulator, running_simulator
 from tests.speech_server import SpeechServer, speech_server
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.proxies import JobProxy, ProxyPool
 from transcript_service.resilience import (
     CircuitBreaker,
@@ -23,7 +24,6 @@ from transcript_service.resilience import (
     DeadlineExceeded,
 )
 from transcript_service.settings import Settings
-from transcript_service.telemetry.testing import InMemoryTelemetry
 from transcript_service.transcripts.model import TranscriptError
 from transcript_service.transcripts.pipeline import Pipeline
 from transcript_service.transcripts.stages.asr import AsrStage

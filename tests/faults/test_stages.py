@@ -14,11 +14,11 @@ from simulator.testing import RunningSimulator, running_simulator
 from tests.chromium import require_chromium
 from tests.faults.fault_table import FAULTS, REFUSALS, SURVIVED, USUAL, Row
 from tests.speech_server import SpeechServer, speech_server
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.browser import BrowserPool, PoolConfig
 from transcript_service.proxies import ProxyPool, proxy_pool, refuse_direct_connections
 from transcript_service.resilience import CircuitBreaker, CircuitBreakerConfig
 from transcript_service.settings import Settings
-from transcript_service.telemetry.testing import InMemoryTelemetry
 from transcript_service.telemetry.vocabulary import (
     ANSWERS,
     CALLER_ERRORS,

@@ -18,11 +18,11 @@ from tests.canary_app import CONTROL, CONTROLS, leaks, push
 from tests.gunicorn_process import CHECKOUT, gunicorn
 from tests.otlp_sink import OtlpSink
 from tests.ports import free_port
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.proxies.proxy import Proxy
 from transcript_service.resilience import Deadline
 from transcript_service.settings import Settings
 from transcript_service.telemetry import MASK
-from transcript_service.telemetry.testing import InMemoryTelemetry
 from transcript_service.transcripts.audio import download_with_yt_dlp
 from transcript_service.transcripts.model import TranscriptError
 

@@ -18,6 +18,7 @@ import pytest
 import redis
 
 from tests.ports import free_port
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.resilience import (
     CallNotPermitted,
     CircuitBreaker,
@@ -25,7 +26,6 @@ from transcript_service.resilience import (
 )
 from transcript_service.resilience.breaker_state import Bucket, Record
 from transcript_service.resilience.breaker_store import RedisStore
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 SERVER = shutil.which("redis-server")
 pytestmark = pytest.mark.skipif(

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from transcript_service.telemetry.testing import InMemoryTelemetry
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.transcripts.model import TranscriptError
 from transcript_service.web.admission import Places
 

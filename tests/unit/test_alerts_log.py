@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.alerts import Alert, AlertLog, Notification
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 COOLDOWN_S = 900.0
 START = 1_800_000_000.0  # 2027-01-15T08:00:00Z

@@ -13,9 +13,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.alerts import create_alert_log, create_blueprint
 from transcript_service.settings import Settings
-from transcript_service.telemetry.testing import InMemoryTelemetry
 from transcript_service.web import problems
 
 TOKEN = "t0ken-of-the-webhook"

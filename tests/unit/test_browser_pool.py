@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from tests.telemetry_memory import InMemoryTelemetry
 from tests.unit.browser_fakes import DESKTOP, MOBILE, Lab
 from transcript_service.browser import context, stock
 from transcript_service.browser.context import State
 from transcript_service.browser.errors import BrowserUnavailable
 from transcript_service.browser.identity import Identity
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 THIRD = Identity.of("desktop", {"server": "http://proxy.test:1"})
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.resilience import (
     CallNotPermitted,
     CircuitBreaker,
@@ -15,7 +16,6 @@ from transcript_service.resilience import (
 )
 from transcript_service.resilience.circuit_breaker import ForcedState
 from transcript_service.settings import Settings, SettingsError
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 CONFIG = CircuitBreakerConfig(
     window_size=10,

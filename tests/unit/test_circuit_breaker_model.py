@@ -24,6 +24,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.resilience import (
     CallNotPermitted,
     CircuitBreaker,
@@ -31,7 +32,6 @@ from transcript_service.resilience import (
     Permit,
 )
 from transcript_service.resilience.circuit_breaker import FORCED_STATES, ForcedState
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 # Quarters of a second, which floats add exactly; the thresholds themselves are among them.
 PAUSES = st.sampled_from([0.25, 0.75, 1.0, 3.75, 4.0, 4.75, 5.0, 7.0, 20.0])

@@ -9,8 +9,8 @@ import pytest
 import requests
 from yt_dlp.cookies import YoutubeDLCookieJar  # type: ignore[import-untyped]
 
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.settings import Settings, SettingsError
-from transcript_service.telemetry.testing import InMemoryTelemetry
 from transcript_service.transcripts.cookies import as_netscape, for_browser, jar_for
 
 HEAD = "# Netscape HTTP Cookie File\n"

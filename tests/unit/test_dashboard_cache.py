@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.dashboard.cache import NEGATIVE_TTL_S, AnswerCache
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 
 class Clock:

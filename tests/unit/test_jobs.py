@@ -18,9 +18,9 @@ from pydantic import SecretStr
 
 from tests.live import wait_for
 from tests.ports import free_port
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.settings import Settings
 from transcript_service.telemetry import span
-from transcript_service.telemetry.testing import InMemoryTelemetry
 from transcript_service.transcripts.job_store import JobRecord, JobStore, QueueFull
 from transcript_service.transcripts.jobs import JobRunner
 from transcript_service.transcripts.model import Segment, Transcript, TranscriptError

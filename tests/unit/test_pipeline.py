@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.live import wait_for
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.proxies import ProxyPool
 from transcript_service.proxies.entries import read_entries
 from transcript_service.resilience import CircuitBreaker, CircuitBreakerConfig
 from transcript_service.settings import Settings
-from transcript_service.telemetry.testing import InMemoryTelemetry
 from transcript_service.telemetry.vocabulary import STAGES, ErrorType
 from transcript_service.telemetry.vocabulary import Stage as StageName
 from transcript_service.transcripts.cache import TranscriptCache

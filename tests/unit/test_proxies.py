@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.proxies import (
     NoProxyAvailable,
     Proxy,
@@ -22,7 +23,6 @@ from transcript_service.proxies.entries import parse_entry, read_entries
 from transcript_service.proxies.preflight import Preflight, PreflightOutcome
 from transcript_service.resilience import Deadline, DeadlineExceeded
 from transcript_service.settings import Settings, SettingsError
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 STICKY = "{username}-sessid-{session}"
 

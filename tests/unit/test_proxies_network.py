@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from simulator.testing import RunningSimulator, running_simulator
 from tests.stalling import drip, stalling
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.proxies import (
     DirectConnectionRefused,
     JobProxy,
@@ -24,7 +25,6 @@ from transcript_service.proxies import (
 from transcript_service.proxies.preflight import PROBE_URL, probe_youtube
 from transcript_service.resilience import Deadline
 from transcript_service.settings import Settings
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 PASSWORD = "p+w/d@1:x"
 STICKY = "{username}-sessid-{session}"

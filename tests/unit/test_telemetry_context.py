@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.telemetry import (
     current_fields,
     current_trace_id,
@@ -17,7 +18,6 @@ from transcript_service.telemetry import (
     log_context,
     span,
 )
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 pytestmark = pytest.mark.usefixtures("telemetry")
 

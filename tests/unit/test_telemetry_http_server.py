@@ -6,6 +6,7 @@ import pytest
 from flask import Flask, Response
 from opentelemetry.trace import SpanKind, StatusCode
 
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.telemetry import (
     MASK,
     current_trace_id,
@@ -13,7 +14,6 @@ from transcript_service.telemetry import (
     instrument_app,
     span,
 )
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 

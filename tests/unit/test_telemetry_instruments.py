@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.telemetry import instruments, span
 from transcript_service.telemetry.instruments import (
     Attribute,
@@ -17,7 +18,6 @@ from transcript_service.telemetry.instruments import (
     Instrument,
     UpDownCounter,
 )
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 
 def test_without_providers_a_call_does_nothing() -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.settings import Settings
 from transcript_service.telemetry import get_logger, log_context, logs, span
 from transcript_service.telemetry.ratelimit import RateLimit
 from transcript_service.telemetry.stdlib import install
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 log = get_logger("test")
 

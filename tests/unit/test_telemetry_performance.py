@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 import transcript_service
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service import emit_performance_metric, log_performance
 from transcript_service.telemetry import AlertLogger, PerformanceLogger, performance
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 
 @pytest.fixture(autouse=True)

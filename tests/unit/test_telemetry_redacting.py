@@ -15,9 +15,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags, TraceState
 
 from tests import canaries
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.telemetry import redacting
 from transcript_service.telemetry.redaction import FAILED, MASK
-from transcript_service.telemetry.testing import InMemoryTelemetry
 
 
 def shown(spans: Sequence[ReadableSpan]) -> str:

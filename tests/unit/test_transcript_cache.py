@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.live import wait_for
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.resilience import Deadline, DeadlineExceeded
 from transcript_service.settings import Settings
-from transcript_service.telemetry.testing import InMemoryTelemetry
 from transcript_service.transcripts import stored
 from transcript_service.transcripts.cache import (
     CacheKey,

@@ -26,15 +26,15 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from ..settings import Settings
-from . import instruments
-from .environment import apply_defaults
-from .http_server import VIEWS, SampleAway
-from .lines import write_stderr
-from .logs import pipeline
-from .providers import ContinueCallers
-from .ratelimit import RateLimit
-from .spans import TRACER_NAME
+from transcript_service.settings import Settings
+from transcript_service.telemetry import instruments
+from transcript_service.telemetry.environment import apply_defaults
+from transcript_service.telemetry.http_server import VIEWS, SampleAway
+from transcript_service.telemetry.lines import write_stderr
+from transcript_service.telemetry.logs import pipeline
+from transcript_service.telemetry.providers import ContinueCallers
+from transcript_service.telemetry.ratelimit import RateLimit
+from transcript_service.telemetry.spans import TRACER_NAME
 
 Attributes = tuple[tuple[str, Any], ...]
 
@@ -129,14 +129,14 @@ class InMemoryTelemetry:
     def span(self, name: str) -> ReadableSpan:
         """The only finished span of that name; an AssertionError says what there was."""
         found = self.spans(name)
-        assert len(found) == 1, (  # noqa: S101 - a test helper
+        assert len(found) == 1, (
             f"{len(found)} spans named {name!r}; finished: {[s.name for s in self.spans()]}"
         )
         return found[0]
 
     def trace_id(self, span: ReadableSpan) -> str:
         """The span's trace id as in log lines."""
-        assert span.context is not None  # noqa: S101 - a test helper
+        assert span.context is not None
         return trace.format_trace_id(span.context.trace_id)
 
     # Metrics
