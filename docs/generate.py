@@ -71,7 +71,12 @@ def configuration() -> Iterator[str]:
     yield (
         "The variables of the OpenTelemetry specification that are looked at here. A value that "
         "makes no sense is warned about by name (`telemetry.environment.invalid`) and the default "
-        "is used; it never stops the service. Others are left to the SDK as they are.\n"
+        "is used; it never stops the service. Others are left to the SDK as they are.\n\n"
+        "Parts of your own are added as OpenTelemetry documents: a sampler, propagator or "
+        "exporter by its entry point, processors, views and readers in a provider of your own "
+        "(`OTEL_PYTHON_…_PROVIDER`), a span processor also by "
+        "`trace.get_tracer_provider().add_span_processor()`. They see every span and point, "
+        "before anything is masked.\n"
     )
     yield "| variable | heeded by | our default | meaning |"
     yield "|---|---|---|---|"

@@ -38,7 +38,7 @@ def run(
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     return done.stdout, [json.loads(line) for line in done.stderr.splitlines()]

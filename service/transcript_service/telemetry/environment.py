@@ -12,8 +12,10 @@ import os
 from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,15 @@ def _known(group: str) -> Callable[[str], bool]:
     return lambda value: all(
         word == "none" or any(entry_points(group=group, name=word)) for word in words(value)
     )
+
+
+def _propagators(value: str) -> bool:
+    """Whether each can be made: `opentelemetry.propagate` makes them as it is imported."""
+    for word in words(value):
+        if word != "none":
+            (entry,) = entry_points(group="opentelemetry_propagator", name=word)
+            entry.load()()
+    return True
 
 
 def _exporters(signal: str) -> Callable[[str], bool]:
@@ -175,6 +186,21 @@ VARIABLES: Final = (
             or any(entry_points(group="opentelemetry_traces_sampler", name=value.strip()))
         ),
     ),
+    *(
+        Variable(
+            f"OTEL_PYTHON_{kind.upper()}_PROVIDER",
+            "",
+            _WE,
+            f"A subclass of the SDK's, by its entry point `opentelemetry_{kind}_provider`: it is "
+            f"made with our arguments and may add {adds}.",
+            _known(f"opentelemetry_{kind}_provider"),
+        )
+        for kind, adds in (
+            ("tracer", "processors"),
+            ("meter", "views and readers"),
+            ("logger", "processors"),
+        )
+    ),
     Variable("OTEL_TRACES_SAMPLER_ARG", "", _SDK, "The sampler's argument, such as `0.1`."),
     Variable(
         "OTEL_PROPAGATORS",
@@ -182,7 +208,7 @@ VARIABLES: Final = (
         _WE,
         "Without it a caller's `traceparent` is continued and nothing is sent on to YouTube; "
         "with it, exactly these headers are read and written.",
-        _known("opentelemetry_propagator"),
+        _propagators,
     ),
     *(
         Variable(name, "", _SDK, "Limit of what one span or record holds.", _number(0))
@@ -283,6 +309,34 @@ def _put_right(variable: Variable, value: str, environ: MutableMapping[str, str]
         return "An entry is not `key=value`; it is left out."
     used = f"`{variable.default}` is used" if variable.default else "it is ignored"
     return f"It makes no sense; {used}."
+
+
+def plugin(variable: str, group: str, kind: type[T], *arguments: Any, **options: Any) -> T | None:
+    """What the entry point that a variable names makes with these arguments.
+
+    `None` where the variable is not set and, with an entry in `problems`, where it makes no `kind`.
+    """
+    name = os.environ.get(variable, "").strip()
+    if not name:
+        return None
+    try:
+        (entry,) = entry_points(group=group, name=name)
+        made = entry.load()(*arguments, **options)
+    except Exception as error:
+        problems.append((variable, f"`{name}` failed: {type(error).__name__}; it is ignored."))
+        return None
+    if isinstance(made, kind):
+        return made
+    problems.append((variable, f"`{name}` makes no {kind.__name__}; it is ignored."))
+    return None
+
+
+def own_sampler(kind: type[T]) -> T | None:
+    """A sampler that is not the SDK's own, which reads its variable itself."""
+    if os.environ.get("OTEL_TRACES_SAMPLER", "").strip().lower() in _SAMPLERS:
+        return None
+    argument = os.environ.get("OTEL_TRACES_SAMPLER_ARG")
+    return plugin("OTEL_TRACES_SAMPLER", "opentelemetry_traces_sampler", kind, argument)
 
 
 def exporter_class(signal: str, word: str) -> tuple[type[Any], bool] | None:

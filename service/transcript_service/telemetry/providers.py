@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from opentelemetry import _logs, metrics, propagate, trace
 from opentelemetry.context import Context
@@ -36,6 +36,7 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from ..settings import Settings
@@ -55,6 +56,7 @@ from .redacting import redact_log, redact_spans
 from .redaction import redact_mapping, register_environment
 from .spans import TRACER_NAME
 
+P = TypeVar("P")
 log = get_logger(__name__)
 
 # The HTTP client's own attributes are without bound (hosts of media servers).
@@ -299,11 +301,24 @@ def start(settings: Settings) -> Telemetry:
     # The SDK would count every span and record as it begins and ends; `self_metrics` reads the
     # same numbers from the queues.
     uncounted = NoOpMeterProvider()
-    tracers = TracerProvider(resource=resource, shutdown_on_exit=False, meter_provider=uncounted)
+    tracers = _provider(
+        TracerProvider,
+        "tracer",
+        sampler=environment.own_sampler(Sampler),
+        resource=resource,
+        shutdown_on_exit=False,
+        meter_provider=uncounted,
+    )
     tracers.sampler = http_server.SampleAway(tracers.sampler)
     for spans in _queues(running, outages, "traces", "BSP", redact_spans):
         tracers.add_span_processor(QueueSpanProcessor(spans))
-    loggers = LoggerProvider(resource, False, meter_provider=uncounted)
+    loggers = _provider(
+        LoggerProvider,
+        "logger",
+        resource=resource,
+        shutdown_on_exit=False,
+        meter_provider=uncounted,
+    )
     for logs in _queues(running, outages, "logs", "BLRP", _redact_logs):
         loggers.add_log_record_processor(QueueLogProcessor(logs))
 
@@ -317,6 +332,13 @@ def start(settings: Settings) -> Telemetry:
     return running
 
 
+def _provider(sdk: type[P], kind: str, **options: Any) -> P:
+    """The SDK's provider, or the operator's subclass of it."""
+    group = f"opentelemetry_{kind}_provider"
+    own = environment.plugin(f"OTEL_PYTHON_{kind.upper()}_PROVIDER", group, sdk, **options)
+    return own or sdk(**options)
+
+
 def _start_metrics(running: Telemetry, resource: Resource, outages: OutageLog) -> None:
     readers = []
     for exporter, over_http in environment.exporters("metrics"):
@@ -326,7 +348,14 @@ def _start_metrics(running: Telemetry, resource: Resource, outages: OutageLog) -
         made = masking_metrics(exporter, session, outages.metrics, **options)
         readers.append(PeriodicExportingMetricReader(made))
         running._abort.append(made.shutdown)
-    provider = MeterProvider(readers, resource, shutdown_on_exit=False, views=_VIEWS)
+    provider = _provider(
+        MeterProvider,
+        "meter",
+        metric_readers=readers,
+        resource=resource,
+        shutdown_on_exit=False,
+        views=_VIEWS,
+    )
     metrics.set_meter_provider(provider)
     if readers:  # what is measured waits for a collection, and without a reader there is none
         instruments.start(provider.get_meter(TRACER_NAME, version()))

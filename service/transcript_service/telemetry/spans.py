@@ -16,8 +16,9 @@ TRACER_NAME: Final = "transcript_service"
 # Attribute names of the semantic conventions that are no Python identifiers.
 _CONVENTIONAL: Final = {"error_type": "error.type"}
 
-# Until a provider is set this does nothing.
-_tracer: Final = trace.get_tracer(TRACER_NAME)
+# Until a provider is set this does nothing. `trace.get_tracer` would make the one that
+# OTEL_PYTHON_TRACER_PROVIDER names at once, before the fork and without our arguments.
+_tracer: Final = trace.ProxyTracerProvider().get_tracer(TRACER_NAME)
 
 
 def _known(attributes: Mapping[str, AttributeValue | None]) -> dict[str, AttributeValue]:
