@@ -125,7 +125,11 @@ def test_what_is_no_name_of_a_track_is_refused(text: str) -> None:
     with pytest.raises(TranscriptError) as refusal:
         parse_track_name(text)
     assert refusal.value.error_type == "invalid_parameter"
-    assert parse_track_name(" Español – España ") == "Español – España"
+
+
+@pytest.mark.parametrize("name", ["Español – España", "زیرنویس\u200cها", "👩\u200d🏫 notes"])
+def test_a_name_is_taken_in_any_script(name: str) -> None:
+    assert parse_track_name(f" {name} ") == name
 
 
 @given(st.text(max_size=60), st.text(max_size=60) | st.from_regex(r"[a-z]{2,3}(-[A-Za-z0-9]+)*"))

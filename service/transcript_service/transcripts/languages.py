@@ -27,7 +27,8 @@ _PARTS: Final = re.compile(
 )
 # CLDR: regions of a language are up to 5 apart, Serbian's two scripts 5, Chinese's two 54.
 _READABLE: Final = 10
-_LONGEST_NAME: Final = 200
+# Joiners and other invisible characters belong to names in Persian, Hindi or with emoji.
+_NAME: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,200}")
 _LONGEST_TAG: Final = 40
 
 
@@ -66,7 +67,7 @@ def parse_track_name(text: str) -> str:
         TranscriptError: `invalid_parameter`.
     """
     name = text.strip()
-    if not name or len(name) > _LONGEST_NAME or not name.isprintable():
+    if not name or not _NAME.fullmatch(text):
         raise TranscriptError("invalid_parameter", "track takes the name of one caption track.")
     return name
 

@@ -152,6 +152,7 @@ _TAIL: Final = (
 # The most usual form of URL; more are understood (`transcripts/video_id.py`).
 _WATCH_URL: Final = r"https://(www\.|m\.)?youtube\.com/watch\?v=[A-Za-z0-9_-]{11}"
 _LANGUAGE: Final = "[A-Za-z]{2,3}([-_][A-Za-z0-9][A-Za-z0-9_-]{0,31})?"
+_CONTROL: Final = r"\x00-\x1f\x7f-\x9f"
 _REQUEST: Final = (
     _parameter(
         "video",
@@ -175,7 +176,11 @@ _REQUEST: Final = (
     ),
     _parameter(
         "track",
-        {**_text("^[!-~]([ -~]*[!-~])?$"), "minLength": 1, "maxLength": 200},
+        {
+            **_text(rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$"),
+            "minLength": 1,
+            "maxLength": 200,
+        },
         "Dialogue",
         "Only the caption track of this name, as `available` lists it or without its language:"
         " `English - Dialogue` or `Dialogue`.",
