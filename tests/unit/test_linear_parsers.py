@@ -183,8 +183,16 @@ def hostile() -> Iterator[tuple[str, str]]:
 def slow(make: Callable[[str], Any], read: Callable[[Any], Any]) -> dict[str, float]:
     """The hostile texts that take too long, and the seconds."""
     bound = FACTOR * cpu_s(read, make(of_size(HARMLESS))) + SLACK_S
-    times = {pattern: cpu_s(read, make(text)) for pattern, text in hostile()}
-    return {pattern: took for pattern, took in times.items() if took > bound}
+    found = {}
+    for pattern, text in hostile():
+        made = make(text)
+        # Beside others the same work takes more CPU time as well: what is slow is so every time.
+        times = [cpu_s(read, made)]
+        while times[-1] > bound and len(times) < 3:
+            times.append(cpu_s(read, made))
+        if times[-1] > bound:
+            found[pattern] = min(times)
+    return found
 
 
 @pytest.mark.parametrize("name", PARSERS)
