@@ -3,7 +3,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 # Tests at once. Most of their time is waiting, so more than two cores would bear of computing.
-WORKERS ?= 4
+WORKERS ?= 6
 # Debian package = program that must be on PATH.
 PACKAGES := chromium=chromium redis-server=redis-server flite=flite espeak-ng=espeak-ng
 

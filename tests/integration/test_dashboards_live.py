@@ -61,8 +61,10 @@ class Answer:
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LiveStack]:
     """A stack under a steady mixed load with three random faults switched on."""
+    # At the end nobody waits for the answers that are still held back.
+    environ = {**FAST_TELEMETRY, "WEB_CONCURRENCY": "2", "GRACEFUL_TIMEOUT_S": "3"}
     with (
-        running_stack("dashboards", {**FAST_TELEMETRY, "WEB_CONCURRENCY": "2"}) as running,
+        running_stack("dashboards", environ) as running,
         _load(running.layout),
     ):
         yield running
