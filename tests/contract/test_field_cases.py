@@ -75,7 +75,7 @@ CASES = (
     Wanted("twoTracks01", ("words spoken in the film",), track="Dialogue"),
     Wanted("twoTracks01", ("chat log of viewers",), track="Live chat"),
     Wanted("twoTracks01", error="language_unavailable", status=404, track="Commentary"),
-    Wanted("ytsubconv01", ("Inside the house", "for a day"), stages=BY_HTTP),
+    Wanted("ytsubconv01", ("Inside the house", "for a day")),
     Wanted("zhScript_01", ("繁體",), languages="zh-TW"),
     Wanted("zhScript_01", ("繁體",), languages="zh-HK"),
     Wanted("zhScript_01", ("简体",), languages="zh-CN"),
