@@ -36,11 +36,12 @@ _KEEPS_UNIT = re.compile(
 _COMPARISONS = {"==", "!=", ">", "<", ">=", "<="}
 _SETS = {"and", "or", "unless"}
 
+SERVICE = "tldw-transcript-service"
+_SERVICE = re.compile(r"\$\{?service(:\w+)?\}?(?!_)")
 # How Grafana and templates fill a query; here with something that parses and means the same.
 _VARIABLES = (
     (re.compile(r"\$(__rate_interval|__interval|__auto)\b"), "1m"),
     (re.compile(r"\$__range\b"), "1h"),
-    (re.compile(r"\$\{?service(:\w+)?\}?(?!_)"), "tldw-transcript-service"),
     (re.compile(r"\$\{?(environment|instance|stage|error_type)(:\w+)?\}?"), ".*"),
 )
 
@@ -68,8 +69,9 @@ class Reading:
     kind: Kind = "gauge"
 
 
-def expand(expression: str) -> str:
+def expand(expression: str, service: str = SERVICE) -> str:
     """The expression with Grafana's variables filled in."""
+    expression = _SERVICE.sub(service, expression)
     for pattern, text in _VARIABLES:
         expression = pattern.sub(text, expression)
     return expression
