@@ -7,7 +7,10 @@ at its `url`.
 from __future__ import annotations
 
 import gzip
+import ssl
+import tempfile
 import threading
+import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -39,6 +42,9 @@ class SinkSpan:
     trace_id: str
     attributes: Mapping[str, Any]
     resource: Mapping[str, Any]
+    events: list[Mapping[str, Any]]
+    """Their attributes."""
+    links: list[Mapping[str, Any]]
 
 
 @dataclass
@@ -55,8 +61,20 @@ class SinkLog:
 
 
 @dataclass
+class Certificate:
+    """What the sink shows, and the authority whose certificates clients must show; as PEM."""
+
+    authority: bytes
+    chain: bytes
+    key: bytes
+
+
+@dataclass
 class OtlpSink:
-    """Use as a context manager. `status` is what every request is answered with."""
+    """Use as a context manager. `status` is what every request is answered with.
+
+    With `tls`, clients that do not show a certificate of its authority are turned away.
+    """
 
     status: int = 200
     port: int = 0
@@ -70,6 +88,13 @@ class OtlpSink:
     headers: list[dict[str, str]] = field(default_factory=list)
     kinds: dict[str, str] = field(default_factory=dict)
     """metric → the kind of data it came as."""
+    metadata: list[dict[str, str]] = field(default_factory=list)
+    """Of gRPC requests."""
+    batches: list[tuple[str, int]] = field(default_factory=list)
+    """(`traces` or `logs`, records) of each request."""
+    exemplars: set[tuple[str, str]] = field(default_factory=set)
+    """(metric, trace id or nothing)."""
+    tls: Certificate | None = None
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -85,8 +110,7 @@ class OtlpSink:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 sink.headers.append(dict(self.headers))
-                if self.headers.get("Content-Encoding") == "gzip":
-                    body = gzip.decompress(body)
+                body = _DECODERS[self.headers.get("Content-Encoding")](body)
                 # Of a proxy it is asked with the whole address.
                 status = sink.receive(urlsplit(self.path).path, body)
                 if not status:
@@ -101,6 +125,10 @@ class OtlpSink:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         self._server.daemon_threads = True
+        if self.tls is not None:
+            self._server.socket = _server_context(self.tls).wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
@@ -113,7 +141,11 @@ class OtlpSink:
     @property
     def url(self) -> str:
         """For `OTEL_EXPORTER_OTLP_ENDPOINT`."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self._scheme}://127.0.0.1:{self.port}"
+
+    @property
+    def _scheme(self) -> str:
+        return "http" if self.tls is None else "https"
 
     @contextmanager
     def over_grpc(self) -> Iterator[str]:
@@ -127,7 +159,8 @@ class OtlpSink:
         def handler(service: str, answer: Any) -> Any:
             path = f"/v1/{service.split('.')[0].removesuffix('s')}s"
 
-            def take(body: bytes, _: Any) -> bytes:
+            def take(body: bytes, context: Any) -> bytes:
+                self.metadata.append(dict(context.invocation_metadata()))
                 self.receive(path, body)
                 return bytes(answer().SerializeToString())
 
@@ -139,10 +172,15 @@ class OtlpSink:
 
         server = grpc.server(ThreadPoolExecutor(4))
         server.add_generic_rpc_handlers([handler(*taker) for taker in takers.items()])
-        port = server.add_insecure_port("127.0.0.1:0")
+        if self.tls is None:
+            port = server.add_insecure_port("127.0.0.1:0")
+        else:
+            shown = [(self.tls.key, self.tls.chain)]
+            credentials = grpc.ssl_server_credentials(shown, self.tls.authority, True)
+            port = server.add_secure_port("127.0.0.1:0", credentials)
         server.start()
         try:
-            yield f"http://127.0.0.1:{port}"
+            yield f"{self._scheme}://127.0.0.1:{port}"
         finally:
             server.stop(None)
 
@@ -188,17 +226,25 @@ class OtlpSink:
             )
 
     def _traces(self, body: bytes) -> None:
+        before = len(self.spans)
         for batch in ExportTraceServiceRequest.FromString(body).resource_spans:
             resource = _attributes(batch.resource.attributes)
             for scope in batch.scope_spans:
                 for span in scope.spans:
                     self.spans.append(
                         SinkSpan(
-                            span.name, span.trace_id.hex(), _attributes(span.attributes), resource
+                            span.name,
+                            span.trace_id.hex(),
+                            _attributes(span.attributes),
+                            resource,
+                            [_attributes(event.attributes) for event in span.events],
+                            [_attributes(link.attributes) for link in span.links],
                         )
                     )
+        self.batches.append(("traces", len(self.spans) - before))
 
     def _logs(self, body: bytes) -> None:
+        before = len(self.logs)
         for batch in ExportLogsServiceRequest.FromString(body).resource_logs:
             resource = _attributes(batch.resource.attributes)
             for scope in batch.scope_logs:
@@ -214,6 +260,7 @@ class OtlpSink:
                             resource,
                         )
                     )
+        self.batches.append(("logs", len(self.logs) - before))
 
     def _metrics(self, body: bytes) -> None:
         for batch in ExportMetricsServiceRequest.FromString(body).resource_metrics:
@@ -224,6 +271,27 @@ class OtlpSink:
                     for point, value in _points(metric):
                         series = tuple(sorted(_attributes(point.attributes).items()))
                         self.points[(str(instance), metric.name, series)] = value
+                        self.exemplars |= {
+                            (metric.name, exemplar.trace_id.hex()) for exemplar in point.exemplars
+                        }
+
+
+_DECODERS: dict[str | None, Any] = {
+    None: bytes,
+    "gzip": gzip.decompress,
+    "deflate": zlib.decompress,
+}
+
+
+def _server_context(shown: Certificate) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile() as chain:  # the ssl module reads files only
+        chain.write(shown.key + shown.chain)
+        chain.flush()
+        context.load_cert_chain(chain.name)
+    context.load_verify_locations(cadata=shown.authority.decode())
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 def _points(metric: Any) -> Iterator[tuple[Any, float]]:

@@ -111,22 +111,6 @@ assert running.shutdown()
     assert sink.counter("operation.duration", operation="x") == count
 
 
-@pytest.mark.parametrize(
-    ("names", "headers"),
-    [("none", []), ("none,tracecontext", ["traceparent", "tracestate"])],
-)
-def test_the_propagator_none_adds_nothing_and_stops_nothing(names: str, headers: list[str]) -> None:
-    stdout, lines = run(
-        "from opentelemetry import propagate\n"
-        "print(json.dumps(sorted(propagate.get_global_textmap().fields)))\n"
-        "running.shutdown(0.1)",
-        "http://127.0.0.1:1",
-        OTEL_PROPAGATORS=names,
-    )
-    assert json.loads(stdout.splitlines()[-1]) == headers
-    assert "telemetry.environment.invalid" not in {line["event"] for line in lines}
-
-
 def test_without_a_reader_no_measurement_is_kept() -> None:
     stdout, _ = run(
         """

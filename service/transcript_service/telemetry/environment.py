@@ -96,11 +96,11 @@ _SDK, _OTLP, _WE = "SDK", "OTLP exporter", "service"
 
 
 def _of_each_signal(
-    suffix: str, default: str, meaning: str, fits: Callable[[str], bool]
+    suffix: str, default: str, meaning: str, fits: Callable[[str], bool], heeded_by: str = _OTLP
 ) -> list[Variable]:
     names = [f"OTEL_EXPORTER_OTLP_{kind}{suffix}" for kind in ("", "TRACES_", "METRICS_", "LOGS_")]
     return [
-        Variable(name, default if index == 0 else "", _OTLP, meaning, fits)
+        Variable(name, default if index == 0 else "", heeded_by, meaning, fits)
         for index, name in enumerate(names)
     ]
 
@@ -133,15 +133,12 @@ VARIABLES: Final = (
         )
         for signal in ("traces", "metrics", "logs")
     ),
-    *(
-        Variable(
-            f"OTEL_EXPORTER_OTLP_{kind}PROTOCOL",
-            "" if kind else "http/protobuf",
-            _WE,
-            "`http/protobuf`, or `grpc` with the extra `grpc` installed.",
-            _one_of("http/protobuf", "grpc"),
-        )
-        for kind in ("", "TRACES_", "METRICS_", "LOGS_")
+    *_of_each_signal(
+        "PROTOCOL",
+        "http/protobuf",
+        "`http/protobuf`, or `grpc` with the extra `grpc` installed.",
+        _one_of("http/protobuf", "grpc"),
+        _WE,
     ),
     *_of_each_signal("ENDPOINT", "", "Where the Collector listens.", _address),
     *_of_each_signal("HEADERS", "", "Sent along, as `key=value,…`; never printed.", _pairs),
@@ -155,10 +152,9 @@ VARIABLES: Final = (
     *_of_each_signal("CERTIFICATE", "", "File with the authority to trust.", os.path.exists),
     *_of_each_signal("CLIENT_CERTIFICATE", "", "File for mutual TLS.", os.path.exists),
     *_of_each_signal("CLIENT_KEY", "", "File with its key.", os.path.exists),
-    Variable(
-        "OTEL_EXPORTER_OTLP_INSECURE",
+    *_of_each_signal(
+        "INSECURE",
         "",
-        _OTLP,
         "gRPC without TLS where the endpoint has no scheme.",
         _one_of("true", "false"),
     ),
@@ -237,7 +233,28 @@ VARIABLES: Final = (
     Variable(
         "OTEL_METRIC_EXPORT_INTERVAL", "15000", _SDK, "Ms between two collections.", _number(1)
     ),
-    Variable("OTEL_METRIC_EXPORT_TIMEOUT", "", _SDK, "Ms one export may take.", _number(1)),
+    Variable(
+        "OTEL_METRIC_EXPORT_TIMEOUT",
+        "",
+        _SDK,
+        "Ms that reading all instruments may take; sending has `OTEL_EXPORTER_OTLP_TIMEOUT`.",
+        _number(1),
+    ),
+    *(
+        Variable(
+            name,
+            "",
+            "nobody",
+            f"Warned about by name, as it has no effect: {instead}.",
+            lambda _: False,
+        )
+        for name, instead in (
+            ("OTEL_BSP_EXPORT_TIMEOUT", "`OTEL_EXPORTER_OTLP_TIMEOUT` bounds an export"),
+            ("OTEL_BLRP_EXPORT_TIMEOUT", "`OTEL_EXPORTER_OTLP_TIMEOUT` bounds an export"),
+            ("OTEL_LOG_LEVEL", "`LOG_LEVEL` decides"),
+            ("OTEL_CONFIG_FILE", "Python's SDK reads no such file"),
+        )
+    ),
     Variable(
         "OTEL_METRICS_EXEMPLAR_FILTER",
         "trace_based",
@@ -307,6 +324,8 @@ def _put_right(variable: Variable, value: str, environ: MutableMapping[str, str]
         if good:
             environ[variable.name] = ",".join(good)
         return "An entry is not `key=value`; it is left out."
+    if variable.heeded_by == "nobody":
+        return variable.meaning
     used = f"`{variable.default}` is used" if variable.default else "it is ignored"
     return f"It makes no sense; {used}."
 
@@ -339,8 +358,12 @@ def own_sampler(kind: type[T]) -> T | None:
     return plugin("OTEL_TRACES_SAMPLER", "opentelemetry_traces_sampler", kind, argument)
 
 
-def exporter_class(signal: str, word: str) -> tuple[type[Any], bool] | None:
-    """The exporter that a word of `OTEL_*_EXPORTER` names, and whether it sends over HTTP.
+Exporter = tuple[type[Any], bool, dict[str, Any]]
+"""Its class, whether it sends over HTTP, and what to make it with."""
+
+
+def exporter_class(signal: str, word: str) -> Exporter | None:
+    """The exporter that a word of `OTEL_*_EXPORTER` names.
 
     `None`, with an entry in `problems`, where it cannot be had.
     """
@@ -351,7 +374,9 @@ def exporter_class(signal: str, word: str) -> tuple[type[Any], bool] | None:
         name = "otlp_proto_grpc" if protocol.strip() == "grpc" else "otlp_proto_http"
     try:
         (entry,) = entry_points(group=f"opentelemetry_{signal}_exporter", name=name)
-        return entry.load(), name == "otlp_proto_http"
+        made: type[Any] = entry.load()
+        options = _compressed(signal) if name == "otlp_proto_grpc" else {}
+        return made, name == "otlp_proto_http", options
     except (ImportError, ValueError):
         if name == "otlp_proto_grpc":
             why = "gRPC needs the extra `grpc` (opentelemetry-exporter-otlp); HTTP is used."
@@ -359,17 +384,36 @@ def exporter_class(signal: str, word: str) -> tuple[type[Any], bool] | None:
             (entry,) = entry_points(
                 group=f"opentelemetry_{signal}_exporter", name="otlp_proto_http"
             )
-            return entry.load(), True
+            return entry.load(), True, {}
         problems.append((f"OTEL_{signal.upper()}_EXPORTER", f"`{word}` cannot be loaded."))
         return None
 
 
-def exporters(signal: str) -> Iterable[tuple[type[Any], bool]]:
-    """The exporters of a signal, and which of them send over HTTP."""
+def _compressed(signal: str) -> dict[str, Any]:
+    """How gRPC compresses: its exporters raise at any other word of the variable than `gzip`."""
+    from grpc import Compression  # type: ignore[import-untyped] # of the extra `grpc`
+
+    variable = f"OTEL_EXPORTER_OTLP_{signal.upper()}_COMPRESSION"
+    if variable not in os.environ:
+        variable = "OTEL_EXPORTER_OTLP_COMPRESSION"
+    word = os.environ[variable].strip().lower()
+    if word == "deflate":
+        problems.append((variable, "gRPC knows no `deflate`; `gzip` is used."))
+    return {"compression": Compression.NoCompression if word == "none" else Compression.Gzip}
+
+
+def exporters(signal: str) -> Iterable[Exporter]:
+    """The exporters of a signal."""
     for word in words(os.environ[f"OTEL_{signal.upper()}_EXPORTER"]):
         found = None if word == "none" else exporter_class(signal, word)
         if found is not None:
             yield found
+
+
+def not_made(signal: str, error: Exception) -> None:
+    """Remember that an exporter could not be made."""
+    why = f"An exporter cannot be made ({type(error).__name__}); it is left out."
+    problems.append((f"OTEL_{signal.upper()}_EXPORTER", why))
 
 
 # `opentelemetry.propagate` ends the process that imports it with a propagator it does not know;

@@ -341,11 +341,15 @@ def _provider(sdk: type[P], kind: str, **options: Any) -> P:
 
 def _start_metrics(running: Telemetry, resource: Resource, outages: OutageLog) -> None:
     readers = []
-    for exporter, over_http in environment.exporters("metrics"):
+    for exporter, over_http, options in environment.exporters("metrics"):
         session = WatchedSession() if over_http else None
-        # Its own measurements would go to a provider that does not exist yet.
-        options = {"meter_provider": NoOpMeterProvider()} if over_http else {}
-        made = masking_metrics(exporter, session, outages.metrics, **options)
+        if over_http:  # its own measurements would go to a provider that does not exist yet
+            options["meter_provider"] = NoOpMeterProvider()
+        try:
+            made = masking_metrics(exporter, session, outages.metrics, **options)
+        except Exception as error:  # of a user's own exporter
+            environment.not_made("metrics", error)
+            continue
         readers.append(PeriodicExportingMetricReader(made))
         running._abort.append(made.shutdown)
     provider = _provider(
@@ -371,10 +375,15 @@ def _queues(
 ) -> list[ExportQueue[Any]]:
     """A queue for each exporter of a signal."""
     made: list[ExportQueue[Any]] = []
-    for exporter, over_http in environment.exporters(signal):
+    for exporter, over_http, options in environment.exporters(signal):
         session = WatchedSession() if over_http else None
-        options = {"session": session, "meter_provider": NoOpMeterProvider()} if over_http else {}
-        delivery = ExporterDelivery(signal, exporter(**options), redact, session)
+        if over_http:
+            options |= {"session": session, "meter_provider": NoOpMeterProvider()}
+        try:
+            delivery = ExporterDelivery(signal, exporter(**options), redact, session)
+        except Exception as error:  # of a user's own exporter
+            environment.not_made(signal, error)
+            continue
         queue: ExportQueue[Any] = ExportQueue(
             signal,
             delivery,
