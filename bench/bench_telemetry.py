@@ -122,19 +122,19 @@ def _log_lines() -> list[Row]:
         queue: ExportQueue[ReadableLogRecord] = ExportQueue("logs", lambda _: Delivery.DELIVERED)
         provider = LoggerProvider(shutdown_on_exit=False, meter_provider=NoOpMeterProvider())
         provider.add_log_record_processor(QueueLogProcessor(queue))
-        to_otlp = logs.otlp_sink(provider.get_logger("bench"))
+        to_otlp = provider.get_logger("bench")
         log = get_logger("bench")
         with InMemoryTelemetry():
-            logs.pipeline.write = lambda line: os.write(descriptor, line)  # type: ignore[assignment]
+            logs.stderr.write = lambda line: os.write(descriptor, line)  # type: ignore[method-assign, assignment, return-value]
             with span("bench"), log_context(video_id="dQw4w9WgXcQ"):
                 rest = {key: value for key, value in FIELDS.items() if key != "video_id"}
 
                 def ours() -> None:
-                    logs.pipeline.sink = None
+                    logs.otlp.logger = None
                     log.info("transcript.stage.finished", **rest)
 
                 def ours_and_otlp() -> None:
-                    logs.pipeline.sink = to_otlp
+                    logs.otlp.logger = to_otlp
                     log.info("transcript.stage.finished", **rest)
 
                 times = _best_us(
@@ -145,7 +145,7 @@ def _log_lines() -> list[Row]:
                     ours=ours,
                     otlp=ours_and_otlp,
                 )
-            logs.pipeline.sink = None
+            logs.otlp.logger = None
         queue.close(1.0)
         structlog.reset_defaults()
     bare_name = "bare structlog + orjson"

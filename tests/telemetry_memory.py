@@ -30,10 +30,8 @@ from transcript_service.settings import Settings
 from transcript_service.telemetry import instruments
 from transcript_service.telemetry.environment import apply_defaults
 from transcript_service.telemetry.http_server import VIEWS, SampleAway
-from transcript_service.telemetry.lines import write_stderr
-from transcript_service.telemetry.logs import pipeline
+from transcript_service.telemetry.logs import arrange, stderr
 from transcript_service.telemetry.providers import ContinueCallers
-from transcript_service.telemetry.ratelimit import RateLimit
 from transcript_service.telemetry.spans import TRACER_NAME
 
 Attributes = tuple[tuple[str, Any], ...]
@@ -97,15 +95,12 @@ class InMemoryTelemetry:
         if not self._threads.is_instrumented_by_opentelemetry:
             self._threads.instrument()
         instruments.start(self.meter_provider.get_meter(TRACER_NAME))
-        pipeline.configure(Settings(_env_file=None))
-        pipeline.level = 10
-        pipeline.limit = RateLimit(0)
-        pipeline.write = self._lines.append
-        pipeline.human = False
+        arrange(Settings(log_level="DEBUG", log_rate_limit_per_min=0, _env_file=None))
+        stderr.write = self._lines.append  # type: ignore[method-assign]
         return self
 
     def __exit__(self, *_: object) -> None:
-        pipeline.write = write_stderr
+        del stderr.write  # the class has one
         instruments.stop()
         _spans.to = None
         with suppress(ValueError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,7 +14,6 @@ from transcript_service.telemetry import (
     current_fields,
     current_trace_id,
     get_logger,
-    keep_context,
     log_context,
     span,
 )
@@ -123,38 +122,6 @@ def test_tasks_of_one_loop_do_not_see_each_others_fields() -> None:
         return await asyncio.gather(*(work(name) for name in "abc"))
 
     assert asyncio.run(main()) == [{"video_id": name} for name in "abc"]
-
-
-def test_a_generator_keeps_its_fields_to_itself() -> None:
-    @keep_context
-    def lines() -> Generator[dict[str, object], None, None]:
-        with log_context(video_id="a"):
-            yield dict(current_fields())
-            yield dict(current_fields())
-
-    with log_context(stage="asr"):
-        generator = lines()
-    assert next(generator) == {"stage": "asr", "video_id": "a"}
-    assert current_fields() == {}
-    assert next(generator) == {"stage": "asr", "video_id": "a"}
-
-
-def test_a_kept_generator_takes_values_and_exceptions_and_returns() -> None:
-    @keep_context
-    def echo() -> Generator[str, str, str]:
-        got = yield "first"
-        try:
-            yield got
-        except ValueError:
-            return "caught"
-        return "never"
-
-    generator = echo()
-    assert next(generator) == "first"
-    assert generator.send("second") == "second"
-    with pytest.raises(StopIteration) as stop:
-        generator.throw(ValueError("x"))
-    assert stop.value.value == "caught"
 
 
 def test_closing_a_generator_in_another_thread_harms_nobody(

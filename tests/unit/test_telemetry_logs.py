@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,7 @@ import pytest
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.settings import Settings
 from transcript_service.telemetry import get_logger, log_context, logs, span
-from transcript_service.telemetry.ratelimit import RateLimit
-from transcript_service.telemetry.stdlib import install
+from transcript_service.telemetry.logs import RateLimit, configure_logging
 
 log = get_logger("test")
 
@@ -95,7 +95,7 @@ def test_an_exception_is_described_with_causes_and_without_locals(
 def test_levels_below_the_configured_one_cost_and_write_nothing(
     telemetry: InMemoryTelemetry,
 ) -> None:
-    logs.pipeline.level = 30
+    logs.arrange(Settings(log_level="WARNING"))
     log.info("service.started")
     log.debug("service.started")
     log.warning("service.stopping")
@@ -105,18 +105,18 @@ def test_levels_below_the_configured_one_cost_and_write_nothing(
 def test_no_text_in_a_line_for_people_steers_their_terminal(
     telemetry: InMemoryTelemetry, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    logs.pipeline.configure(Settings(enable_structured_logging=False))
+    logs.arrange(Settings(enable_structured_logging=False))
     try:
         get_logger("test").warning("alert.rejected", reason="\x1b]0;owned\x07\x9b2J")
     finally:
-        logs.pipeline.configure(Settings())
+        logs.arrange(Settings())
     said = telemetry.log_text() + capfd.readouterr().err
     assert "\\x1b]0;owned\\x07\\x9b2J" in said
     assert "\x07" not in said
 
 
 def test_people_can_have_coloured_text(telemetry: InMemoryTelemetry) -> None:
-    logs.pipeline.configure(Settings(enable_structured_logging=False))
+    logs.arrange(Settings(enable_structured_logging=False))
     try:
         int("broken")
     except ValueError:
@@ -164,7 +164,7 @@ def test_a_value_that_cannot_even_be_shown_is_named(
 def test_an_unknown_event_is_written_warned_about_once_and_counted(
     telemetry: InMemoryTelemetry,
 ) -> None:
-    logs.pipeline.unknown_events.clear()
+    logs.warn_about_event.cache_clear()
     log.info("made.up")
     log.info("made.up")
     assert [line["event"] for line in telemetry.lines()] == [
@@ -178,8 +178,8 @@ def test_an_unknown_event_is_written_warned_about_once_and_counted(
 def test_records_of_the_standard_library_take_the_same_path_once(
     telemetry: InMemoryTelemetry,
 ) -> None:
-    install(logs.pipeline)
-    install(logs.pipeline)
+    configure_logging(Settings())
+    configure_logging(Settings())
     with span("transcript.stage"), log_context(video_id="v"):
         logging.getLogger("some.library").warning(
             "password=%s in %s", "hunter22", "x", extra={"host": "h"}
@@ -194,7 +194,7 @@ def test_records_of_the_standard_library_take_the_same_path_once(
 def test_a_library_that_formats_its_record_wrongly_does_no_harm(
     telemetry: InMemoryTelemetry,
 ) -> None:
-    install(logs.pipeline)
+    configure_logging(Settings())
     logging.getLogger("some.library").warning("%d", "not a number")
     assert "could not be formatted" in telemetry.lines()[0]["message"]
 
@@ -202,7 +202,7 @@ def test_a_library_that_formats_its_record_wrongly_does_no_harm(
 def test_the_sdks_own_complaints_come_through_once_a_minute(
     telemetry: InMemoryTelemetry,
 ) -> None:
-    install(logs.pipeline)
+    configure_logging(Settings())
     for _ in range(5):
         logging.getLogger("opentelemetry.sdk.metrics").warning("complaint")
         logging.getLogger("opentelemetry.exporter.otlp.proto.http").error("Failed to export")
@@ -210,18 +210,32 @@ def test_the_sdks_own_complaints_come_through_once_a_minute(
 
 
 class Clock:
+    """Stands in for the module `time`."""
+
+    time_ns = staticmethod(time.time_ns)
+
     def __init__(self) -> None:
         self.now = 0.0
 
-    def __call__(self) -> float:
+    def monotonic(self) -> float:
         return self.now
 
 
-def test_the_rate_limit_is_per_event_and_video_and_counts_what_it_left_out(
-    telemetry: InMemoryTelemetry,
-) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    logs.pipeline.limit = RateLimit(2, clock)
+    monkeypatch.setattr(logs, "time", clock)
+    return clock
+
+
+def limited(per_min: int) -> None:
+    logs.arrange(Settings(log_rate_limit_per_min=per_min))
+
+
+def test_the_rate_limit_is_per_event_and_video_and_counts_what_it_left_out(
+    telemetry: InMemoryTelemetry, clock: Clock
+) -> None:
+    limited(2)
     for _ in range(5):
         log.info("transcript.stage.finished", video_id="a")
     log.info("transcript.stage.finished", video_id="b")
@@ -232,12 +246,16 @@ def test_the_rate_limit_is_per_event_and_video_and_counts_what_it_left_out(
     clock.now = 61
     log.info("transcript.stage.finished", video_id="a")
     assert telemetry.lines()[-1]["suppressed"] == 3
+    clock.now = 122
+    log.info("transcript.stage.finished", video_id="a")
+    assert "suppressed" not in telemetry.lines()[-1]
 
 
+@pytest.mark.usefixtures("clock")
 def test_requests_without_a_video_are_limited_each_for_itself(
     telemetry: InMemoryTelemetry,
 ) -> None:
-    logs.pipeline.limit = RateLimit(1, Clock())
+    limited(1)
     for _ in range(3):
         with span("GET /health"):
             log.info("http.request.finished")
@@ -245,23 +263,24 @@ def test_requests_without_a_video_are_limited_each_for_itself(
     assert len(telemetry.lines()) == 3
 
 
+@pytest.mark.usefixtures("clock")
 def test_critical_lines_are_never_left_out(telemetry: InMemoryTelemetry) -> None:
-    logs.pipeline.limit = RateLimit(1, Clock())
+    limited(1)
     for _ in range(3):
         log.critical("service.config_invalid")
     assert len(telemetry.lines()) == 3
 
 
 def test_the_rate_limit_forgets_old_keys_so_that_memory_stays_bounded() -> None:
-    clock = Clock()
-    limit = RateLimit(1, clock)
+    limit = RateLimit(1)
     for number in range(10_000):
-        limit.check("e", {"video_id": number}, 20)
-    assert len(limit._keys) <= 4096
+        limit.left_out(number)
+    assert len(limit._windows) <= 4096
+    assert limit.left_out(9_999) == -1
 
 
 def test_no_limit_means_no_limit(telemetry: InMemoryTelemetry) -> None:
-    logs.pipeline.limit = RateLimit(0)
+    limited(0)
     for _ in range(50):
         log.info("service.started")
     assert len(telemetry.lines()) == 50

@@ -6,10 +6,10 @@ Everything else in this package is free to change.
 from __future__ import annotations
 
 from . import instruments, vocabulary
-from .context import current_fields, current_trace_id, keep_context, log_context
+from .context import current_fields, current_trace_id, log_context
 from .environment import apply_defaults
 from .http_server import instrument_app, refused
-from .logs import EventLogger, configure_logging, get_logger
+from .logs import configure_logging, get_logger
 from .performance import (
     AlertLogger,
     Measurement,
@@ -24,7 +24,6 @@ from .spans import record_error, set_attributes, span
 __all__ = [
     "MASK",
     "AlertLogger",
-    "EventLogger",
     "Measurement",
     "PerformanceLogger",
     "Telemetry",
@@ -36,7 +35,6 @@ __all__ = [
     "get_logger",
     "instrument_app",
     "instruments",
-    "keep_context",
     "log_context",
     "log_performance",
     "record_error",

@@ -8,11 +8,10 @@ coroutines and `run_coroutine_threadsafe` (both copy contextvars).
 from __future__ import annotations
 
 import contextvars
-import functools
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Mapping
 from contextlib import ContextDecorator, suppress
 from types import TracebackType
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -20,11 +19,6 @@ from opentelemetry.context import Context
 
 _FIELDS_KEY: Final = otel_context.create_key("transcript_service.log_fields")
 _NO_FIELDS: Final[Mapping[str, Any]] = {}
-
-_P = ParamSpec("_P")
-_Yield = TypeVar("_Yield")
-_Send = TypeVar("_Send")
-_Return = TypeVar("_Return")
 
 
 def current_fields(context: Context | None = None) -> Mapping[str, Any]:
@@ -74,42 +68,3 @@ class log_context(ContextDecorator):  # noqa: N801 - the name callers were promi
         # The API's own `detach` would log an error with a traceback.
         with suppress(ValueError, RuntimeError):
             token.var.reset(token)
-
-
-def keep_context(
-    function: Callable[_P, Generator[_Yield, _Send, _Return]],
-) -> Callable[_P, Generator[_Yield, _Send, _Return]]:
-    """Decorate a generator function so that its context stays its own.
-
-    Python runs a generator's body in the context of whoever asks for the next value: a
-    `log_context` or span held open over a `yield` would leak to the caller between two
-    values, and a body resumed elsewhere would lose its own. Here every step runs in one
-    context, copied where the generator was made.
-    """
-
-    @functools.wraps(function)
-    def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> Generator[_Yield, _Send, _Return]:
-        return _step_by_step(contextvars.copy_context(), function(*args, **kwargs))
-
-    return wrapper
-
-
-def _step_by_step(
-    own: contextvars.Context, generator: Generator[_Yield, _Send, _Return]
-) -> Generator[_Yield, _Send, _Return]:
-    resume: Callable[[], _Yield] = functools.partial(next, generator)
-    while True:
-        try:
-            value = own.run(resume)
-        except StopIteration as stop:
-            result: _Return = stop.value
-            return result
-        try:
-            sent = yield value
-        except GeneratorExit:
-            own.run(generator.close)
-            raise
-        except BaseException as error:
-            resume = functools.partial(generator.throw, error)
-        else:
-            resume = functools.partial(generator.send, sent)

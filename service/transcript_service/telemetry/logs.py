@@ -1,255 +1,395 @@
-"""Log lines: one pipeline for this project's events and for the standard library's records.
+"""Log lines, made by structlog: this project's events and the standard library's records.
 
-A line is made once, masked, written as one JSON object to stderr and queued for OTLP. Values
-common to all lines (service, version, environment) are on stderr only; over OTLP they are
-the resource.
+A line is filled in, masked, handed to the SDK's logger and written to stderr as one JSON object.
+Values common to all lines (service, version, environment) are on stderr only; over OTLP they
+are the resource. Nothing here takes a lock: finalisers, signal handlers and other logging
+handlers may write lines while one is held.
 """
 
 from __future__ import annotations
 
+import logging
+import math
+import os
+import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+import traceback
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime
+from functools import cache, lru_cache
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+from itertools import count
+from typing import Any, Final
 
 import orjson
 import structlog
 from opentelemetry import trace
 from opentelemetry._logs import Logger, LogRecord, SeverityNumber
+from structlog.contextvars import merge_contextvars
+from structlog.processors import (
+    CallsiteParameter,
+    CallsiteParameterAdder,
+    TimeStamper,
+    add_log_level,
+)
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, ProcessorReturnValue
 
 from ..plain_text import all_visible
 from ..settings import Settings
 from . import events, instruments
 from .context import current_fields
-from .lines import (
-    describe_exception,
-    encodable,
-    source_location,
-    text_of,
-    version,
-    write_stderr,
-)
-from .ratelimit import RateLimit
-from .redaction import FAILED, count_masks, redact_mapping
-
-_JSON_OPTIONS: Final = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
-LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
-
-
-class LogSink(Protocol):
-    """Where finished, masked lines go besides stderr."""
-
-    def __call__(
-        self,
-        time_ns: int,
-        level: int,
-        event: str,
-        fields: Mapping[str, Any],
-    ) -> None: ...
-
-
-class Pipeline:
-    """The process's one path of log lines. Use `get_logger` to write to it."""
-
-    def __init__(self) -> None:
-        self.level = LEVELS["info"]
-        self.sink: LogSink | None = None
-        self.write: Callable[[bytes], None] = write_stderr
-        self.human = False
-        self.common: dict[str, str] = {}
-        self.limit = RateLimit(0)
-        self.unknown_events: set[str] = set()
-        self._renderer: Any = None
-
-    def configure(self, settings: Settings) -> None:
-        """Take over the settings; may be called again."""
-        self.level = LEVELS[settings.log_level.lower()]
-        self.human = not settings.enable_structured_logging
-        self.common = {
-            "service": settings.service_name,
-            "environment": settings.environment,
-            "version": version(),
-        }
-        self.limit = RateLimit(settings.log_rate_limit_per_min)
-        self._renderer = structlog.dev.ConsoleRenderer(
-            colors=True, exception_formatter=structlog.dev.plain_traceback
-        )
-
-    def emit(self, level: int, level_name: str, event: str, fields: dict[str, Any]) -> None:
-        """Write one line. `fields` is taken over; `exc_info` in it becomes a trace back."""
-        context_fields = current_fields()
-        if context_fields:
-            fields = {**context_fields, **fields}
-        current = trace.get_current_span().get_span_context()
-        suppressed = self.limit.check(event, fields, level, current.trace_id)
-        if suppressed < 0:
-            instruments.LOGS_SUPPRESSED.add(1, signal="logs")
-            return
-        if suppressed:
-            fields["suppressed"] = suppressed
-        if event not in events.CATALOGUE:
-            self._unknown(event)
-        time_ns = time.time_ns()
-        exc_info = fields.pop("exc_info", None)
-        if exc_info:
-            fields.update(describe_exception(exc_info))
-        clean = self._mask(fields)
-        self._to_stderr(time_ns, level_name, event, clean, current)
-        if self.sink is not None:
-            self.sink(time_ns, level, event, clean)
-
-    def _mask(self, fields: dict[str, Any]) -> Mapping[str, Any]:
-        try:
-            clean = redact_mapping(fields)
-        except Exception:  # fail closed: an unmasked line must not get out
-            instruments.TELEMETRY_REDACTION_FAILURES.add(1, signal="logs")
-            return {"redaction": FAILED}
-        if clean is not fields:
-            instruments.TELEMETRY_REDACTIONS.add(count_masks(clean), signal="logs")
-        return clean
-
-    def _to_stderr(
-        self,
-        time_ns: int,
-        level_name: str,
-        event: str,
-        fields: Mapping[str, Any],
-        current: trace.SpanContext,
-    ) -> None:
-        line: dict[str, Any] = {
-            "timestamp": datetime.fromtimestamp(time_ns / 1e9, UTC),
-            "level": level_name,
-            "event": event,
-            **self.common,
-        }
-        if current.is_valid:
-            line["trace_id"] = f"{current.trace_id:032x}"
-            line["span_id"] = f"{current.span_id:016x}"
-        if line.keys().isdisjoint(fields):
-            line.update(fields)
-        else:
-            line = {**line, **fields, **line}
-        if self.human:
-            self.write(self._for_people(line))
-        else:
-            self.write(_as_json(line))
-
-    def _for_people(self, line: dict[str, Any]) -> bytes:
-        line["timestamp"] = f"{line['timestamp']:%H:%M:%S.%f}"[:-3]
-        for key in self.common:
-            line.pop(key, None)
-        line = all_visible(line)
-        stack = line.pop("exception_stack", None)
-        text = self._renderer(None, line["level"], line)
-        if stack:
-            text += f"\n{stack}"
-        return f"{text}\n".encode()
-
-    def _unknown(self, event: str) -> None:
-        instruments.TELEMETRY_UNKNOWN.add(1, kind="event")
-        if event not in self.unknown_events and len(self.unknown_events) < 1000:
-            self.unknown_events.add(event)
-            self.emit(
-                LEVELS["warning"], "warning", "telemetry.event.unknown", {"unknown_event": event}
-            )
-
-
-def _as_json(line: dict[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(line, default=text_of, option=_JSON_OPTIONS)
-    except orjson.JSONEncodeError:
-        return orjson.dumps(encodable(line), option=_JSON_OPTIONS)
-
-
-pipeline: Final = Pipeline()
+from .redaction import FAILED, count_masks, redact_mapping, text_of
 
 _SEVERITIES: Final = {
-    10: (SeverityNumber.DEBUG, "DEBUG"),
-    20: (SeverityNumber.INFO, "INFO"),
-    30: (SeverityNumber.WARN, "WARN"),
-    40: (SeverityNumber.ERROR, "ERROR"),
-    50: (SeverityNumber.FATAL, "FATAL"),
+    "debug": SeverityNumber.DEBUG,
+    "info": SeverityNumber.INFO,
+    "warning": SeverityNumber.WARN,
+    "error": SeverityNumber.ERROR,
+    "critical": SeverityNumber.FATAL,
 }
+_LEVELS: Final = tuple(_SEVERITIES)
+_MAX_FRAMES: Final = 30
+_PACKAGE_PARENT: Final = os.path.dirname(os.path.dirname(os.path.dirname(__file__))) + os.sep  # noqa: PTH120 - a string prefix, compared for every warning
+
+# Attributes that every record has; the rest came in through `extra=`.
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# Say per request or connection what spans and our own events say better.
+_QUIET: Final = ("urllib3", "werkzeug", "asyncio", "requests", "opentelemetry")
+# Of the SDK's own complaints: delivery is reported by `OutageLog`, and a warning about a full
+# log queue would come back as one more log record.
+_REPORTED_ELSEWHERE: Final = ("opentelemetry.exporter.otlp", "opentelemetry.sdk._shared_internal")
 
 
-def otlp_sink(logger: Logger) -> LogSink:
-    """Hand finished lines to a logger of the SDK, as records of the current span."""
+@cache
+def version() -> str:
+    """The installed version of this service."""
+    try:
+        return installed_version("transcript-service")
+    except PackageNotFoundError:
+        return "0"
 
-    def emit(time_ns: int, level: int, event: str, fields: Mapping[str, Any]) -> None:
-        number, text = _SEVERITIES[level]
-        attributes = {"event": event}
-        for key, value in fields.items():
-            if value is not None:
-                attributes[key] = encodable(value)
-        logger.emit(
-            LogRecord(
-                timestamp=time_ns,
-                observed_timestamp=time_ns,
-                severity_number=number,
-                severity_text=text,
-                body=event,
-                event_name=event,
-                attributes=attributes,
+
+class RateLimit:
+    """At most so many lines a minute for each key, so that no event drowns the others."""
+
+    WINDOW_S: Final = 60.0
+    MOST_KEYS: Final = 4096
+
+    def __init__(self, per_min: int) -> None:
+        """`per_min` lines a minute and key; 0 for no limit."""
+        self.per_min = per_min
+        # key → end of its window, numbers of the lines in it (given out without a lock)
+        self._windows: OrderedDict[Hashable, tuple[float, Iterator[int]]] = OrderedDict()
+
+    def left_out(self, key: Hashable) -> int:
+        """-1: leave this line of `key` out. Else write it; so many were left out before it."""
+        if not self.per_min:
+            return 0
+        now = time.monotonic()
+        end, numbers = self._windows.get(key, (now, None))
+        if numbers is not None and now < end:
+            return 0 if next(numbers) <= self.per_min else -1
+        _, ended = self._windows.pop(key, (now, count(1)))
+        if len(self._windows) >= self.MOST_KEYS:
+            with suppress(KeyError):
+                self._windows.popitem(last=False)
+        self._windows[key] = (now + self.WINDOW_S, count(2))
+        return max(0, next(ended) - 1 - self.per_min)
+
+    def __call__(self, _: Any, __: str, line: EventDict) -> EventDict:
+        """Leave lines out by event, subject and stage.
+
+        The subject is the video where a line has one, else the trace, else (outside requests)
+        the logger and text; there is no key that unrelated requests share. Critical lines are
+        never left out.
+        """
+        if self.per_min and line["level"] != "critical":
+            subject = (
+                line.get("video_id")
+                or trace.get_current_span().get_span_context().trace_id
+                or (line.get("logger"), line.get("message"))
+            )
+            left_out = self.left_out((line["event"], text_of(subject), text_of(line.get("stage"))))
+            if left_out < 0:
+                instruments.LOGS_SUPPRESSED.add(1, signal="logs")
+                raise structlog.DropEvent
+            if left_out:
+                line["suppressed"] = left_out
+        return line
+
+
+class Stderr:
+    """Where lines end. Each is one system call, so workers that share stderr never mix lines."""
+
+    def write(self, line: bytes) -> None:
+        """Write one line."""
+        # Nobody reads stderr any more, or its disk is full: the line still goes over OTLP.
+        with suppress(OSError):
+            os.write(2, line)
+
+    def line(self, text: str) -> None:
+        """Write a finished line; structlog calls this by its level."""
+        self.write(f"{text}\n".encode())
+
+    debug = info = warning = error = critical = line
+
+
+class ToOtlp:
+    """Hands masked lines to a logger of the SDK, as records of the current span."""
+
+    logger: Logger | None = None
+
+    def __call__(self, _: Any, __: str, line: EventDict) -> EventDict:
+        """Emit the line, if there is a logger; pass it on."""
+        if self.logger is not None:
+            now = time.time_ns()
+            severity = _SEVERITIES[line["level"]]
+            record = LogRecord(
+                timestamp=now,
+                observed_timestamp=now,
+                severity_number=severity,
+                severity_text=severity.name,
+                body=line["event"],
+                event_name=line["event"],
+                attributes={
+                    key: value
+                    for key, value in line.items()
+                    if value is not None and key != "level"
+                },
+            )
+            self.logger.emit(record)
+        return line
+
+
+stderr: Final = Stderr()
+otlp: Final = ToOtlp()
+# What makes a line of ours; filled by `arrange`.
+_processors: Final[list[Processor]] = []
+_root: Final[Any] = structlog.wrap_logger(
+    stderr, _processors, structlog.make_filtering_bound_logger(logging.DEBUG), dict
+)
+
+
+def get_logger(name: str | None = None, /, **bound: Any) -> FilteringBoundLogger:
+    """A structlog logger whose first argument is an event of the catalogue.
+
+    `name` (usually `__name__`) appears as `logger` in its lines. Values given to a call win over
+    bound ones, and both over `log_context`. From `warning` on a line says where it was written.
+    """
+    if name:
+        bound["logger"] = name
+    logger: FilteringBoundLogger = _root.bind(**bound)
+    return logger
+
+
+log: Final = get_logger()
+
+
+def _add_context(_: Any, __: str, line: EventDict) -> EventDict:
+    for key, value in current_fields().items():
+        line.setdefault(key, value)
+    return line
+
+
+def _check_event(_: Any, __: str, line: EventDict) -> EventDict:
+    if line["event"] not in events.CATALOGUE:
+        instruments.TELEMETRY_UNKNOWN.add(1, kind="event")
+        warn_about_event(line["event"])
+    return line
+
+
+@lru_cache(maxsize=1000)
+def warn_about_event(event: str) -> None:
+    """Say once that an event is not in the catalogue."""
+    log.warning("telemetry.event.unknown", unknown_event=event)
+
+
+_callsite: Final = CallsiteParameterAdder(
+    (CallsiteParameter.PATHNAME, CallsiteParameter.LINENO), additional_ignores=[__name__]
+)
+
+
+def _add_source(logger: Any, name: str, line: EventDict) -> EventDict:
+    if line["level"] not in ("debug", "info") and "source" not in line:
+        where = _callsite(logger, name, {})
+        path = where["pathname"].removeprefix(_PACKAGE_PARENT)
+        line["source"] = f"{path}:{where['lineno']}"
+    return line
+
+
+def _describe_exception(_: Any, __: str, line: EventDict) -> EventDict:
+    """Type, message and stack of an exception with its causes, without local variables."""
+    raised = line.pop("exc_info", None)
+    if not raised:
+        return line
+    if not isinstance(raised, BaseException):
+        raised = raised[1] if isinstance(raised, tuple) else sys.exc_info()[1]
+    if raised is not None:
+        stack = traceback.TracebackException.from_exception(raised, limit=-_MAX_FRAMES).format()
+        line["exception_type"] = type(raised).__name__
+        line["exception_message"] = text_of(raised)
+        line["exception_stack"] = "".join(stack).rstrip().replace(_PACKAGE_PARENT, "")
+    return line
+
+
+def _mask(_: Any, __: str, line: EventDict) -> EventDict:
+    try:
+        clean = redact_mapping(line)
+    except Exception:  # fail closed: an unmasked line must not get out
+        instruments.TELEMETRY_REDACTION_FAILURES.add(1, signal="logs")
+        return {"event": line["event"], "level": line["level"], "redaction": FAILED}
+    if clean is not line:
+        instruments.TELEMETRY_REDACTIONS.add(count_masks(clean), signal="logs")
+    return {_encodable(key): _encodable(value) for key, value in clean.items()}
+
+
+def _encodable(value: Any) -> Any:
+    """The value with what neither JSON nor OTLP can carry replaced: lone surrogates, integers
+    beyond 64 bits, keys that are no text, values of other types."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, int):
+        return value if -(1 << 63) <= value < 1 << 63 else str(value)
+    if isinstance(value, Mapping):
+        return {
+            _encodable(text_of(key)): _encodable(item)
+            for key, item in value.items()
+            if item is not None
+        }
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_encodable(item) for item in value if item is not None]
+    return _encodable(value.isoformat() if isinstance(value, datetime) else text_of(value))
+
+
+def _with_trace(line: EventDict, **common: str) -> EventDict:
+    """The line with what a call cannot replace, which comes first."""
+    own = {"timestamp": line["timestamp"], "level": line["level"], "event": line["event"], **common}
+    current = trace.get_current_span().get_span_context()
+    if current.is_valid:
+        own["trace_id"] = trace.format_trace_id(current.trace_id)
+        own["span_id"] = trace.format_span_id(current.span_id)
+    return {**own, **line, **own}
+
+
+def _for_people(_: Any, __: str, line: EventDict) -> EventDict:
+    shown: EventDict = all_visible(_with_trace(line))
+    if "exception_stack" in shown:
+        shown["exception"] = shown.pop("exception_stack")
+    return shown
+
+
+def arrange(settings: Settings) -> list[Processor]:
+    """Make lines as the settings say; returns what makes one. May be called again."""
+    common = {
+        "service": _encodable(settings.service_name),
+        "environment": _encodable(settings.environment),
+        "version": version(),
+    }
+    least = _LEVELS.index(settings.log_level.lower())
+
+    def drop_below(_: Any, __: str, line: EventDict) -> EventDict:
+        if _LEVELS.index(line["level"]) < least:
+            raise structlog.DropEvent
+        return line
+
+    def to_json(_: Any, __: str, line: EventDict) -> ProcessorReturnValue:
+        return orjson.dumps(_with_trace(line, **common)).decode()
+
+    rendering: list[Processor] = [TimeStamper(fmt="iso", utc=True), to_json]
+    if not settings.enable_structured_logging:
+        console = structlog.dev.ConsoleRenderer(
+            colors=True, exception_formatter=structlog.dev.plain_traceback
+        )
+        rendering = [TimeStamper(fmt="%H:%M:%S.%f", utc=True), _for_people, console]
+    made: list[Processor] = [
+        drop_below,
+        merge_contextvars,
+        _add_context,
+        RateLimit(settings.log_rate_limit_per_min),
+        _check_event,
+        _add_source,
+        _describe_exception,
+        _mask,
+        otlp,
+        *rendering,
+    ]
+    _processors[:] = [add_log_level, *made]
+    return made
+
+
+class RecordHandler(logging.Handler):
+    """The root logger's only handler: records of the standard library, on the same path."""
+
+    def __init__(self, processors: list[Processor]) -> None:
+        super().__init__()
+        self._sdk = RateLimit(1)
+        self.setFormatter(
+            structlog.stdlib.ProcessorFormatter(
+                processors=processors, foreign_pre_chain=[_from_record]
             )
         )
 
-    return emit
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write the record. Without the lock that handlers take, and never raising.
+
+        A thread that waits for this lock inside a finaliser may hold another that the one
+        which has it wants.
+        """
+        if record.name.startswith(_REPORTED_ELSEWHERE):
+            return False
+        if record.name.startswith("opentelemetry") and self._sdk.left_out(text_of(record.msg)) < 0:
+            return False
+        try:
+            record.getMessage()
+        except Exception:  # wrong arguments of someone else's call
+            record.msg, record.args = f"{text_of(record.msg)} (could not be formatted)", ()
+        with suppress(structlog.DropEvent):
+            stderr.line(self.format(record))
+        return True
 
 
-class EventLogger(structlog.BoundLoggerBase):
-    """A structlog logger whose first argument is an event of the catalogue.
-
-    `bind`, `unbind` and `new` work as in structlog; values given to a call win over bound
-    ones, and both over `log_context`.
-    """
-
-    def debug(self, event: str, /, **fields: Any) -> None:
-        """Detail for somebody looking for a fault."""
-        if pipeline.level <= 10:
-            pipeline.emit(10, "debug", event, {**self._context, **fields})
-
-    def info(self, event: str, /, **fields: Any) -> None:
-        """Something happened as it should."""
-        if pipeline.level <= 20:
-            pipeline.emit(20, "info", event, {**self._context, **fields})
-
-    def warning(self, event: str, /, **fields: Any) -> None:
-        """Something went wrong and was dealt with. Adds the source location."""
-        if pipeline.level <= 30:
-            fields.setdefault("source", source_location(2))
-            pipeline.emit(30, "warning", event, {**self._context, **fields})
-
-    def error(self, event: str, /, **fields: Any) -> None:
-        """Something failed. Adds the source location."""
-        if pipeline.level <= 40:
-            fields.setdefault("source", source_location(2))
-            pipeline.emit(40, "error", event, {**self._context, **fields})
-
-    def critical(self, event: str, /, **fields: Any) -> None:
-        """The process cannot go on. Adds the source location."""
-        fields.setdefault("source", source_location(2))
-        pipeline.emit(50, "critical", event, {**self._context, **fields})
-
-    def exception(self, event: str, /, **fields: Any) -> None:
-        """`error` with the exception being handled: type, masked message, stack without locals."""
-        if pipeline.level <= 40:
-            fields.setdefault("exc_info", True)
-            fields.setdefault("source", source_location(2))
-            pipeline.emit(40, "error", event, {**self._context, **fields})
-
-
-def get_logger(name: str | None = None, /, **bound: Any) -> EventLogger:
-    """A logger; `name` (usually `__name__`) appears as `logger` in its lines."""
-    context = {"logger": name, **bound} if name else bound
-    return EventLogger(None, processors=[], context=context)
+def _from_record(_: Any, __: str, line: EventDict) -> EventDict:
+    """What the chain needs of a record: the event `log.record`, with its text as `message`."""
+    record: logging.LogRecord = line.pop("_record")
+    del line["_from_structlog"]
+    extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    line.update(extra, logger=record.name, message=line["event"])
+    line["event"] = "telemetry.sdk" if record.name.startswith("opentelemetry") else "log.record"
+    line["level"] = _LEVELS[min(max(record.levelno // 10, 1), 5) - 1]
+    if record.levelno >= logging.WARNING:
+        line["source"] = f"{record.module}:{record.lineno}"
+    return line
 
 
 def configure_logging(settings: Settings) -> None:
-    """Set the log pipeline up: level, JSON or text, rate limit, the standard library's records.
+    """Set the log lines up: level, JSON or text, rate limit, the standard library's records.
 
     Enough for a command-line process; `start` does it too and adds OTLP.
     """
-    from . import stdlib  # the bridge needs this module
+    root = logging.getLogger()
+    root.handlers[:] = [RecordHandler(arrange(settings))]
+    root.setLevel(settings.log_level.upper())
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
+    logging.captureWarnings(True)
+    threading.excepthook = lambda args: _uncaught(args.exc_value, args.thread)
+    sys.unraisablehook = lambda args: _uncaught(args.exc_value, threading.current_thread())
 
-    pipeline.configure(settings)
-    stdlib.install(pipeline)
+
+def _uncaught(error: BaseException | None, thread: threading.Thread | None) -> None:
+    """Python would print exceptions that nobody caught as they are, secrets included."""
+    if isinstance(error, Exception):
+        name = thread.name if thread else None
+        kind = type(error).__name__
+        log.error("worker.exception", thread=name, error_type=kind, exc_info=error)
+
+
+arrange(Settings.model_construct())

@@ -14,7 +14,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from . import instruments
 from .context import log_context
 from .instruments import Counter, Gauge, Histogram, Instrument, UpDownCounter
-from .logs import EventLogger, get_logger
+from .logs import get_logger
 from .spans import set_attributes, span
 
 _P = ParamSpec("_P")
@@ -254,7 +254,7 @@ class PerformanceLogger:
         """`component` begins every operation's name; `fields` are on every line."""
         self._component = component
         self._fields = fields
-        self._log: EventLogger = get_logger(component, **fields)
+        self._log = get_logger(component, **fields)
 
     def measure(self, operation: str, **fields: Any) -> log_performance:
         """Measure a block named `component.operation`."""

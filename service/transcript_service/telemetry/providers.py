@@ -43,8 +43,7 @@ from ..settings import Settings
 from . import environment, http_server, instruments, self_metrics
 from .environment import apply_defaults
 from .export_queue import Answer, Delivery, ExportQueue, Outage
-from .lines import version
-from .logs import configure_logging, get_logger, otlp_sink, pipeline
+from .logs import configure_logging, get_logger, otlp, version
 from .otlp import (
     ExporterDelivery,
     QueueLogProcessor,
@@ -270,7 +269,7 @@ class Telemetry:
         for abort in self._abort:
             abort()
         in_time = not any(thread.is_alive() for thread in closers_and_metrics)
-        pipeline.sink = None
+        otlp.logger = None
         log.info(
             "telemetry.shutdown.finished",
             duration_s=round(time.monotonic() - began, 3),
@@ -326,7 +325,7 @@ def start(settings: Settings) -> Telemetry:
     _logs.set_logger_provider(loggers)
     propagate.set_global_textmap(_propagator())
     _instrument_process()
-    pipeline.sink = otlp_sink(loggers.get_logger(TRACER_NAME, version()))
+    otlp.logger = loggers.get_logger(TRACER_NAME, version())
     running.tracer_provider, running.logger_provider = tracers, loggers
     _tell_problems()
     return running

@@ -19,8 +19,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote
 
-from .lines import text_of
-
 MASK: Final = "[REDACTED]"
 FAILED: Final = "[REDACTION_FAILED]"
 # Longest text looked at, in characters; the rest is cut off (and could hide nothing).
@@ -203,6 +201,14 @@ _memories: Final[list[Harmless]] = []
 # Short texts without a secret: most fields and span names say the same few words.
 _clean: Final = Harmless()
 _key_cache: dict[str, bool] = {}
+
+
+def text_of(value: Any) -> str:
+    """`str(value)`, or what it is of where its own text raises."""
+    try:
+        return str(value)
+    except Exception:
+        return f"<{type(value).__name__} without a text>"
 
 
 def register_secrets(*values: str) -> None:
