@@ -96,7 +96,7 @@ class InMemoryTelemetry:
             self._threads.instrument()
         instruments.start(self.meter_provider.get_meter(TRACER_NAME))
         arrange(Settings(log_level="DEBUG", log_rate_limit_per_min=0, _env_file=None))
-        stderr.write = self._lines.append  # type: ignore[method-assign]
+        stderr.write = self._lines.append  # type: ignore[method-assign,assignment]
         return self
 
     def __exit__(self, *_: object) -> None:
