@@ -6,11 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transcript_service.dashboard.window import MAX_POINTS, parse_window
+from transcript_service.dashboard.inputs import Recent, read
+from transcript_service.dashboard.window import MAX_POINTS, Window
 from transcript_service.problem import Problem
 from transcript_service.telemetry.vocabulary import STAGES
 
 NOW = 1_800_000_007.9
+
+
+def parse_window(arguments: list[tuple[str, str]], *, now: float) -> Window:
+    return read(Recent, arguments).window(now)
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def ask(
 
     def exemplars(query: Query, deadline: Deadline) -> Sequence[Any]:
         return prometheus.exemplars(
-            query.render(window, service=service),
+            *query.renderings(window, service=service),
             start=window.now - window.seconds,
             end=window.now + EXPORT_INTERVAL_S,  # `now` is on the raster; miss nothing newer
             deadline=deadline,

@@ -20,9 +20,9 @@ from .blocks import BLOCKS, Block
 from .cache import AnswerCache, Cached
 from .engines import Engines
 from .errors import UpstreamError, UpstreamTimeout, worst
-from .export import Family, expose
-from .queries import EXEMPLARS, EXPORT, QUERIES
-from .window import Window, moment
+from .export import OPENMETRICS, TEXT, Family, expose
+from .queries import EXPORT
+from .window import Window
 
 # What a token must hold to see a block.
 SCOPE_OF: Final = {**{name: block.scope for name, block in BLOCKS.items()}, ALERTS: ALERTS_SCOPE}
@@ -51,12 +51,14 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Reply:
-    """A response in the making: its JSON members and what its headers need."""
+    """An answer that may be kept: its body and what its headers say."""
 
-    document: Mapping[str, Any]
+    body: bytes
     tag: str
     fresh_for_s: float
     cache: str
+    media_type: str = "application/json"
+    vary: str = "Authorization"
 
 
 class Board:
@@ -64,14 +66,14 @@ class Board:
 
     Args:
         settings: what asking may cost, and how long answers keep.
-        engines: whom to ask.
+        engines: whom to ask; kept as an attribute.
         alert_log: the history of notifications, where there is one.
     """
 
     def __init__(
         self, settings: Settings, engines: Engines, alert_log: AlertLog | None = None
     ) -> None:
-        self._engines = engines
+        self.engines = engines
         self._alert_log = alert_log
         self._cache: AnswerCache[Fetched] = AnswerCache(
             ttl_s=settings.dashboard_cache_ttl_s,
@@ -88,7 +90,7 @@ class Board:
         """
         cached = self._cached(name, window)
         return Reply(
-            {"window": cached.value.window.as_json(), **_shown(cached)},
+            orjson.dumps({"window": cached.value.window.as_json(), **_shown(cached)}),
             tag=f"{cached.value.tag}{cached.stale:d}",
             fresh_for_s=cached.fresh_for_s,
             cache=cached.result,
@@ -105,7 +107,7 @@ class Board:
             for name, scope in SCOPE_OF.items()
             if scope in scopes
         }
-        wait(running.values(), timeout=self._engines.deadline().remaining())
+        wait(running.values(), timeout=self.engines.deadline().remaining())
         blocks: dict[str, Mapping[str, Any]] = {}
         found: list[Cached[Fetched]] = []
         failures: list[UpstreamError] = []
@@ -125,13 +127,15 @@ class Board:
         if failures and not found:
             raise worst(failures)
         return Reply(
-            {
-                "window": window.as_json(),
-                "partial": bool(failures) or any(cached.value.missing for cached in found),
-                "stale": any(cached.stale for cached in found),
-                "age_s": max((round(cached.age_s, 1) for cached in found), default=None),
-                "blocks": blocks,
-            },
+            orjson.dumps(
+                {
+                    "window": window.as_json(),
+                    "partial": bool(failures) or any(cached.value.missing for cached in found),
+                    "stale": any(cached.stale for cached in found),
+                    "age_s": max((round(cached.age_s, 1) for cached in found), default=None),
+                    "blocks": blocks,
+                }
+            ),
             tag=_tag(
                 orjson.dumps(
                     [
@@ -162,17 +166,24 @@ class Board:
             raise late
         return last
 
-    def export(self, *, openmetrics: bool) -> tuple[bytes, Cached[Fetched]]:
+    def export(self, *, openmetrics: bool) -> Reply:
         """The service's metrics as text.
 
         Raises:
             UpstreamError: one of the metrics could not be had; half an export would look
                 like a restart to whoever scrapes it.
         """
-        window = Window(seconds=3600, stage=None, now=moment())
+        window = Window.until_now(1)
         key = ("export", openmetrics)
         cached = self._cache.get(key, lambda: self._fetch_export(window, openmetrics=openmetrics))
-        return bytes(cached.value.body), cached
+        return Reply(
+            cached.value.body,
+            cached.value.tag,
+            cached.fresh_for_s,
+            cached.result,
+            OPENMETRICS if openmetrics else TEXT,
+            vary="Authorization, Accept",
+        )
 
     @staticmethod
     def _key(name: str, window: Window) -> Hashable:
@@ -189,10 +200,10 @@ class Board:
 
     def _fetch(self, block: Block, window: Window) -> Fetched:
         answers = ask(
-            self._engines,
-            [QUERIES[name] for name in block.queries],
+            self.engines,
+            block.queries.values(),
             window,
-            exemplars_of=[EXEMPLARS[name] for name in block.exemplars_of],
+            exemplars_of=block.exemplars_of.values(),
         )
         if len(answers.failures) == len(block.queries) + len(block.exemplars_of):
             raise worst(answers.failures.values())
@@ -200,20 +211,20 @@ class Board:
         if data is not None and block.exemplars_of:
             try:
                 log_search.describe(
-                    self._engines, [*data["slow_requests"], *data["failed_requests"]], window
+                    self.engines, [*data["slow_requests"], *data["failed_requests"]], window
                 )
             except UpstreamError as failure:
                 failures["request_details"] = failure
         return _fetched(window, data, failures)
 
     def _fetch_alerts(self, window: Window) -> Fetched:
-        data, failures = fetch_alerts(self._engines, self._alert_log)
+        data, failures = fetch_alerts(self.engines, self._alert_log)
         if data is None:
             raise worst(failures.values())
         return _fetched(window, data, failures)
 
     def _fetch_export(self, window: Window, *, openmetrics: bool) -> Fetched:
-        answers = ask(self._engines, EXPORT.values(), window, measured_as="export")
+        answers = ask(self.engines, EXPORT.values(), window, measured_as="export")
         if answers.failures:
             raise worst(answers.failures.values())
         text = expose(

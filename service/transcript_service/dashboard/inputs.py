@@ -1,101 +1,171 @@
-"""What callers may ask the search endpoints, read strictly: one valid value each, or a 400."""
+"""What callers may ask, declared once: read strictly here, described by `web.openapi`."""
 
 from __future__ import annotations
 
 import math
 import re
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Annotated, Final, Literal, TypeVar
 
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from ..telemetry.vocabulary import ErrorType, Outcome, Source, Stage
 from .errors import invalid_parameter
-from .window import hours_in_seconds
+from .shapes import TraceId
+from .window import MAX_HOURS, Window
 
-VIDEO_ID: Final = re.compile(r"[A-Za-z0-9_-]{11}", re.ASCII)
+MOST_LINES: Final = 500
+# Decimals in ASCII digits, with a negative exponent as programs write very small numbers.
+# float() alone would take "nan", "inf", "1e309", "1_0" and the digits of every script.
 _DECIMAL: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,20})?(e-[0-9]{1,3})?", re.ASCII)
+_WHOLE: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
+# The days that every month has: a pattern cannot say more.
+_TIME_SCHEMA: Final = (
+    "^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
+    r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?Z$"
+)
 
 
-class Range(NamedTuple):
-    """A stretch of time in Unix seconds."""
-
-    start: float
-    end: float
-
-
-def once(arguments: Iterable[tuple[str, str]], allowed: Collection[str]) -> Mapping[str, str]:
-    """The parameters by name.
-
-    Raises:
-        Problem: 400, one is unknown or given twice.
-    """
-    given: dict[str, str] = {}
-    for name, value in arguments:
-        if name not in allowed:
-            raise invalid_parameter(f"The only parameters are {', '.join(allowed)}.")
-        if name in given:
-            raise invalid_parameter(f"{name} is given more than once.")
-        given[name] = value
-    return given
+def _decimal(text: str) -> float:
+    if not _DECIMAL.fullmatch(text):
+        raise ValueError("must be a decimal number")
+    return float(text)
 
 
-def word(given: Mapping[str, str], name: str, words: Collection[str]) -> str | None:
-    """One of the words, `None` where it is not given."""
-    value = given.get(name)
-    if value is not None and value not in words:
-        raise invalid_parameter(f"{name} must be one of {', '.join(words)}.")
-    return value
+def _whole(text: str) -> int:
+    if not _WHOLE.fullmatch(text):
+        raise ValueError("must be a whole number")
+    return int(text)
 
 
-def video(given: Mapping[str, str]) -> str | None:
-    """A video's id."""
-    value = given.get("video")
-    if value is not None and not VIDEO_ID.fullmatch(value):
-        raise invalid_parameter("video must be an id of 11 characters.")
-    return value
-
-
-def seconds(given: Mapping[str, str], name: str) -> float | None:
-    """A decimal number of seconds, at least 0."""
-    value = given.get(name)
-    if value is None:
-        return None
-    if not _DECIMAL.fullmatch(value):
-        raise invalid_parameter(f"{name} must be a decimal number of seconds.")
-    return float(value)
-
-
-def count(given: Mapping[str, str], name: str, *, default: int, most: int) -> int:
-    """A whole number from 1 to `most`."""
-    value = given.get(name)
-    if value is None:
-        return default
-    if not re.fullmatch(r"[0-9]{1,6}", value, re.ASCII) or not 1 <= int(value) <= most:
-        raise invalid_parameter(f"{name} must be a whole number from 1 to {most}.")
-    return int(value)
-
-
-def moment(given: Mapping[str, str], name: str) -> float | None:
-    """A time of RFC 3339 in UTC as Unix seconds."""
-    value = given.get(name)
-    if value is None:
-        return None
+def _moment(text: str) -> float:
     try:
-        at = datetime.fromisoformat(value).timestamp() if _TIME.fullmatch(value) else math.nan
+        at = datetime.fromisoformat(text).timestamp() if _TIME.fullmatch(text) else math.nan
     except (ValueError, OverflowError):
         at = math.nan
     if not 0 <= at < 253370764800:  # the year 9999
-        raise invalid_parameter(f"{name} must be a time such as 2026-11-24T17:41:09Z.")
+        raise ValueError("must be a time such as 2026-11-24T17:41:09Z")
     return at
 
 
-def time_range(given: Mapping[str, str]) -> Range:
-    """The `hours` (1 unless given) before `end` (now unless given).
+# Limits stand before the validators, or pydantic's schema does not know them.
+_Duration = Annotated[float, Field(ge=0, le=999_999, examples=[5]), BeforeValidator(_decimal)]
+# Unix seconds; a caller writes RFC 3339.
+_Moment = Annotated[
+    float,
+    BeforeValidator(_moment),
+    WithJsonSchema(
+        {"type": "string", "pattern": _TIME_SCHEMA, "examples": ["2026-11-24T17:41:09Z"]}
+    ),
+]
+_Stage = Annotated[Stage | None, Field(description="Look at one stage only.")]
+_Video = Annotated[str | None, Field(pattern="^[A-Za-z0-9_-]{11}$", examples=["dQw4w9WgXcQ"])]
+
+
+class Nothing(BaseModel):
+    """No parameters; those that have some know no others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Recent(Nothing):
+    """A window that ends now."""
+
+    hours: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=MAX_HOURS,
+            description=f"How far back to look: above 0, at most {MAX_HOURS}.",
+            examples=[0.25],
+        ),
+        BeforeValidator(_decimal),
+    ] = 1
+    stage: _Stage = None
+
+    def window(self, now: float | None = None) -> Window:
+        """As the queries need it."""
+        return Window.until_now(self.hours, self.stage, now)
+
+
+class OneTrace(Nothing):
+    """A trace by its id."""
+
+    trace_id: TraceId
+
+
+class Search(Recent):
+    """Traces by what is known of them. Durations are those of the whole request."""
+
+    end: Annotated[_Moment | None, Field(description="Where the hours end; now, unless given.")] = (
+        None
+    )
+    video: _Video = None
+    outcome: Annotated[Outcome | None, Field(examples=["blocked"])] = None
+    error_type: Annotated[ErrorType | None, Field(examples=["ip_blocked"])] = None
+    source: Annotated[Source | None, Field(examples=["timedtext"])] = None
+    min_s: Annotated[
+        _Duration | None, Field(description="Duration of the whole request, in seconds.")
+    ] = None
+    max_s: _Duration | None = None
+    limit: Annotated[int, Field(ge=1, le=200), BeforeValidator(_whole)] = 50
+
+    def within(self) -> tuple[float, float]:
+        """Start and end in Unix seconds."""
+        end = time.time() if self.end is None else self.end
+        return max(0.0, end - self.hours * 3600), end
+
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class Tail(Nothing):
+    """The newest log lines."""
+
+    since: Annotated[
+        _Moment | None,
+        Field(description="The `next_since` of the answer before; without it five minutes."),
+    ] = None
+    level: Annotated[
+        LogLevel | None, Field(description="This level and above.", examples=["warning"])
+    ] = None
+    stage: _Stage = None
+    video: _Video = None
+    limit: Annotated[int, Field(ge=1, le=MOST_LINES), BeforeValidator(_whole)] = 200
+
+
+A = TypeVar("A", bound=Nothing)
+
+
+def read(shape: type[A], arguments: Iterable[tuple[str, str]]) -> A:
+    """The parameters of a query string, repetitions included.
 
     Raises:
-        Problem: 400 `invalid_parameter`.
+        Problem: 400 `invalid_parameter`: not exactly one valid value of each.
     """
-    end = moment(given, "end")
-    end = time.time() if end is None else end
-    return Range(max(0.0, end - hours_in_seconds(given.get("hours", "1"))), end)
+    given: dict[str, str] = {}
+    for name, value in arguments:
+        if name not in shape.model_fields:
+            known = ", ".join(shape.model_fields)
+            raise invalid_parameter(
+                f"The only parameters are {known}." if known else "This takes no parameters."
+            )
+        if name in given:
+            raise invalid_parameter(f"{name} is given more than once.")
+        given[name] = value
+    try:
+        return shape.model_validate(given)
+    except ValidationError as error:
+        wrong = error.errors(include_input=False, include_url=False)[0]
+        told = wrong["msg"].removeprefix("Value error, ")
+        raise invalid_parameter(f"{wrong['loc'][0]}: {told}.") from None

@@ -8,32 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import orjson
 
 from ..rfc3339 import rfc3339
-from ..telemetry.vocabulary import STAGES
-from . import inputs, shapes
+from . import shapes
 from .engines import Engines
 from .errors import UpstreamInvalid
+from .inputs import LogLevel, Tail
 from .queries import ends_of_traces, failed_events, log_lines
 from .traces import TRACE_ID, line_of
 from .window import Window
 
-TAIL_PARAMETERS: Final = ("since", "level", "stage", "video", "limit")
 # What each level is called in a record.
-SEVERITIES: Final = {
+SEVERITIES: Final[dict[LogLevel, tuple[str, ...]]] = {
     "debug": ("DEBUG",),
     "info": ("INFO",),
     "warning": ("WARN", "WARNING"),
     "error": ("ERROR", "FATAL", "CRITICAL"),
 }
-LEVELS: Final = tuple(SEVERITIES)
-MOST_LINES: Final = 500
+_LEVELS: Final = tuple(SEVERITIES)
 _GROUPS: Final = 50
 # Lines reach the store some seconds after they were written, out of order; who asks again
 # looks this far back and leaves out the ids it has seen.
@@ -41,33 +38,6 @@ OVERLAP_S: Final = 15.0
 # How far back the first question looks.
 _FIRST_S: Final = 300.0
 _PATH: Final = "/select/logsql/query"
-
-
-@dataclass(frozen=True)
-class Tail:
-    """Which lines: since when (Unix seconds), of at least which level, about what."""
-
-    since: float | None = None
-    level: str | None = None
-    stage: str | None = None
-    video: str | None = None
-    limit: int = 200
-
-
-def parse_tail(arguments: Iterable[tuple[str, str]]) -> Tail:
-    """The lines that a query string asks for.
-
-    Raises:
-        Problem: 400 `invalid_parameter`.
-    """
-    given = inputs.once(arguments, TAIL_PARAMETERS)
-    return Tail(
-        since=inputs.moment(given, "since"),
-        level=inputs.word(given, "level", LEVELS),
-        stage=inputs.word(given, "stage", STAGES),
-        video=inputs.video(given),
-        limit=inputs.count(given, "limit", default=200, most=MOST_LINES),
-    )
 
 
 def tail(engines: Engines, asked: Tail) -> shapes.LogTail:
@@ -161,9 +131,9 @@ def _asked(engines: Engines, query: str, more: Mapping[str, str]) -> list[Any]:
     return engines.victorialogs.json_lines(_PATH, {"query": query, **more}, engines.deadline())
 
 
-def _from(level: str) -> list[str]:
+def _from(level: LogLevel) -> list[str]:
     """What records of this level and above are marked with."""
-    return [text for word in LEVELS[LEVELS.index(level) :] for text in SEVERITIES[word]]
+    return [text for word in _LEVELS[_LEVELS.index(level) :] for text in SEVERITIES[word]]
 
 
 def _level(severity: str) -> str:

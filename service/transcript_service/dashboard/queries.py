@@ -17,8 +17,10 @@ the 5-minute records of prometheus/rules/transcripts.yml, which are forty times 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from string import Template
 from typing import Final
 
@@ -27,21 +29,33 @@ from ..telemetry.prometheus_names import prometheus_name
 from .window import Window
 
 RECORDED_EVERY_S: Final = 300
+_RECORDS: Final = {
+    "transcript_request_duration_seconds": "job:transcript_request_duration_seconds:increase5m",
+    "transcript_stage_duration_seconds": "job_stage:transcript_stage_duration_seconds:increase5m",
+}
+_RECORDED: Final = re.compile(rf"(?:increase|rate)\(({'|'.join(_RECORDS)})\{{")
 
 
 @dataclass(frozen=True)
 class Query:
-    """A named question. `over_time` asks for a chart (one value per step), else for one value.
-
-    `recorded` is the same question to the 5-minute records, where there are any.
-    """
+    """A named question. `over_time` asks for a chart (one value per step), else for one value."""
 
     name: str
     promql: str
     over_time: bool = False
-    recorded: str | None = None
 
-    def renderings(self, window: Window, *, service: str) -> tuple[str, ...]:
+    @cached_property
+    def recorded(self) -> str | None:
+        """The same question to the 5-minute records, where there are any.
+
+        Sums of them stand for rates too: quantiles do not change by a factor.
+        """
+        promql, found = _RECORDED.subn(
+            lambda histogram: f"sum_over_time({_RECORDS[histogram[1]]}{{", self.promql
+        )
+        return promql if found else None
+
+    def renderings(self, window: Window, *, service: str) -> Iterator[str]:
         """The PromQL for a window; where several, the next one where one finds nothing.
 
         Without rules, and in the first minutes with them, there are no records; then there
@@ -50,27 +64,16 @@ class Query:
         Args:
             service: `service.name`, which Prometheus stores as `job`.
         """
-        if self.recorded is None or window.step_s < RECORDED_EVERY_S:
-            return (self._filled(self.promql, window, service),)
-        return (
-            self._filled(self.recorded, window, service),
-            self._filled(self.promql, window, service),
-        )
-
-    def render(self, window: Window, *, service: str) -> str:
-        """The PromQL for a window that is asked first."""
-        return self.renderings(window, service=service)[0]
-
-    @staticmethod
-    def _filled(promql: str, window: Window, service: str) -> str:
-        return Template(promql).substitute(
-            job=f'job="{_quoted(service)}"',
-            stage=f',stage="{window.stage}"' if window.stage else "",
-            breaker=f',name="{window.stage}"' if window.stage else "",
-            window=f"{window.seconds}s",
-            rate=f"{window.rate_s}s",
-            gauge=f"{window.gauge_s}s",
-        )
+        known = window.step_s >= RECORDED_EVERY_S and self.recorded
+        for promql in filter(None, (known, self.promql)):
+            yield Template(promql).substitute(
+                job=f'job="{_quoted(service)}"',
+                stage=f',stage="{window.stage}"' if window.stage else "",
+                breaker=f',name="{window.stage}"' if window.stage else "",
+                window=f"{window.seconds}s",
+                rate=f"{window.rate_s}s",
+                gauge=f"{window.gauge_s}s",
+            )
 
 
 def _quoted(text: str) -> str:
@@ -81,51 +84,29 @@ def _each(*queries: Query) -> dict[str, Query]:
     return {query.name: query for query in queries}
 
 
-QUERIES: Final = _each(
-    # performance
+def _quantiles(name: str, histogram: str, by: str = "", *, chart: bool = False) -> list[Query]:
+    """Median and 95th percentile, in a name that has `{}` for `p50` and `p95`."""
+    over = f"rate({histogram}[$rate])" if chart else f"increase({histogram}[$window])"
+    summed = f"sum by ({by}) ({over})" if by else f"sum({over})"
+    return [
+        Query(name.format(word), f"histogram_quantile({q}, {summed})", over_time=chart)
+        for word, q in (("p50", 0.5), ("p95", 0.95))
+    ]
+
+
+PERFORMANCE: Final = _each(
     Query(
         "requests",
         "sum by (outcome, source, error_type) (increase(transcript_requests_total{$job}[$window]))"
         " > 0",
     ),
-    Query(
-        "request_p50",
-        "histogram_quantile(0.5,"
-        " sum(increase(transcript_request_duration_seconds{$job}[$window])))",
-        recorded="histogram_quantile(0.5,"
-        " sum(sum_over_time(job:transcript_request_duration_seconds:increase5m{$job}[$window])))",
-    ),
-    Query(
-        "request_p95",
-        "histogram_quantile(0.95,"
-        " sum(increase(transcript_request_duration_seconds{$job}[$window])))",
-        recorded="histogram_quantile(0.95,"
-        " sum(sum_over_time(job:transcript_request_duration_seconds:increase5m{$job}[$window])))",
-    ),
+    *_quantiles("request_{}", "transcript_request_duration_seconds{$job}"),
     Query(
         "stage_attempts",
         "sum by (stage, outcome, error_type)"
         " (histogram_count(increase(transcript_stage_duration_seconds{$job$stage}[$window])))",
-        recorded="sum by (stage, outcome, error_type)"
-        " (histogram_count(sum_over_time("
-        "job_stage:transcript_stage_duration_seconds:increase5m{$job$stage}[$window])))",
     ),
-    Query(
-        "stage_p50",
-        "histogram_quantile(0.5, sum by (stage)"
-        " (increase(transcript_stage_duration_seconds{$job$stage}[$window])))",
-        recorded="histogram_quantile(0.5, sum by (stage)"
-        " (sum_over_time("
-        "job_stage:transcript_stage_duration_seconds:increase5m{$job$stage}[$window])))",
-    ),
-    Query(
-        "stage_p95",
-        "histogram_quantile(0.95, sum by (stage)"
-        " (increase(transcript_stage_duration_seconds{$job$stage}[$window])))",
-        recorded="histogram_quantile(0.95, sum by (stage)"
-        " (sum_over_time("
-        "job_stage:transcript_stage_duration_seconds:increase5m{$job$stage}[$window])))",
-    ),
+    *_quantiles("stage_{}", "transcript_stage_duration_seconds{$job$stage}", "stage"),
     Query(
         "stage_skipped",
         "sum by (stage, reason) (increase(transcript_stage_skipped_total{$job$stage}[$window]))"
@@ -136,25 +117,14 @@ QUERIES: Final = _each(
         "sum by (outcome) (rate(transcript_requests_total{$job}[$rate]))",
         over_time=True,
     ),
-    Query(
-        "stage_p50_over_time",
-        "histogram_quantile(0.5, sum by (stage)"
-        " (rate(transcript_stage_duration_seconds{$job$stage}[$rate])))",
-        recorded="histogram_quantile(0.5, sum by (stage)"
-        " (sum_over_time("
-        "job_stage:transcript_stage_duration_seconds:increase5m{$job$stage}[$rate])))",
-        over_time=True,
+    *_quantiles(
+        "stage_{}_over_time",
+        "transcript_stage_duration_seconds{$job$stage}",
+        "stage",
+        chart=True,
     ),
-    Query(
-        "stage_p95_over_time",
-        "histogram_quantile(0.95, sum by (stage)"
-        " (rate(transcript_stage_duration_seconds{$job$stage}[$rate])))",
-        recorded="histogram_quantile(0.95, sum by (stage)"
-        " (sum_over_time("
-        "job_stage:transcript_stage_duration_seconds:increase5m{$job$stage}[$rate])))",
-        over_time=True,
-    ),
-    # circuit breaker
+)
+CIRCUIT_BREAKER: Final = _each(
     Query(
         "breaker_state",
         "sum by (name, state) (last_over_time(circuit_breaker_state{$job$breaker}[2m]))",
@@ -168,22 +138,16 @@ QUERIES: Final = _each(
         "breaker_calls",
         "sum by (name, kind) (increase(circuit_breaker_calls_total{$job$breaker}[$window]))",
     ),
-    Query(
-        "breaker_recovery_p50",
-        "histogram_quantile(0.5, sum by (name)"
-        " (increase(circuit_breaker_recovery_duration_seconds{$job$breaker}[$window])))",
-    ),
-    Query(
-        "breaker_recovery_p95",
-        "histogram_quantile(0.95, sum by (name)"
-        " (increase(circuit_breaker_recovery_duration_seconds{$job$breaker}[$window])))",
+    *_quantiles(
+        "breaker_recovery_{}", "circuit_breaker_recovery_duration_seconds{$job$breaker}", "name"
     ),
     Query(
         "breaker_state_over_time",
         "max by (name, state) (max_over_time(circuit_breaker_state{$job$breaker}[$gauge])) > 0",
         over_time=True,
     ),
-    # browser contexts
+)
+BROWSER_CONTEXTS: Final = _each(
     Query("contexts", "sum by (profile, state) (last_over_time(browser_contexts{$job}[2m]))"),
     Query("contexts_limit", "sum(last_over_time(browser_contexts_limit{$job}[2m]))"),
     Query("browser_memory", "sum(last_over_time(browser_memory_usage_bytes{$job}[2m]))"),
@@ -199,16 +163,7 @@ QUERIES: Final = _each(
         "context_leases",
         "sum by (reused) (increase(browser_context_leases_total{$job}[$window]))",
     ),
-    Query(
-        "context_wait_p50",
-        "histogram_quantile(0.5,"
-        " sum(increase(browser_context_wait_duration_seconds{$job}[$window])))",
-    ),
-    Query(
-        "context_wait_p95",
-        "histogram_quantile(0.95,"
-        " sum(increase(browser_context_wait_duration_seconds{$job}[$window])))",
-    ),
+    *_quantiles("context_wait_{}", "browser_context_wait_duration_seconds{$job}"),
     Query(
         "context_age_p95",
         "histogram_quantile(0.95, sum(increase(browser_context_age_seconds{$job}[$window])))",
@@ -224,7 +179,8 @@ QUERIES: Final = _each(
         "sum(last_over_time(browser_memory_usage_bytes{$job}[$gauge]))",
         over_time=True,
     ),
-    # proxies
+)
+PROXY: Final = _each(
     Query("proxies", "sum by (state) (last_over_time(proxy_pool_proxies{$job}[2m]))"),
     Query("proxy_rotations", "sum by (reason) (increase(proxy_rotations_total{$job}[$window]))"),
     Query(
@@ -232,30 +188,20 @@ QUERIES: Final = _each(
         "sum by (proxy, outcome)"
         " (histogram_count(increase(proxy_preflight_duration_seconds{$job}[$window])))",
     ),
-    Query(
-        "proxy_preflight_p50",
-        "histogram_quantile(0.5, sum by (proxy)"
-        " (increase(proxy_preflight_duration_seconds{$job}[$window])))",
-    ),
-    Query(
-        "proxy_preflight_p95",
-        "histogram_quantile(0.95, sum by (proxy)"
-        " (increase(proxy_preflight_duration_seconds{$job}[$window])))",
-    ),
+    *_quantiles("proxy_preflight_{}", "proxy_preflight_duration_seconds{$job}", "proxy"),
     Query(
         "proxied_attempts",
         "sum by (proxy_used, outcome)"
         " (histogram_count(increase(transcript_stage_duration_seconds{$job$stage}[$window])))",
-        recorded="sum by (proxy_used, outcome)"
-        " (histogram_count(sum_over_time("
-        "job_stage:transcript_stage_duration_seconds:increase5m{$job$stage}[$window])))",
     ),
     Query(
         "proxies_over_time",
         "sum by (state) (last_over_time(proxy_pool_proxies{$job}[$gauge]))",
         over_time=True,
     ),
-    # health: always about now, whatever the window
+)
+# Always about now, whatever the window.
+HEALTH: Final = _each(
     Query("workers", "count(count by (instance) (last_over_time(target_info{$job}[2m])))"),
     Query("telemetry_age", "time() - max(timestamp(target_info{$job}))"),
     Query(
@@ -274,6 +220,7 @@ QUERIES: Final = _each(
     ),
     Query("logs_suppressed", "sum(increase(logs_suppressed_total{$job}[$window]))"),
 )
+QUERIES: Final = PERFORMANCE | CIRCUIT_BREAKER | BROWSER_CONTEXTS | PROXY | HEALTH
 
 # Selectors whose exemplars (single measured requests with their trace ids) are asked for.
 EXEMPLARS: Final = _each(

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ..plain_text import all_visible
 from ..settings import Settings
-from . import log_search, trace_search
+from . import inputs, log_search, trace_search
 from .engines import Engines
 from .errors import UpstreamError, invalid_parameter
 from .terminal import create_console, print_json, seconds
@@ -56,7 +56,7 @@ def print_traces(
     Raises:
         Problem: a parameter is wrong, or Jaeger does not answer.
     """
-    search = trace_search.parse_search(asked.items())
+    search = inputs.read(inputs.Search, asked.items())
     engines = Engines(settings)
     try:
         found = trace_search.find_traces(engines, search)
@@ -102,7 +102,7 @@ def print_logs(
     Raises:
         Problem: a parameter is wrong, or VictoriaLogs does not answer.
     """
-    tail = log_search.parse_tail(asked.items())
+    tail = inputs.read(inputs.Tail, asked.items())
     out = console or create_console()
     engines = Engines(settings)
     seen: dict[str, None] = {}
@@ -118,10 +118,10 @@ def print_logs(
                     if line["id"] not in seen:
                         seen[line["id"]] = None
                         _print_line(out, line, as_json=as_json)
-                while len(seen) > 4 * log_search.MOST_LINES:
+                while len(seen) > 4 * inputs.MOST_LINES:
                     del seen[next(iter(seen))]
-                asked = {**asked, "since": found["next_since"], "limit": str(log_search.MOST_LINES)}
-                tail = log_search.parse_tail(asked.items())
+                asked = {**asked, "since": found["next_since"], "limit": str(inputs.MOST_LINES)}
+                tail = inputs.read(inputs.Tail, asked.items())
             if not follow:
                 return
             time.sleep(_POLL_S)

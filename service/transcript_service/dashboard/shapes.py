@@ -244,7 +244,7 @@ class InnerBlock(TypedDict, Generic[T]):
     data: T | None
 
 
-class OuterBlock(TypedDict, Generic[T]):
+class Block(TypedDict, Generic[T]):
     """A block by itself."""
 
     window: Window

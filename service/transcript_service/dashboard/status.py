@@ -16,10 +16,10 @@ from rich.text import Text
 
 from ..plain_text import all_visible
 from ..settings import Settings
+from . import inputs
 from .board import SCOPE_OF, Board
 from .engines import Engines
 from .terminal import count, create_console, percent, print_json, seconds, tally
-from .window import parse_window
 
 _COLOUR: Final = {
     "healthy": "green",
@@ -57,11 +57,11 @@ def print_status(
     """
     engines = Engines(settings)
     try:
-        window = parse_window([("hours", hours)])
+        window = inputs.read(inputs.Recent, [("hours", hours)]).window()
         reply = Board(settings, engines).overview(window, set(SCOPE_OF.values()))
     finally:
         engines.close()
-    document = orjson.loads(orjson.dumps(dict(reply.document)))
+    document = orjson.loads(reply.body)
     if as_json:
         print_json(document)
     else:

@@ -8,68 +8,19 @@ span or, where a stage is asked for, that stage's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
 
 from ..rfc3339 import rfc3339
-from ..telemetry.vocabulary import ERROR_TYPES, OUTCOMES, SOURCES, STAGES
-from . import inputs, shapes
+from . import shapes
 from .engines import Engines
 from .errors import UpstreamInvalid
+from .inputs import Search
 
-PARAMETERS: Final = (
-    "hours",
-    "end",
-    "video",
-    "stage",
-    "outcome",
-    "error_type",
-    "source",
-    "min_s",
-    "max_s",
-    "limit",
-)
-MOST: Final = 200
 _REQUEST: Final = "transcript.fetch"
 _STAGE: Final = "transcript.stage"
-
-
-@dataclass(frozen=True)
-class Search:
-    """What to look for; `None` for anything. Durations are those of the whole request."""
-
-    within: inputs.Range
-    video: str | None = None
-    stage: str | None = None
-    outcome: str | None = None
-    error_type: str | None = None
-    source: str | None = None
-    min_s: float | None = None
-    max_s: float | None = None
-    limit: int = 50
-
-
-def parse_search(arguments: Iterable[tuple[str, str]]) -> Search:
-    """The search of a query string.
-
-    Raises:
-        Problem: 400 `invalid_parameter`.
-    """
-    given = inputs.once(arguments, PARAMETERS)
-    return Search(
-        within=inputs.time_range(given),
-        video=inputs.video(given),
-        stage=inputs.word(given, "stage", STAGES),
-        outcome=inputs.word(given, "outcome", OUTCOMES),
-        error_type=inputs.word(given, "error_type", ERROR_TYPES),
-        source=inputs.word(given, "source", SOURCES),
-        min_s=inputs.seconds(given, "min_s"),
-        max_s=inputs.seconds(given, "max_s"),
-        limit=inputs.count(given, "limit", default=50, most=MOST),
-    )
 
 
 def find_traces(engines: Engines, search: Search) -> shapes.TraceList:
@@ -78,7 +29,9 @@ def find_traces(engines: Engines, search: Search) -> shapes.TraceList:
     Raises:
         UpstreamError: Jaeger did not answer usefully in time.
     """
-    answer = engines.jaeger.json("/api/traces", _question(engines, search), engines.deadline())
+    start, end = search.within()
+    question = _question(search, engines.service, start, end)
+    answer = engines.jaeger.json("/api/traces", question, engines.deadline())
     try:
         found = [_described(trace) for trace in answer["data"] or ()]
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
@@ -86,15 +39,15 @@ def find_traces(engines: Engines, search: Search) -> shapes.TraceList:
     shown = [trace for trace in found if trace is not None and _fits(trace, search)]
     shown.sort(key=lambda trace: trace["at"], reverse=True)
     return {
-        "start": rfc3339(search.within.start, "milliseconds"),
-        "end": rfc3339(search.within.end, "milliseconds"),
+        "start": rfc3339(start, "milliseconds"),
+        "end": rfc3339(end, "milliseconds"),
         # Jaeger stopped at the limit, or holds a trace of which the request has not come yet.
         "partial": len(found) >= search.limit or None in found,
         "traces": shown,
     }
 
 
-def _question(engines: Engines, search: Search) -> dict[str, str]:
+def _question(search: Search, service: str, start: float, end: float) -> dict[str, str]:
     attributes = {
         "video_id": search.video,
         "stage": search.stage,
@@ -103,10 +56,10 @@ def _question(engines: Engines, search: Search) -> dict[str, str]:
         "source": search.source,
     }
     question = {
-        "service": engines.service,
+        "service": service,
         "operation": _REQUEST,
-        "start": str(int(search.within.start * 1e6)),
-        "end": str(int(search.within.end * 1e6)),
+        "start": str(int(start * 1e6)),
+        "end": str(int(end * 1e6)),
         "limit": str(search.limit),
         "tags": orjson.dumps({k: v for k, v in attributes.items() if v is not None}).decode(),
     }

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ..plain_text import all_visible
 from ..settings import Settings
-from . import traces
+from . import inputs, traces
 from .engines import Engines
 from .terminal import create_console, print_json, seconds
 
@@ -41,9 +41,10 @@ def print_trace(
     Raises:
         Problem: no such id, none by that id, or the engines do not answer.
     """
+    asked = inputs.read(inputs.OneTrace, [("trace_id", trace_id.lower())])
     engines = Engines(settings)
     try:
-        found = traces.fetch_trace(engines, traces.checked_trace_id(trace_id.lower()))
+        found = traces.fetch_trace(engines, asked.trace_id)
     finally:
         engines.close()
     if as_json:

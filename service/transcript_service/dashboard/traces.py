@@ -17,13 +17,7 @@ from ..problem import Problem
 from ..resilience.deadline import Deadline
 from ..rfc3339 import rfc3339
 from .engines import Engines
-from .errors import (
-    UpstreamError,
-    UpstreamInvalid,
-    UpstreamMissing,
-    invalid_parameter,
-    worst,
-)
+from .errors import UpstreamError, UpstreamInvalid, UpstreamMissing, worst
 from .queries import logs_of_trace
 
 TRACE_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
@@ -39,17 +33,6 @@ _KINDS: Final = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "con
 def is_trace_id(text: str) -> bool:
     """Whether a trace can have this id."""
     return bool(TRACE_ID.fullmatch(text))
-
-
-def checked_trace_id(text: str) -> str:
-    """The id, if it is one.
-
-    Raises:
-        Problem: 400 `invalid_parameter`.
-    """
-    if not is_trace_id(text):
-        raise invalid_parameter("A trace id has 32 hex digits.")
-    return text
 
 
 def fetch_trace(engines: Engines, trace_id: str) -> dict[str, Any]:

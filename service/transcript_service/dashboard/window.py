@@ -1,19 +1,16 @@
-"""The only two things a caller may choose: how far back to look, and at which stage."""
+"""How far back to look and at which stage, and the raster that makes of it."""
 
 from __future__ import annotations
 
 import math
-import re
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, Self
 
 from ..rfc3339 import rfc3339
-from ..telemetry.vocabulary import STAGES, Stage
+from ..telemetry.vocabulary import Stage
 from . import shapes
-from .errors import invalid_parameter
 
 EXPORT_INTERVAL_S: Final = 15  # the service's metric export; finer steps would repeat samples
 MAX_HOURS: Final = 168
@@ -24,9 +21,6 @@ _MIN_SECONDS: Final = 60  # below four exports a rate has nothing to stand on
 # (contexts, memory, proxies) show every second value.
 _EVERY_EXPORT_S: Final = 1800
 _STEPS_S: Final = (15, 30, 60, 300, 900, 3600)
-# Decimals in ASCII digits, with a negative exponent as programs write very small numbers.
-# float() alone would take "nan", "inf", "1e309", "1_0" and the digits of every script.
-_HOURS: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{1,20})?(e-[0-9]{1,3})?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -44,6 +38,14 @@ class Window:
     seconds: int
     stage: Stage | None
     now: int
+
+    @classmethod
+    def until_now(cls, hours: float, stage: Stage | None = None, now: float | None = None) -> Self:
+        """The window of so many hours that ends now (Unix seconds, for tests)."""
+        seconds = max(_MIN_SECONDS, math.ceil(round(hours * 3600, 3)))
+        at = int(time.time() if now is None else now)
+        # On the export raster, so that equal requests are equal queries.
+        return cls(seconds, stage, at - at % EXPORT_INTERVAL_S)
 
     @property
     def key(self) -> tuple[int, Stage | None]:
@@ -81,52 +83,3 @@ class Window:
             "step_s": self.step_s,
             "stage": self.stage,
         }
-
-
-def moment(now: float | None = None) -> int:
-    """The present on the export raster, so that equal requests are equal queries."""
-    at = int(time.time() if now is None else now)
-    return at - at % EXPORT_INTERVAL_S
-
-
-def parse_window(arguments: Iterable[tuple[str, str]], *, now: float | None = None) -> Window:
-    """The window that a query string asks for; one hour over all stages by default.
-
-    Args:
-        arguments: name and value of every parameter, repetitions included.
-        now: Unix time, for tests.
-
-    Raises:
-        Problem: 400 `invalid_parameter` for anything that is not exactly one valid value.
-    """
-    given: dict[str, str] = {}
-    for name, value in arguments:
-        if name not in ("hours", "stage"):
-            raise invalid_parameter("The only parameters are hours and stage.")
-        if name in given:
-            raise invalid_parameter(f"{name} is given more than once.")
-        given[name] = value
-    return Window(
-        seconds=hours_in_seconds(given.get("hours", "1")),
-        stage=_stage(given.get("stage")),
-        now=moment(now),
-    )
-
-
-def hours_in_seconds(text: str) -> int:
-    """A number of hours as a caller writes it, in seconds.
-
-    Raises:
-        Problem: 400 `invalid_parameter`.
-    """
-    hours = float(text) if _HOURS.fullmatch(text) else math.nan
-    if not 0 < hours <= MAX_HOURS:  # also false for NaN
-        raise invalid_parameter(f"hours must be a decimal number above 0 and at most {MAX_HOURS}.")
-    return max(_MIN_SECONDS, math.ceil(round(hours * 3600, 3)))
-
-
-def _stage(text: str | None) -> Stage | None:
-    found = next((stage for stage in STAGES if stage == text), None)
-    if found is None and text is not None:
-        raise invalid_parameter(f"stage must be one of {', '.join(STAGES)}.")
-    return found

@@ -24,5 +24,5 @@ def register(app: Flask, settings: Settings, *, alert_log: AlertLog | None = Non
     api.after_request(compress)
     app.register_blueprint(api)
     app.register_blueprint(create_page())
-    app.register_blueprint(openapi.create_blueprint(settings))
+    app.register_blueprint(openapi.create_blueprint())
     cors.register(app, settings.dashboard_cors_origins)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from .. import queries
 from ..answers import Answers
 from ..shapes import BrowserContexts
 from .model import Block, gone_quiet, ratio
@@ -42,19 +43,8 @@ def _build(answers: Answers) -> BrowserContexts | None:
 BROWSER_CONTEXTS: Final = Block(
     "browser_contexts",
     "metrics:read",
-    (
-        "contexts",
-        "contexts_limit",
-        "browser_memory",
-        "contexts_created",
-        "contexts_closed",
-        "context_leases",
-        "context_wait_p50",
-        "context_wait_p95",
-        "context_age_p95",
-        "context_uses_mean",
-        "contexts_over_time",
-        "browser_memory_over_time",
-    ),
+    "The browser pool: contexts, memory, waiting",
+    BrowserContexts,
+    queries.BROWSER_CONTEXTS,
     _build,
 )

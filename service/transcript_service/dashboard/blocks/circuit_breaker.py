@@ -7,6 +7,7 @@ from typing import Final
 
 from ...rfc3339 import rfc3339
 from ...telemetry.vocabulary import STAGES, BreakerState, Stage
+from .. import queries
 from ..answers import Answers
 from ..shapes import Breaker, CircuitBreaker, Segment
 from ..window import Window
@@ -105,13 +106,8 @@ def _at(window: Window, index: int) -> str:
 CIRCUIT_BREAKER: Final = Block(
     "circuit_breaker",
     "metrics:read",
-    (
-        "breaker_state",
-        "breaker_transitions",
-        "breaker_calls",
-        "breaker_recovery_p50",
-        "breaker_recovery_p95",
-        "breaker_state_over_time",
-    ),
+    "State, calls, transitions and recovery of every breaker",
+    CircuitBreaker,
+    queries.CIRCUIT_BREAKER,
     _build,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from .. import queries
 from ..answers import Answers
 from ..shapes import Check, Health, Level, Verdict
 from .model import Block
@@ -119,15 +120,8 @@ def _alerts(answers: Answers) -> Check:
 HEALTH: Final = Block(
     "health",
     "metrics:read",
-    (
-        "workers",
-        "telemetry_age",
-        "recent_requests",
-        "breakers_now",
-        "engines",
-        "firing",
-        "redaction_failures",
-        "logs_suppressed",
-    ),
+    "Is it healthy, and what does that rest on",
+    Health,
+    queries.HEALTH,
     _build,
 )

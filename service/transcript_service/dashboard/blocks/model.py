@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..answers import Answers
+from ..queries import Query
 
 # The data of a block, or `None` when nothing was measured in the window.
 Build = Callable[[Answers], Mapping[str, Any] | None]
@@ -19,16 +20,20 @@ class Block:
     Attributes:
         name: key in `/metrics`.
         scope: what a token must hold to see it.
-        queries: names in `queries.QUERIES`.
-        exemplars_of: names in `queries.EXEMPLARS`.
+        about: what it answers, for the API's description.
+        shape: of its data.
+        queries: what it asks.
+        exemplars_of: the selectors whose exemplars it asks for.
         build: shapes the answers.
     """
 
     name: str
     scope: str
-    queries: tuple[str, ...]
+    about: str
+    shape: Any
+    queries: Mapping[str, Query]
     build: Build
-    exemplars_of: tuple[str, ...] = ()
+    exemplars_of: Mapping[str, Query] = field(default_factory=dict)
 
 
 def gone_quiet(answers: Answers, *names: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Final
 
 from ...rfc3339 import rfc3339
 from ...telemetry.vocabulary import CALLER_ERRORS, STAGES
+from .. import queries
 from ..answers import Answers, summed, tally
 from ..prometheus import Exemplar
 from ..shapes import Performance, Request, Requests, StageNumbers
@@ -124,18 +125,9 @@ def _listed(exemplars: list[Exemplar]) -> list[Request]:
 PERFORMANCE: Final = Block(
     "performance",
     "metrics:read",
-    (
-        "requests",
-        "request_p50",
-        "request_p95",
-        "stage_attempts",
-        "stage_p50",
-        "stage_p95",
-        "stage_skipped",
-        "request_rate",
-        "stage_p50_over_time",
-        "stage_p95_over_time",
-    ),
+    "Requests, stages, P50 and P95, errors, slow and failed requests",
+    Performance,
+    queries.PERFORMANCE,
     _build,
-    exemplars_of=("request_exemplars",),
+    exemplars_of=queries.EXEMPLARS,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from .. import queries
 from ..answers import Answers
 from ..shapes import Proxy, ProxyProbes
 from .model import Block, gone_quiet
@@ -47,14 +48,8 @@ def _proxies(answers: Answers) -> list[ProxyProbes]:
 PROXY: Final = Block(
     "proxy",
     "proxy:read",
-    (
-        "proxies",
-        "proxy_rotations",
-        "proxy_preflights",
-        "proxy_preflight_p50",
-        "proxy_preflight_p95",
-        "proxied_attempts",
-        "proxies_over_time",
-    ),
+    "The proxy pool by masked id",
+    Proxy,
+    queries.PROXY,
     _build,
 )

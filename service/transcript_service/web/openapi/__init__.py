@@ -16,7 +16,6 @@ from flask import Blueprint, Response, abort, render_template, request, send_fil
 
 from ... import __version__
 from ...problem import MEDIA_TYPE
-from ...settings import Settings
 from .paths import paths_and_schemas
 from .schemas import example
 
@@ -94,9 +93,8 @@ def document() -> dict[str, Any]:
     }
 
 
-def create_blueprint(settings: Settings) -> Blueprint:
+def create_blueprint() -> Blueprint:
     """`/api/openapi.json` and the page `/api/docs`."""
-    del settings  # the document is the same everywhere
     blueprint = Blueprint(
         "openapi",
         __name__,

@@ -11,11 +11,11 @@ from pydantic import TypeAdapter
 
 Schema = dict[str, Any]
 _REF: Final = "#/components/schemas/"
-# How pydantic names a generic shape that is filled with another: `OuterBlock_Proxy_`.
-_FILLED: Final = re.compile(r"(Outer|Inner)Block_([A-Za-z]+)_")
+# How pydantic names a generic shape that is filled with another: `Block_Proxy_`.
+_FILLED: Final = re.compile(r"\b(Block|InnerBlock)_([A-Za-z]+)_")
 
 
-def schemas_of(shapes: Iterable[type]) -> tuple[dict[type, Schema], dict[str, Schema]]:
+def schemas_of(shapes: Iterable[Any]) -> tuple[dict[Any, Schema], dict[str, Schema]]:
     """The schema of each shape, and by name those that they refer to.
 
     Objects have the declared members and no others. Titles, which repeat the names, go.
@@ -30,13 +30,30 @@ def schemas_of(shapes: Iterable[type]) -> tuple[dict[type, Schema], dict[str, Sc
     )
 
 
+def parameters_of(asked: Any, path: str) -> list[Schema]:
+    """OpenAPI's parameters from a shape: of the path, of the query, and headers in capitals."""
+    schema = TypeAdapter(asked).json_schema()
+    made = []
+    for name, declared in schema.get("properties", {}).items():
+        kinds = [kind for kind in declared.pop("anyOf", ()) if kind != {"type": "null"}]
+        # What may be left out is `None` here, which no query string can say.
+        member = declared | (kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {})
+        if member.get("default", ...) is None:
+            del member["default"]
+        del member["title"]
+        parameter: Schema = {"name": name, "in": "header" if name.istitle() else "query"}
+        if f"{{{name}}}" in path:
+            parameter |= {"in": "path", "required": True}
+        if "description" in member:
+            parameter["description"] = member.pop("description")
+        found = member.pop("examples", None) or [member.get("default", example(member, {}))]
+        made.append({**parameter, "schema": member, "example": found[0]})
+    return made
+
+
 def _tidy(schema: Any) -> Any:
     text = orjson.dumps(schema, option=orjson.OPT_NON_STR_KEYS).decode()
-    return _closed(orjson.loads(_FILLED.sub(_named, text)))
-
-
-def _named(found: re.Match[str]) -> str:
-    return f"{found[2]}{'Block' if found[1] == 'Outer' else 'InnerBlock'}"
+    return _closed(orjson.loads(_FILLED.sub(r"\2\1", text)))
 
 
 def _closed(node: Any) -> Any:
@@ -59,29 +76,21 @@ def example(schema: Mapping[str, Any], definitions: Mapping[str, Schema]) -> Any
 
     A member that need not be there and has an empty list of examples is left out.
     """
-    if "examples" in schema:
-        return schema["examples"][0]
-    if "$ref" in schema:
-        return example(definitions[schema["$ref"].removeprefix(_REF)], definitions)
-    if "anyOf" in schema:
-        return example(schema["anyOf"][0], definitions)
-    if "const" in schema:
-        return schema["const"]
-    if "enum" in schema:
-        return schema["enum"][0]
-    match schema.get("type"):
-        case "object":
-            members = schema.get("properties", {})
+    match schema:
+        case {"examples": [first, *_]}:
+            return first
+        case {"$ref": name}:
+            return example(definitions[name.removeprefix(_REF)], definitions)
+        case {"anyOf": [first, *_]}:
+            return example(first, definitions)
+        case {"const": value} | {"enum": [value, *_]}:
+            return value
+        case {"type": "object", **more}:
             return {
                 name: example(member, definitions)
-                for name, member in members.items()
+                for name, member in more.get("properties", {}).items()
                 if member.get("examples") != []
             }
-        case "array":
+        case {"type": "array"}:
             return [example(schema["items"], definitions)]
-        case "string":
-            return "…"
-        case "boolean":
-            return False
-        case _:
-            return 1
+    return {"string": "…", "boolean": False}.get(schema.get("type", ""), 1)
