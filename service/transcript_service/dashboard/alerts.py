@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from ..resilience.deadline import Deadline
 from ..rfc3339 import rfc3339
 from .engines import Engines
-from .errors import UpstreamError, UpstreamInvalid, UpstreamUnreachable
+from .errors import UpstreamError, UpstreamUnreachable, understanding
 from .shapes import ActiveAlert, Alerts, LoggedAlert
 from .upstream import Upstream, gather
 
@@ -19,21 +19,13 @@ ALERTS_SCOPE: Final = "alerts:read"
 _HISTORY: Final = 50
 
 
-class AlertLog(Protocol):
-    """The alert history that the service keeps from Alertmanager's notifications."""
-
-    def recent(self, limit: int) -> Sequence[Mapping[str, Any]]:
-        """The last `limit` alerts, newest first.
-
-        Each has `labels` (str to str), `state` (`firing` or `resolved`), `since`,
-        `last_notified`, `next_repeat_at_earliest`, `runbook_url`, `dashboard_url`; times
-        are RFC 3339 in UTC, and what is not known is `None`.
-        """
-        ...
+# The last alerts that Alertmanager notified us of, as many as asked for, newest first: see
+# `alerts.log.AlertLog.recent`.
+History = Callable[[int], Sequence[Mapping[str, Any]]]
 
 
 def fetch_alerts(
-    engines: Engines, log: AlertLog | None
+    engines: Engines, history: History | None
 ) -> tuple[Alerts | None, dict[str, UpstreamError]]:
     """The data of the block, and the sources that failed.
 
@@ -42,20 +34,20 @@ def fetch_alerts(
     work: dict[str, tuple[Executor, Callable[[Deadline], Any]]] = {
         "prometheus_alerts": (engines.queries, engines.prometheus.alerts),
         "alertmanager_alerts": (engines.others, partial(_managed, engines.alertmanager)),
-        "alert_log": (engines.others, lambda _: _history(log)),
+        "alert_log": (engines.others, lambda _: _history(history)),
     }
     found, failures = gather(work, engines.deadline())
     active, managed = found.get("prometheus_alerts"), found.get("alertmanager_alerts")
-    history = found.get("alert_log", ())
+    logged = found.get("alert_log", ())
     if active is None and managed is None:
         return None, failures
-    shown = [_active(alert, managed, history) for alert in active or managed or []]
+    shown = [_active(alert, managed, logged) for alert in active or managed or []]
     shown.sort(key=_urgency)
     return {
         "active": shown,
         # without the alert that always fires, to show that alerting works
         "firing": sum(a["state"] == "firing" and a["severity"] != "none" for a in shown),
-        "history": [_logged(entry) for entry in history],
+        "history": [_logged(entry) for entry in logged],
     }, failures
 
 
@@ -67,11 +59,9 @@ def _urgency(alert: ActiveAlert) -> tuple[int, bool, str]:
     return _SEVERITIES.index(severity), alert["state"] != "firing", alert["since"] or ""
 
 
-def _history(log: AlertLog | None) -> Sequence[Mapping[str, Any]]:
-    if log is None:
-        return []
+def _history(history: History | None) -> Sequence[Mapping[str, Any]]:
     try:
-        return log.recent(_HISTORY)
+        return history(_HISTORY) if history else []
     except Exception as error:
         # Whatever its storage is: a damaged history must not hide the alerts that are active.
         raise UpstreamUnreachable(f"alert log: {type(error).__name__}") from error
@@ -80,7 +70,7 @@ def _history(log: AlertLog | None) -> Sequence[Mapping[str, Any]]:
 def _managed(alertmanager: Upstream, deadline: Deadline) -> list[Mapping[str, Any]]:
     """Alertmanager's view, API v2: who is silenced or inhibited."""
     answer = alertmanager.json("/api/v2/alerts", {}, deadline)
-    try:
+    with understanding("/api/v2/alerts"):
         return [
             {
                 "labels": dict(item["labels"]),
@@ -93,8 +83,6 @@ def _managed(alertmanager: Upstream, deadline: Deadline) -> list[Mapping[str, An
             }
             for item in answer
         ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise UpstreamInvalid("/api/v2/alerts: unexpected form") from error
 
 
 def _active(

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Hashable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import orjson
 
+from ..resilience.deadline import Deadline
 from ..rfc3339 import rfc3339
 from ..settings import Settings
 from ..telemetry.instruments import REGISTRY
 from . import log_search
-from .alerts import ALERTS, ALERTS_SCOPE, AlertLog, fetch_alerts
+from .alerts import ALERTS, ALERTS_SCOPE, History, fetch_alerts
 from .answers import ask
 from .blocks import BLOCKS, Block
 from .cache import AnswerCache, Cached
 from .engines import Engines
-from .errors import UpstreamError, UpstreamTimeout, worst
+from .errors import UpstreamError, worst
 from .export import OPENMETRICS, TEXT, Family, expose
 from .queries import EXPORT
+from .upstream import gather
 from .window import Window
 
 # What a token must hold to see a block.
 SCOPE_OF: Final = {**{name: block.scope for name, block in BLOCKS.items()}, ALERTS: ALERTS_SCOPE}
 _OVERVIEW_THREADS: Final = 12
 # A refused block says so instead of being left out, so that a page can explain the gap.
-REFUSED: Final = {"status": "unavailable", "as_of": None, "data": None, "reason": "scope"}
+REFUSED: Final = {"status": "unavailable", "as_of": None, "data": None}
 
 
 @dataclass(frozen=True)
@@ -67,14 +70,14 @@ class Board:
     Args:
         settings: what asking may cost, and how long answers keep.
         engines: whom to ask; kept as an attribute.
-        alert_log: the history of notifications, where there is one.
+        history: of notifications, where there is one.
     """
 
     def __init__(
-        self, settings: Settings, engines: Engines, alert_log: AlertLog | None = None
+        self, settings: Settings, engines: Engines, history: History | None = None
     ) -> None:
         self.engines = engines
-        self._alert_log = alert_log
+        self._history = history
         self._cache: AnswerCache[Fetched] = AnswerCache(
             ttl_s=settings.dashboard_cache_ttl_s,
             stale_s=settings.dashboard_stale_s,
@@ -102,69 +105,50 @@ class Board:
         Raises:
             UpstreamError: not a single block can be told.
         """
-        running = {
-            name: self._pool.submit(self._cached, name, window)
-            for name, scope in SCOPE_OF.items()
-            if scope in scopes
-        }
-        wait(running.values(), timeout=self.engines.deadline().remaining())
-        blocks: dict[str, Mapping[str, Any]] = {}
-        found: list[Cached[Fetched]] = []
-        failures: list[UpstreamError] = []
-        for name in SCOPE_OF:
-            future = running.get(name)
-            if future is None:
-                blocks[name] = REFUSED
-                continue
-            try:
-                cached = self._by_now(name, window, future)
-            except UpstreamError as failure:
-                failures.append(failure)
-                blocks[name] = {**REFUSED, "reason": failure.code}
-            else:
-                found.append(cached)
-                blocks[name] = _shown(cached)
+        found, failures = gather(
+            {
+                name: (self._pool, partial(self._cached, name, window))
+                for name, scope in SCOPE_OF.items()
+                if scope in scopes
+            },
+            self.engines.deadline(),
+        )
+        for name, failure in list(failures.items()):
+            # Nobody waits any longer; what was known last is better than nothing.
+            if last := self._cache.last(self._key(name, window), failure):
+                found[name] = last
+                del failures[name]
         if failures and not found:
-            raise worst(failures)
+            raise worst(failures.values())
+        reasons = {name: failures[name].code if name in failures else "scope" for name in SCOPE_OF}
+        blocks = {
+            name: _shown(found[name]) if name in found else {**REFUSED, "reason": reasons[name]}
+            for name in SCOPE_OF
+        }
         return Reply(
             orjson.dumps(
                 {
                     "window": window.as_json(),
-                    "partial": bool(failures) or any(cached.value.missing for cached in found),
-                    "stale": any(cached.stale for cached in found),
-                    "age_s": max((round(cached.age_s, 1) for cached in found), default=None),
+                    "partial": bool(failures)
+                    or any(cached.value.missing for cached in found.values()),
+                    "stale": any(cached.stale for cached in found.values()),
+                    "age_s": max(
+                        (round(cached.age_s, 1) for cached in found.values()), default=None
+                    ),
                     "blocks": blocks,
                 }
             ),
             tag=_tag(
                 orjson.dumps(
                     [
-                        *((cached.value.tag, cached.stale) for cached in found),
+                        *((cached.value.tag, cached.stale) for cached in found.values()),
                         *(block.get("reason") for block in blocks.values()),
                     ]
                 )
             ),
-            fresh_for_s=min((cached.fresh_for_s for cached in found), default=0.0),
-            cache=_overall({cached.result for cached in found}),
+            fresh_for_s=min((cached.fresh_for_s for cached in found.values()), default=0.0),
+            cache=_overall({cached.result for cached in found.values()}),
         )
-
-    def _by_now(
-        self, name: str, window: Window, future: Future[Cached[Fetched]]
-    ) -> Cached[Fetched]:
-        """The block if it has come, else the last one known; nobody waits any longer.
-
-        Raises:
-            UpstreamError: there is neither.
-        """
-        try:
-            return future.result(timeout=0)
-        except TimeoutError:
-            future.cancel()
-        late = UpstreamTimeout(name)
-        last = self._cache.last(self._key(name, window), late)
-        if last is None:
-            raise late
-        return last
 
     def export(self, *, openmetrics: bool) -> Reply:
         """The service's metrics as text.
@@ -190,7 +174,7 @@ class Board:
         # Alerts are about now: one entry serves every window.
         return ALERTS if name == ALERTS else (name, window.key)
 
-    def _cached(self, name: str, window: Window) -> Cached[Fetched]:
+    def _cached(self, name: str, window: Window, _: Deadline | None = None) -> Cached[Fetched]:
         def fetch() -> Fetched:
             if name == ALERTS:
                 return self._fetch_alerts(window)
@@ -218,7 +202,7 @@ class Board:
         return _fetched(window, data, failures)
 
     def _fetch_alerts(self, window: Window) -> Fetched:
-        data, failures = fetch_alerts(self.engines, self._alert_log)
+        data, failures = fetch_alerts(self.engines, self._history)
         if data is None:
             raise worst(failures.values())
         return _fetched(window, data, failures)

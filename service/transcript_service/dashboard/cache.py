@@ -12,9 +12,10 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from ..resilience.single_flight import SingleFlight
 from ..telemetry.instruments import DASHBOARD_CACHE_LOOKUPS
 
 T = TypeVar("T")
@@ -45,7 +46,6 @@ class Cached(Generic[T]):
 
 @dataclass
 class _Entry(Generic[T]):
-    refreshing: threading.Lock = field(default_factory=threading.Lock)
     value: T | None = None
     fetched_at: float = 0.0
     fresh_until: float = 0.0
@@ -79,6 +79,7 @@ class AnswerCache(Generic[T]):
         self._size = size
         self._clock = clock
         self._lock = threading.Lock()
+        self._refreshes: SingleFlight[Hashable, Cached[T]] = SingleFlight()
         self._entries: OrderedDict[Hashable, _Entry[T]] = OrderedDict()
 
     def get(self, key: Hashable, fetch: Callable[[], T]) -> Cached[T]:
@@ -90,9 +91,15 @@ class AnswerCache(Generic[T]):
         entry = self._entry(key)
         found = self._fresh(entry, "hit")
         if found is None:
-            # Others who ask meanwhile wait here, and then find what the first one fetched.
-            with entry.refreshing:
-                found = self._fresh(entry, "hit") or self._refreshed(entry, fetch)
+            try:
+                # Looked at once more: another caller's refresh may have ended just now.
+                done = self._refreshes.run(
+                    key, lambda: self._fresh(entry, "hit") or self._refreshed(entry, fetch)
+                )
+            except Exception:
+                DASHBOARD_CACHE_LOOKUPS.add(1, result="miss")
+                raise
+            found = done.value if done.led else self._fresh(entry, "hit") or done.value
         DASHBOARD_CACHE_LOOKUPS.add(1, result=found.result)
         return found
 
@@ -137,13 +144,11 @@ class AnswerCache(Generic[T]):
         ttl_s = NEGATIVE_TTL_S if self._brief(entry.value) else self._ttl_s
         spread = 1 + random.uniform(-_JITTER, _JITTER)  # noqa: S311 - not a secret
         entry.fresh_until = entry.fetched_at + ttl_s * spread
-        found = self._fresh(entry, "miss")
-        return found or Cached(entry.value, 0.0, 0.0, stale=False, result="miss")
+        return Cached(entry.value, 0.0, ttl_s * spread, stale=False, result="miss")
 
     def _stale(self, entry: _Entry[T], failure: Exception) -> Cached[T]:
         now = self._clock()
         if entry.value is None or now >= entry.fresh_until + self._stale_s:
-            DASHBOARD_CACHE_LOOKUPS.add(1, result="miss")
             raise failure
         return Cached(
             entry.value, now - entry.fetched_at, 0.0, stale=True, result="stale", failure=failure

@@ -79,18 +79,12 @@ _LAUNCHERS: Final = Path(".stack/secrets/engine_password")
 
 
 def _with_password(url: HttpUrl, file: Path | None) -> str:
-    if url.password:
+    if url.password or (file is None and url.host != "127.0.0.1"):
         return str(url)
-    if file is not None:
-        try:
-            password = file.read_text()
-        except (OSError, UnicodeDecodeError):
+    try:
+        password = (file or _LAUNCHERS).read_text()
+    except (OSError, UnicodeDecodeError):
+        if file is not None:
             raise SettingsError("ENGINE_PASSWORD_FILE: cannot be read") from None
-    elif url.host == "127.0.0.1":
-        try:
-            password = _LAUNCHERS.read_text()
-        except OSError:  # no stack was started here, or somebody else's
-            return str(url)
-    else:
-        return str(url)
+        return str(url)  # no stack was started here, or somebody else's
     return str(url).replace("://", f"://stack:{password.strip()}@", 1)

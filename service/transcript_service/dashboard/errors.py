@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 from ..problem import Problem
@@ -60,6 +61,15 @@ class UpstreamInvalid(UpstreamError):
     status = 502
     code = "upstream_invalid"
     detail = "The store of this data sent an answer that cannot be used."
+
+
+@contextmanager
+def understanding(path: str) -> Iterator[None]:
+    """Read an answer of `path` inside: what has not the promised form is an `UpstreamInvalid`."""
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
+        raise UpstreamInvalid(f"{path}: unexpected form: {type(error).__name__}") from error
 
 
 class UpstreamMissing(UpstreamInvalid):

@@ -7,22 +7,25 @@ stands in a query: words are of the vocabulary, ids and times were checked.
 from __future__ import annotations
 
 import hashlib
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 
+from ..resilience.deadline import Deadline
 from ..rfc3339 import rfc3339
 from . import shapes
 from .engines import Engines
-from .errors import UpstreamInvalid
+from .errors import understanding
 from .inputs import LogLevel, Tail
-from .queries import ends_of_traces, failed_events, log_lines
-from .traces import TRACE_ID, line_of
+from .queries import ENDED, FAILED, logsql
 from .window import Window
 
+T = TypeVar("T")
+TRACE_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 # What each level is called in a record.
 SEVERITIES: Final[dict[LogLevel, tuple[str, ...]]] = {
     "debug": ("DEBUG",),
@@ -48,21 +51,14 @@ def tail(engines: Engines, asked: Tail) -> shapes.LogTail:
     """
     now = time.time()
     since = max(now - _FIRST_S if asked.since is None else asked.since, now - 7 * 86400)
-    query = log_lines(
-        service=engines.service,
-        severities=_from(asked.level) if asked.level else (),
+    query = logsql(
+        engines.service,
+        severity_text=_from(asked.level) if asked.level else (),
         stage=asked.stage,
-        video=asked.video,
+        video_id=asked.video,
     )
-    records = _asked(
-        engines,
-        f"{query} | sort by (_time) desc limit {asked.limit}",
-        {"start": rfc3339(since, "milliseconds")},
-    )
-    try:
-        lines = [_tailed(record) for record in reversed(records)]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UpstreamInvalid(f"{_PATH}: unexpected form") from error
+    query = f"{query} | sort by (_time) desc limit {asked.limit}"
+    lines = read_logs(engines, query, _tailed, start=rfc3339(since, "milliseconds"))[::-1]
     newest = max([since, *(at for at, _ in lines)])
     return {
         "lines": [line for _, line in lines],
@@ -80,17 +76,13 @@ def failures(engines: Engines, window: Window) -> shapes.Failures:
         UpstreamError: VictoriaLogs did not answer usefully in time.
     """
     query = (
-        f"{failed_events(service=engines.service, stage=window.stage)}"
+        f"{logsql(engines.service, ENDED, FAILED, stage=window.stage)}"
         " | stats by (_msg, stage, error_type, outcome) count() count, min(_time) first,"
         " max(_time) last, row_max(_time, trace_id, video_id, service.instance.id) example"
         f" | sort by (count) desc limit {_GROUPS}"
     )
-    start = window.now - window.seconds
-    records = _asked(engines, query, {"start": rfc3339(start), "end": rfc3339(window.now + 60)})
-    try:
-        groups = [_group(record) for record in records]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UpstreamInvalid(f"{_PATH}: unexpected form") from error
+    start = rfc3339(window.now - window.seconds)
+    groups = read_logs(engines, query, _group, start=start, end=rfc3339(window.now + 60))
     return {
         "window": window.as_json(),
         "partial": len(groups) >= _GROUPS,
@@ -108,15 +100,14 @@ def describe(engines: Engines, requests: Sequence[shapes.Request], window: Windo
     ids = sorted({r["trace_id"] for r in requests if TRACE_ID.fullmatch(r["trace_id"])})
     if not ids:
         return
-    query = f"{ends_of_traces(ids, service=engines.service)} | sort by (_time)"
-    start = rfc3339(window.now - window.seconds)
+    query = f"{logsql(engines.service, ENDED, trace_id=ids)} | sort by (_time)"
     known: dict[str, dict[str, str]] = {}
-    try:
-        for record in _asked(engines, query, {"start": start}):
-            # Of the stages the last one is kept, and the request's own end stands last.
-            known.setdefault(record["trace_id"], {}).update(record)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UpstreamInvalid(f"{_PATH}: unexpected form") from error
+
+    def note(record: Mapping[str, str]) -> None:
+        # Of the stages the last one is kept, and the request's own end stands last.
+        known.setdefault(record["trace_id"], {}).update(record)
+
+    read_logs(engines, query, note, start=rfc3339(window.now - window.seconds))
     for request in requests:
         facts = known.get(request["trace_id"], {})
         request["video_id"] = facts.get("video_id") or None
@@ -127,8 +118,44 @@ def describe(engines: Engines, requests: Sequence[shapes.Request], window: Windo
         request["worker"] = facts.get("service.instance.id") or request["worker"]
 
 
-def _asked(engines: Engines, query: str, more: Mapping[str, str]) -> list[Any]:
-    return engines.victorialogs.json_lines(_PATH, {"query": query, **more}, engines.deadline())
+def read_logs(
+    engines: Engines,
+    query: str,
+    read: Callable[[Mapping[str, str]], T],
+    deadline: Deadline | None = None,
+    **more: str,
+) -> list[T]:
+    """What a LogsQL query finds, each record read by `read`.
+
+    Raises:
+        UpstreamError: VictoriaLogs did not answer usefully in time.
+    """
+    parameters = {"query": query, **more}
+    records = engines.victorialogs.json_lines(_PATH, parameters, deadline or engines.deadline())
+    with understanding(_PATH):
+        return [read(record) for record in records]
+
+
+# What the pipeline adds to every line, and what is the same for all lines of a service.
+_HIDDEN: Final = ("_", "service.", "telemetry.", "scope.", "deployment.", "severity_")
+_HIDDEN_EXACTLY: Final = frozenset({"trace_id", "span_id", "flags", "event_name"})
+
+
+def line_of(record: Mapping[str, str]) -> dict[str, Any]:
+    """A record of VictoriaLogs as a line; `offset_s` is its time in Unix seconds."""
+    at = datetime.fromisoformat(record["_time"]).timestamp()
+    return {
+        "at": rfc3339(at),
+        "level": record.get("severity_text") or "unknown",
+        "span_id": record.get("span_id"),
+        "text": record["_msg"],
+        "attributes": {
+            name: value
+            for name, value in sorted(record.items())
+            if not name.startswith(_HIDDEN) and name not in _HIDDEN_EXACTLY
+        },
+        "offset_s": at,  # its caller knows what to count from
+    }
 
 
 def _from(level: LogLevel) -> list[str]:

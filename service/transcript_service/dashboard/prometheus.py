@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import orjson
 
 from ..resilience.deadline import Deadline
-from .errors import UpstreamInvalid
+from .errors import understanding
 from .upstream import Upstream
 
 T = TypeVar("T")
@@ -82,8 +82,12 @@ class Prometheus:
     def instant(self, promql: str, *, at: float, deadline: Deadline) -> list[Sample]:
         """The value of every series of `promql` at a Unix time."""
         parameters = {"query": promql, "time": str(at), **self._limits}
-        data = self._data("/api/v1/query", parameters, deadline)
-        return _checked(lambda: [_sample(item) for item in _result(data, "vector")])
+        return self._asked(
+            "/api/v1/query",
+            parameters,
+            deadline,
+            lambda data: [_sample(item) for item in _result(data, "vector")],
+        )
 
     def range(self, promql: str, steps: range, deadline: Deadline) -> list[Series]:
         """Every series of `promql` at each of `steps`, Unix times."""
@@ -94,42 +98,48 @@ class Prometheus:
             "step": str(steps.step),
             **self._limits,
         }
-        data = self._data("/api/v1/query_range", parameters, deadline)
-        return _checked(lambda: [_series(item, steps) for item in _result(data, "matrix")])
+        return self._asked(
+            "/api/v1/query_range",
+            parameters,
+            deadline,
+            lambda data: [_series(item, steps) for item in _result(data, "matrix")],
+        )
 
     def exemplars(
         self, promql: str, *, start: float, end: float, deadline: Deadline
     ) -> list[Exemplar]:
         """The exemplars of the series that `promql` selects, those with a trace id."""
         parameters = {"query": promql, "start": str(start), "end": str(end)}
-        data = self._data("/api/v1/query_exemplars", parameters, deadline)
-        return _checked(
-            lambda: [
+        return self._asked(
+            "/api/v1/query_exemplars",
+            parameters,
+            deadline,
+            lambda data: [
                 found
                 for series in data
                 for item in series["exemplars"]
                 if (found := _exemplar(series["seriesLabels"], item)) is not None
-            ]
+            ],
         )
 
     def alerts(self, deadline: Deadline) -> list[Mapping[str, Any]]:
         """The alerts that are pending or firing: `labels`, `annotations`, `state`, `activeAt`."""
-        data = self._data("/api/v1/alerts", {}, deadline)
-        return _checked(lambda: [_alert(item) for item in data["alerts"]])
+        return self._asked(
+            "/api/v1/alerts", {}, deadline, lambda data: [*map(_alert, data["alerts"])]
+        )
 
-    def _data(self, path: str, parameters: Mapping[str, str], deadline: Deadline) -> Any:
+    def _asked(
+        self,
+        path: str,
+        parameters: Mapping[str, str],
+        deadline: Deadline,
+        read: Callable[[Any], list[T]],
+    ) -> list[T]:
         answer = self._upstream.json(path, parameters, deadline)
-        if not isinstance(answer, dict) or answer.get("status") != "success":
-            raise UpstreamInvalid(f"{path}: not an answer of Prometheus")
-        return answer.get("data")
-
-
-def _checked(shape: Callable[[], T]) -> T:
-    """The shaped answer, where anything of the wrong form is an invalid answer."""
-    try:
-        return shape()
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise UpstreamInvalid(f"unexpected form: {type(error).__name__}") from error
+        with understanding(path):
+            if answer["status"] != "success":
+                raise ValueError(answer["status"])
+            return read(answer["data"])
 
 
 def _result(data: Any, kind: str) -> list[Any]:

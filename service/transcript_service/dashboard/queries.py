@@ -64,7 +64,7 @@ class Query:
         Args:
             service: `service.name`, which Prometheus stores as `job`.
         """
-        known = window.step_s >= RECORDED_EVERY_S and self.recorded
+        known = self.recorded if window.step_s >= RECORDED_EVERY_S else None
         for promql in filter(None, (known, self.promql)):
             yield Template(promql).substitute(
                 job=f'job="{_quoted(service)}"',
@@ -238,49 +238,22 @@ def export_query(instrument: Instrument) -> Query:
 
 EXPORT: Final = _each(*(export_query(instrument) for instrument in REGISTRY.values()))
 
-LOGS_OF_TRACE: Final = '{"service.name"="$service"} trace_id:="$trace"'
+
+# How requests and their stages ended.
+ENDED: Final = '_msg:in("transcript.stage.finished","transcript.request.finished")'
+FAILED: Final = '-outcome:in("success","no_captions")'
 
 
-def logs_of_trace(trace_id: str, *, service: str) -> str:
-    """The LogsQL for the log lines of one trace, whose id has been checked to be hex."""
-    return Template(LOGS_OF_TRACE).substitute(service=_quoted(service), trace=trace_id)
+def logsql(service: str, *filters: str, **fields: str | Sequence[str] | None) -> str:
+    """The LogsQL for a service's lines in which fields have a value, or one of several.
 
-
-def log_lines(
-    *,
-    service: str,
-    severities: Sequence[str] = (),
-    stage: str | None = None,
-    video: str | None = None,
-) -> str:
-    """The LogsQL for a service's lines of some severities, about a stage and a checked video id."""
-    parts = [f'{{"service.name"="{_quoted(service)}"}}']
-    if severities:
-        words = ",".join(f'"{severity}"' for severity in severities)
-        parts.append(f"severity_text:in({words})")
-    if stage:
-        parts.append(f'stage:="{stage}"')
-    if video:
-        parts.append(f'video_id:="{video}"')
-    return " ".join(parts)
-
-
-_ENDED: Final = '_msg:in("transcript.stage.finished","transcript.request.finished")'
-
-
-def ends_of_traces(trace_ids: Sequence[str], *, service: str) -> str:
-    """The LogsQL for how the requests of some traces and their stages ended; ids are hex."""
-    ids = ",".join(f'"{trace_id}"' for trace_id in trace_ids)
-    return f'{{"service.name"="{_quoted(service)}"}} {_ENDED} trace_id:in({ids})'
-
-
-def failed_events(*, service: str, stage: str | None = None) -> str:
-    """The LogsQL for the ends of requests and stages that were no success."""
-    parts = [
-        f'{{"service.name"="{_quoted(service)}"}}',
-        _ENDED,
-        '-outcome:in("success","no_captions")',
-    ]
-    if stage:
-        parts.append(f'stage:="{stage}"')
+    Values are words of the vocabulary, or ids that were checked; `None` and nothing is any.
+    """
+    parts = [f'{{"service.name"="{_quoted(service)}"}}', *filters]
+    for name, value in fields.items():
+        if isinstance(value, str):
+            parts.append(f'{name}:="{value}"')
+        elif value:
+            words = ",".join(f'"{word}"' for word in value)
+            parts.append(f"{name}:in({words})")
     return " ".join(parts)

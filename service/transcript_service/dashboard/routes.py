@@ -13,7 +13,7 @@ from flask import Blueprint, Response, request
 
 from ..settings import Settings
 from . import inputs, shapes
-from .alerts import ALERTS, AlertLog
+from .alerts import ALERTS, History
 from .blocks import BLOCKS
 from .board import SCOPE_OF, Board, Reply
 from .engines import Engines
@@ -128,17 +128,17 @@ ROUTES: Final[tuple[Route[Any], ...]] = (
 
 
 def create_blueprint(
-    settings: Settings, *, authorize: Authorize, alert_log: AlertLog | None = None
+    settings: Settings, *, authorize: Authorize, history: History | None = None
 ) -> Blueprint:
     """The routes, answering for one service.
 
     Args:
         settings: the service's configuration.
         authorize: called with the scope a route needs before anything else happens.
-        alert_log: the history of notifications, where there is one.
+        history: of notifications, where there is one.
     """
     blueprint = Blueprint("dashboard", __name__, url_prefix="/api/dashboard")
-    board = Board(settings, Engines(settings), alert_log)
+    board = Board(settings, Engines(settings), history)
 
     def respond(route: Route[inputs.Nothing], **in_path: str) -> Response:
         scopes = authorize(route.scope)

@@ -16,7 +16,7 @@ import orjson
 from ..rfc3339 import rfc3339
 from . import shapes
 from .engines import Engines
-from .errors import UpstreamInvalid
+from .errors import understanding
 from .inputs import Search
 
 _REQUEST: Final = "transcript.fetch"
@@ -32,10 +32,8 @@ def find_traces(engines: Engines, search: Search) -> shapes.TraceList:
     start, end = search.within()
     question = _question(search, engines.service, start, end)
     answer = engines.jaeger.json("/api/traces", question, engines.deadline())
-    try:
+    with understanding("/api/traces"):
         found = [_described(trace) for trace in answer["data"] or ()]
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UpstreamInvalid("/api/traces: unexpected form") from error
     shown = [trace for trace in found if trace is not None and _fits(trace, search)]
     shown.sort(key=lambda trace: trace["at"], reverse=True)
     return {

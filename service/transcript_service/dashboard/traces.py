@@ -7,20 +7,18 @@ decimal strings of nanoseconds.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, Final
 
 from ..problem import Problem
 from ..resilience.deadline import Deadline
 from ..rfc3339 import rfc3339
 from .engines import Engines
-from .errors import UpstreamError, UpstreamInvalid, UpstreamMissing, worst
-from .queries import logs_of_trace
+from .errors import UpstreamError, UpstreamMissing, understanding, worst
+from .log_search import TRACE_ID, line_of, read_logs
+from .queries import logsql
 
-TRACE_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 MAX_LINES: Final = 500
 # Log lines around a trace: written a little before its first span ends up there, or late.
 _BEFORE_S: Final = 60
@@ -105,17 +103,14 @@ def _offset(spans: Sequence[Mapping[str, Any]], start: float) -> list[dict[str, 
     return ordered
 
 
+@understanding("/api/v3/traces")
 def _spans(answer: Any) -> list[dict[str, Any]]:
-    try:
-        resources = answer.get("result", answer)["resourceSpans"]
-        return [
-            _span(span, _attributes(resource.get("resource", {}).get("attributes", [])))
-            for resource in resources
-            for scope in resource.get("scopeSpans", [])
-            for span in scope.get("spans", [])
-        ]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UpstreamInvalid("/api/v3/traces: unexpected form") from error
+    return [
+        _span(span, _attributes(resource.get("resource", {}).get("attributes", [])))
+        for resource in answer.get("result", answer)["resourceSpans"]
+        for scope in resource.get("scopeSpans", [])
+        for span in scope.get("spans", [])
+    ]
 
 
 def _span(span: Mapping[str, Any], resource: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,44 +157,18 @@ def _value(value: Mapping[str, Any]) -> Any:
 def _lines(
     engines: Engines, trace_id: str, start: float, end: float, deadline: Deadline, *, found: bool
 ) -> list[dict[str, Any]]:
-    records = engines.victorialogs.json_lines(
-        "/select/logsql/query",
-        {
-            "query": f"{logs_of_trace(trace_id, service=engines.service)} | sort by (_time)",
-            "start": rfc3339(start - _BEFORE_S),
-            "end": rfc3339(end + _AFTER_S),
-            "limit": str(MAX_LINES),
-        },
+    lines = read_logs(
+        engines,
+        f"{logsql(engines.service, trace_id=trace_id)} | sort by (_time)",
+        line_of,
         deadline,
+        start=rfc3339(start - _BEFORE_S),
+        end=rfc3339(end + _AFTER_S),
+        limit=str(MAX_LINES),
     )
-    try:
-        lines = sorted(map(line_of, records), key=lambda line: line["offset_s"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UpstreamInvalid("/select/logsql/query: unexpected form") from error
+    lines.sort(key=lambda line: line["offset_s"])
     if lines and not found:  # no trace to count from
         start = lines[0]["offset_s"]
     for line in lines:
         line["offset_s"] -= start
     return lines
-
-
-# What the pipeline adds to every line, and what is the same for all lines of a service.
-_HIDDEN: Final = ("_", "service.", "telemetry.", "scope.", "deployment.", "severity_")
-_HIDDEN_EXACTLY: Final = frozenset({"trace_id", "span_id", "flags", "event_name"})
-
-
-def line_of(record: Mapping[str, str]) -> dict[str, Any]:
-    """A record of VictoriaLogs as a line; `offset_s` is its time in Unix seconds."""
-    at = datetime.fromisoformat(record["_time"]).timestamp()
-    return {
-        "at": rfc3339(at),
-        "level": record.get("severity_text") or "unknown",
-        "span_id": record.get("span_id"),
-        "text": record["_msg"],
-        "attributes": {
-            name: value
-            for name, value in sorted(record.items())
-            if not name.startswith(_HIDDEN) and name not in _HIDDEN_EXACTLY
-        },
-        "offset_s": at,  # its caller knows what to count from
-    }

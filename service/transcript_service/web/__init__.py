@@ -46,7 +46,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["job_runner"] = JobRunner(settings, store, pipeline)
     alert_log = create_alert_log(settings)
     app.register_blueprint(create_alerts_blueprint(settings, alert_log))
-    dashboard_api.register(app, settings, alert_log=alert_log)
+    dashboard_api.register(app, settings, history=alert_log.recent)
 
     @app.get("/")
     def front() -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from ..dashboard.alerts import AlertLog
+from ..dashboard.alerts import History
 from ..dashboard.page import create_page
 from ..dashboard.routes import create_blueprint
 from ..settings import Settings
@@ -13,14 +13,14 @@ from .auth import create_authorizer
 from .compression import compress
 
 
-def register(app: Flask, settings: Settings, *, alert_log: AlertLog | None = None) -> None:
+def register(app: Flask, settings: Settings, *, history: History | None = None) -> None:
     """Add the dashboard's routes to `app`, whose problems are registered already.
 
     Args:
-        alert_log: where the history of alert notifications is, if it is kept.
+        history: of alert notifications, if it is kept.
     """
 
-    api = create_blueprint(settings, authorize=create_authorizer(settings), alert_log=alert_log)
+    api = create_blueprint(settings, authorize=create_authorizer(settings), history=history)
     api.after_request(compress)
     app.register_blueprint(api)
     app.register_blueprint(create_page())
