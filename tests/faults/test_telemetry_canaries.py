@@ -6,10 +6,12 @@ sent over OTLP are searched. The whole stack is searched in tests/integration/te
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -68,6 +70,55 @@ def test_no_canary_leaves_the_process(tmp_path: Path, level: str) -> None:
         assert sink.counter("telemetry.redaction.failures") == 0
         for signal in ("traces", "logs"):
             assert sink.counter("telemetry.redactions", signal=signal) > 0
+
+
+_REFUSED = "http.request.refused"
+# Requests in whose lines {text} stands: readable ones, and such as gunicorn refuses.
+REQUESTS = {
+    "path": "GET /{text} HTTP/1.1\r\nHost: h\r\n\r\n",
+    "query": "GET /nowhere?{text} HTTP/1.1\r\nHost: h\r\n\r\n",
+    "version": "GET /{text} HTTP/9.9\r\n\r\n",
+    "method": "{text} / HTTP/1.1\r\n\r\n",
+    "line": "{text}\r\n\r\n",
+    "header": "GET / HTTP/1.1\r\nHost: h\r\n{text}\r\n\r\n",
+    "header's name": "GET / HTTP/1.1\r\nHost: h\r\n{text} : x\r\n\r\n",
+    "length": "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {text}\r\n\r\n",
+    "coding": "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: {text}\r\n\r\n",
+}
+
+
+def _ask(port: int, request: str) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(request.encode())
+        connection.shutdown(socket.SHUT_WR)
+        return connection.makefile("rb").readline()
+
+
+def test_what_gunicorn_says_of_a_request_has_no_secret(tmp_path: Path) -> None:
+    """At DEBUG it tells every path; pieces of what it cannot read it would tell at any level."""
+    environ = {"LOG_LEVEL": "debug", "LOG_RATE_LIMIT_PER_MIN": "0"}
+    secrets = [form.format(c=build(number)) for number, form in enumerate(FORMS)]
+    with (
+        OtlpSink() as sink,
+        gunicorn(
+            tmp_path, {**environ, "OTEL_EXPORTER_OTLP_ENDPOINT": sink.url}, workers=1
+        ) as running,
+    ):
+        for kind, request in REQUESTS.items():
+            for text in (CONTROL, *secrets):
+                for written in {quote(text), text.replace("\n", " ")}:
+                    answer = _ask(running.port, request.format(text=written))
+                    assert answer.startswith(b"HTTP/1.1 "), (kind, text)
+        running.stop()
+        sent = {
+            "stderr": running.log(),
+            "OTLP": b"\n".join(sink.bodies).decode("utf-8", "replace"),
+        }
+    for where, text in sent.items():
+        assert f"GET /{CONTROL}" in text, where  # so a secret in a path could have been seen
+        assert leaks(text) == [], where
+    why = {log.attributes["error_type"] for log in sink.logs if log.event_name == _REFUSED}
+    assert why >= {"InvalidRequestLine", "InvalidRequestMethod", "InvalidHeaderName"}
 
 
 @pytest.mark.parametrize(

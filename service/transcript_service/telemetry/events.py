@@ -32,7 +32,7 @@ _CATALOGUE: Final = (
     Event(
         "http.request.refused",
         "A request was answered before it reached the application, mostly as it was none.",
-        ("status",),
+        ("status", "error_type"),
     ),
     Event("http.request.failed", "A request ended in an unexpected exception.", ("error_type",)),
     # transcripts

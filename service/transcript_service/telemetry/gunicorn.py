@@ -23,3 +23,12 @@ class GunicornLogger(Logger):  # type: ignore[misc] # gunicorn has no types
             log.handlers.clear()
             log.propagate = True
             log.setLevel(self.loglevel)
+
+    def warning(self, msg: Any, *args: Any, **kwargs: Any) -> None:
+        """As ever, but what a client sent instead of a request is not repeated.
+
+        Gunicorn quotes pieces of it, and masking does not know half of a line. The event
+        `http.request.refused` says what was wrong.
+        """
+        if not str(msg).startswith("Invalid request from ip="):
+            super().warning(msg, *args, **kwargs)

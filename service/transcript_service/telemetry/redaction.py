@@ -134,7 +134,7 @@ _SHAPES: Final = re.compile(
 # A long run of mixed letters and digits: PO tokens, visitor data, signatures. Hex of one
 # case (trace ids, checksums) stays.
 _RUN: Final = re.compile(r"[A-Za-z0-9_=-]{36,}(?:%3D)*")
-_EMAIL: Final = re.compile(r"[\w.+-]{1,64}(?:@|%40)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,4}")
+_EMAIL: Final = re.compile(r"[\w.+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,4}")
 _IPV4: Final = re.compile(r"(?<![\w.])(?<!\w/)\d{1,3}(?:\.\d{1,3}){3}(?![\w.]*\w)")
 _IPV6: Final = re.compile(r"(?<![\w:.])(?:[0-9a-fA-F]{0,4}:){3,7}[0-9a-fA-F]{1,4}(?![\w:])")
 
@@ -296,7 +296,7 @@ def _redact(text: str) -> str:
     if not _GATE.search(text):
         return text
     text = _HEADER.sub(_mask_header, text)
-    if "@" in text or "%40" in text:
+    if "@" in text:
         text = _USERINFO.sub(r"\1" + MASK + "@", text)
         text = _BARE_PROXY.sub(MASK, text)
         text = _EMAIL.sub(MASK, text)

@@ -192,7 +192,7 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             return  # gunicorn had nothing to say, such as to a client that is gone
         status = int(found[1])
         with refused(status):
-            log.info("http.request.refused", status=status)
+            log.info("http.request.refused", status=status, error_type=type(exc).__name__)
             try:
                 client.sendall(_problem(status))
             except OSError:
