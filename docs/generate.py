@@ -65,7 +65,7 @@ def configuration() -> Iterator[str]:
         elif isinstance(value, bool):
             value = int(value)
         default = "–" if value in (None, "", PydanticUndefined) else f"`{value}`"
-        meaning = (field.description or "").replace("|", "\\|")
+        meaning = " ".join((field.description or "").split()).replace("|", "\\|")
         yield f"| `{name.upper()}` | {default} | {meaning} |"
     yield "\n## OpenTelemetry\n"
     yield (
