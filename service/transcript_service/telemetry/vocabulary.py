@@ -13,30 +13,35 @@ Source = Literal["youtube_api", "timedtext", "youtubei", "asr", "cache"]
 Outcome = Literal["success", "no_captions", "blocked", "timeout", "error", "skipped"]
 Profile = Literal["desktop", "mobile"]
 BreakerState = Literal["closed", "open", "half_open", "disabled", "forced_open", "metrics_only"]
-ErrorType = Literal[
-    "invalid_video_id",
-    "invalid_parameter",
+
+# Why there is no transcript: each word once, in the group that says what it means.
+# What a caller did wrong; never counted against the service.
+CallerError = Literal["invalid_video_id", "invalid_parameter"]
+# What YouTube says about the video itself: it is not there, or not for everybody.
+Missing = Literal[
     "video_unavailable",
     "video_removed_by_uploader",
     "video_removed_by_youtube",
     "video_removed_copyright",
     "account_closed",
+    "video_upcoming",
+    "live_stream",
+    "transcripts_disabled",
+    "language_unavailable",
+]
+Closed = Literal[
     "video_private",
     "members_only",
     "payment_required",
     "age_restricted",
     "country_blocked",
-    "video_upcoming",
-    "live_stream",
     "video_unplayable",
-    "transcripts_disabled",
-    "language_unavailable",
-    "request_blocked",
-    "ip_blocked",
-    "rate_limited",
-    "translation_refused",
-    "consent_required",
-    "po_token_required",
+]
+# What YouTube says about us: come back later, or bring something that we have not got.
+Refused = Literal["request_blocked", "ip_blocked", "rate_limited", "translation_refused"]
+Gated = Literal["consent_required", "po_token_required"]
+# Answers that are none.
+Unusable = Literal[
     "client_outdated",
     "playability_unknown",
     "wrong_video",
@@ -47,14 +52,11 @@ ErrorType = Literal[
     "http_5xx",
     "proxy_error",
     "connection_error",
-    "timeout",
-    "breaker_open",
-    "deadline_exceeded",
-    "browser_unavailable",
-    "asr_unavailable",
-    "overloaded",
-    "internal",
 ]
+Late = Literal["timeout", "deadline_exceeded"]
+# What this service has too little of at the moment.
+Busy = Literal["breaker_open", "browser_unavailable", "asr_unavailable", "overloaded"]
+ErrorType = Literal[CallerError, Missing, Closed, Refused, Gated, Unusable, Late, Busy, "internal"]
 
 STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 SOURCES: Final[tuple[Source, ...]] = get_args(Source)
@@ -63,42 +65,11 @@ PROFILES: Final[tuple[Profile, ...]] = get_args(Profile)
 BREAKER_STATES: Final[tuple[BreakerState, ...]] = get_args(BreakerState)
 ERROR_TYPES: Final[tuple[ErrorType, ...]] = get_args(ErrorType)
 
-# What YouTube says about the video itself. No later stage, retry or proxy changes it,
-# so these end a job, are ignored by the breakers and stay out of the availability SLI.
-ANSWERS: Final[frozenset[ErrorType]] = frozenset(
-    {
-        "video_unavailable",
-        "video_removed_by_uploader",
-        "video_removed_by_youtube",
-        "video_removed_copyright",
-        "account_closed",
-        "video_private",
-        "members_only",
-        "payment_required",
-        "age_restricted",
-        "country_blocked",
-        "video_upcoming",
-        "live_stream",
-        "video_unplayable",
-        "transcripts_disabled",
-        "language_unavailable",
-    }
-)
-
-# What a caller did wrong; never counted against the service.
-CALLER_ERRORS: Final[frozenset[ErrorType]] = frozenset({"invalid_video_id", "invalid_parameter"})
-
-_BLOCKED: Final[frozenset[ErrorType]] = frozenset(
-    {
-        "request_blocked",
-        "ip_blocked",
-        "rate_limited",
-        "translation_refused",
-        "consent_required",
-        "po_token_required",
-    }
-)
-_TIMEOUTS: Final[frozenset[ErrorType]] = frozenset({"timeout", "deadline_exceeded"})
+# No later stage, retry or proxy changes these, so they end a job, are ignored by the breakers
+# and stay out of the availability SLI.
+ANSWERS: Final[frozenset[ErrorType]] = frozenset(get_args(Missing) + get_args(Closed))
+CALLER_ERRORS: Final[frozenset[ErrorType]] = frozenset(get_args(CallerError))
+_BLOCKED: Final[frozenset[ErrorType]] = frozenset(get_args(Refused) + get_args(Gated))
 
 
 def outcome_of(error_type: ErrorType | None) -> Outcome:
@@ -112,7 +83,7 @@ def outcome_of(error_type: ErrorType | None) -> Outcome:
         return "no_captions"
     if error_type in _BLOCKED:
         return "blocked"
-    if error_type in _TIMEOUTS:
+    if error_type in get_args(Late):
         return "timeout"
     if error_type == "breaker_open":
         return "skipped"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 from flask import Blueprint, Response, request
 
 from ..problem import Problem
-from ..telemetry import current_trace_id, instruments
+from ..telemetry import current_trace_id, instruments, vocabulary
 from ..telemetry.vocabulary import ErrorType
 from ..transcripts.formats import FORMATS
 from ..transcripts.job_store import JobStore, QueueFull
 from ..transcripts.languages import parse_languages, parse_track_name, parse_translation
-from ..transcripts.model import TranscriptError
+from ..transcripts.model import TranscriptError, listed
 from ..transcripts.pipeline import Pipeline
 from ..transcripts.video_id import parse_video_id
 from .admission import Places
@@ -21,46 +21,19 @@ from .jobs import accepted, storage_at_hand
 # 4xx: about the request or the video. 502: YouTube's answer is unusable. 503: come back
 # later. 504: out of time.
 STATUS: Final[dict[ErrorType, int]] = {
-    "invalid_video_id": 400,
-    "invalid_parameter": 400,
-    "video_unavailable": 404,
-    "video_removed_by_uploader": 404,
-    "video_removed_by_youtube": 404,
-    "video_removed_copyright": 404,
-    "account_closed": 404,
-    "video_private": 403,
-    "members_only": 403,
-    "payment_required": 403,
-    "age_restricted": 403,
-    "country_blocked": 403,
-    "video_upcoming": 404,
-    "live_stream": 404,
-    "video_unplayable": 403,
-    "transcripts_disabled": 404,
-    "language_unavailable": 404,
-    "request_blocked": 503,
-    "ip_blocked": 503,
-    "rate_limited": 503,
-    "translation_refused": 503,
-    "consent_required": 502,
-    "po_token_required": 502,
-    "client_outdated": 502,
-    "playability_unknown": 502,
-    "wrong_video": 502,
-    "empty_body": 502,
-    "html_body": 502,
-    "parse_error": 502,
-    "http_4xx": 502,
-    "http_5xx": 502,
-    "proxy_error": 502,
-    "connection_error": 502,
-    "timeout": 504,
-    "breaker_open": 503,
-    "deadline_exceeded": 504,
-    "browser_unavailable": 503,
-    "asr_unavailable": 503,
-    "overloaded": 503,
-    "internal": 500,
+    word: status
+    for group, status in (
+        (vocabulary.CallerError, 400),
+        (vocabulary.Missing, 404),
+        (vocabulary.Closed, 403),
+        (vocabulary.Refused, 503),
+        (vocabulary.Gated, 502),
+        (vocabulary.Unusable, 502),
+        (vocabulary.Late, 504),
+        (vocabulary.Busy, 503),
+        (Literal["internal"], 500),
+    )
+    for word in get_args(group)
 }
 # Where YouTube did not say how long a refusal lasts.
 _RETRY_AFTER_S: Final = 60.0
@@ -133,9 +106,7 @@ def _parameters() -> tuple[tuple[str, ...], str | None, str | None, str]:
 def _problem(error: TranscriptError) -> Problem:
     status = STATUS[error.error_type]
     wait = error.retry_after_s or (_RETRY_AFTER_S if status == 503 else None)
-    extensions: dict[str, Any] = {
-        "attempts": [attempt.as_dict() for attempt in error.attempts],
-    }
+    extensions: dict[str, Any] = {"attempts": error.attempts}
     if error.available:
-        extensions["available"] = [track.as_dict() for track in error.available]
+        extensions["available"] = listed(error.available)
     return Problem(status, error.error_type, error.detail, retry_after_s=wait, **extensions)
