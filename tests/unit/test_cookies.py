@@ -11,7 +11,7 @@ from yt_dlp.cookies import YoutubeDLCookieJar  # type: ignore[import-untyped]
 
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.settings import Settings, SettingsError
-from transcript_service.transcripts.cookies import as_netscape, for_browser, jar_for
+from transcript_service.transcripts.cookies import for_browser, jar_for, save_for_yt_dlp
 
 HEAD = "# Netscape HTTP Cookie File\n"
 LATER = 4_102_444_800
@@ -117,7 +117,7 @@ def test_cookies_of_other_sites_and_of_the_past_go_nowhere(write: Write) -> None
 def test_yt_dlp_is_given_a_file_that_it_reads_as_we_do(write: Write, tmp_path: Path) -> None:
     settings = write("\ufeff" + HEAD + GOOD + "bad line\n#HttpOnly_" + GOOD.replace("SAPI", "LS"))
     copy = tmp_path / "copy.txt"
-    copy.write_text(as_netscape(settings, "desktop") or "")
+    assert save_for_yt_dlp(settings, "desktop", copy)
     theirs = YoutubeDLCookieJar(str(copy))
     theirs.load()
     ours = jar_for(settings, "desktop")

@@ -20,14 +20,13 @@ from urllib.parse import urlsplit
 
 import av
 import orjson
-import requests
 
 from ..proxies import Proxy
 from ..resilience import Deadline
 from ..settings import Settings
 from ..telemetry import get_logger
-from .cookies import as_netscape
-from .http import DOMAINS, GATES, classify, classify_status
+from .cookies import save_for_yt_dlp
+from .http import DOMAINS, GATES, YouTubeSession
 from .model import TranscriptError
 
 log = get_logger(__name__)
@@ -50,23 +49,18 @@ _MOST_SECONDS: Final = 12 * 3600
 _PIECE_BYTES: Final = 65_536
 
 
-def download(session: requests.Session, url: str) -> bytes:
+def download(session: YouTubeSession, url: str) -> bytes:
     """The sound behind a player's URL.
 
     Raises:
         TranscriptError: what YouTube answered instead, `empty_body`, or `parse_error` for
             more than the session lets through.
     """
-    try:
-        # A range, because YouTube slows down requests for a whole file.
-        response = session.get(url, headers={"Range": "bytes=0-"})
-    except requests.RequestException as error:
-        raise classify(error) from None
-    if refusal := classify_status(response):
-        raise refusal
-    if not response.content:
+    # A range, because YouTube slows down requests for a whole file.
+    sound = session.get(url, headers={"Range": "bytes=0-"}).content
+    if not sound:
         raise TranscriptError("empty_body", "The video's sound is empty.")
-    return response.content
+    return sound
 
 
 def download_with_yt_dlp(
@@ -101,12 +95,9 @@ def download_with_yt_dlp(
         elif settings.youtube_resolve_to:
             fence["connect_to"] = settings.youtube_resolve_to
         environment["YT_DLP_FENCE"] = orjson.dumps(fence).decode()
-        if cookies := as_netscape(settings, "desktop"):
-            # In a file of its own: yt-dlp writes the one it is given.
-            copy = Path(folder) / "cookies.txt"
-            copy.touch(mode=0o600)
-            copy.write_text(cookies)
-            command += ["--cookies", str(copy)]
+        cookies = Path(folder) / "cookies.txt"
+        if save_for_yt_dlp(settings, "desktop", cookies):
+            command += ["--cookies", str(cookies)]
         if settings.youtube_ca_file:
             command += ["--compat-options", "no-certifi"]
             environment["SSL_CERT_FILE"] = str(settings.youtube_ca_file)

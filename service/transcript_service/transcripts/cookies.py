@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from http.cookiejar import Cookie, CookieJar
+from http.cookiejar import Cookie, MozillaCookieJar
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -32,7 +32,7 @@ _NUMBER: Final = re.compile(r"(?:-?[0-9]{1,20}(?:\.[0-9]{0,9})?)?")
 _LATEST: Final = 253_402_300_799  # the end of the year 9999
 
 
-def jar_for(settings: Settings, profile: Profile) -> CookieJar | None:
+def jar_for(settings: Settings, profile: Profile) -> MozillaCookieJar | None:
     """The cookies of a profile for requests, `None` where there are none.
 
     A line that is no cookie is skipped, and its number and what it lacks are logged.
@@ -70,23 +70,20 @@ def for_browser(settings: Settings, profile: Profile) -> list[BrowserCookie] | N
     ]
 
 
-def as_netscape(settings: Settings, profile: Profile) -> str | None:
-    """The same cookies as a file for yt-dlp, which refuses a whole file that starts with a BOM."""
+def save_for_yt_dlp(settings: Settings, profile: Profile, path: Path) -> bool:
+    """Write the same cookies to a file; whether there are any.
+
+    A copy, because yt-dlp writes the file that it is given and refuses one that starts with a
+    byte order mark.
+    """
     jar = jar_for(settings, profile)
-    if jar is None:
-        return None
-    lines = ["# Netscape HTTP Cookie File"]
-    for cookie in jar:
-        flags = ("TRUE" if cookie.domain_initial_dot else "FALSE", cookie.path)
-        secure, expires = "TRUE" if cookie.secure else "FALSE", str(cookie.expires or 0)
-        prefix = _HTTP_ONLY if cookie.has_nonstandard_attr("HTTPOnly") else ""
-        fields = (prefix + cookie.domain, *flags, secure, expires, cookie.name, cookie.value or "")
-        lines.append("\t".join(fields))
-    return "\n".join((*lines, ""))
+    if jar is not None:
+        jar.save(str(path), ignore_discard=True, ignore_expires=True)
+    return jar is not None
 
 
 @cache
-def _read(path: Path) -> CookieJar:
+def _read(path: Path) -> MozillaCookieJar:
     try:
         raw = path.read_bytes()
     except OSError:
@@ -95,7 +92,7 @@ def _read(path: Path) -> CookieJar:
     # encoding end up in the one line that they spoil.
     wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
     text = raw.decode("utf-16" if wide else "utf-8-sig", errors="replace")
-    jar = CookieJar()
+    jar = MozillaCookieJar()
     cookies = 0
     skipped: list[str] = []
     for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):

@@ -70,6 +70,17 @@ class YouTubeSession(requests.Session):
         self.adapters.clear()
         self.mount("", _YouTubeAdapter(settings, deadline, max_body_bytes))
 
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """As the base does, with every way to fail as a `TranscriptError`."""
+        try:
+            response = super().request(*args, **kwargs)
+        except requests.RequestException as error:
+            raise _classified(error) from None
+        if response.status_code >= 400:
+            wait_s = parse_retry_after(response.headers.get("Retry-After"))
+            raise refused(response.status_code, wait_s)
+        return response
+
 
 class _YouTubeAdapter(BoundedAdapter):
     """Asks YouTube's hosts only, and resolves them as told."""
@@ -114,33 +125,20 @@ class _YouTubeAdapter(BoundedAdapter):
         return host, pool
 
 
-def classify(error: requests.RequestException | OSError) -> TranscriptError:
+def _classified(error: requests.RequestException) -> TranscriptError:
     """What a failed exchange means; the text keeps nothing of the original, which quotes URLs."""
-    error_type: ErrorType = "connection_error"
-    detail = "The connection to YouTube failed."
-    status: int | None = None
     if isinstance(error, requests.exceptions.ProxyError):
-        error_type, detail = "proxy_error", "The proxy refused or failed."
         # A refused CONNECT has no response object, only a text: "Tunnel connection failed: 407 …"
-        refused_with = re.search(r"Tunnel connection failed: (\d{3})", str(error))
-        status = int(refused_with[1]) if refused_with else None
-    elif isinstance(error, requests.Timeout):
-        error_type, detail = "timeout", "YouTube did not answer in time."
-    elif isinstance(error, requests.HTTPError) and error.response is not None:
-        return classify_status(error.response) or TranscriptError(error_type, detail)
-    elif isinstance(error, ForeignAddress):
-        error_type, detail = "parse_error", "YouTube's answer leads away from YouTube."
-    elif isinstance(error, BodyTooLarge):
-        error_type, detail = "parse_error", "YouTube's answer is too large."
-    elif isinstance(error, requests.exceptions.JSONDecodeError):
-        error_type, detail = "parse_error", "YouTube's answer is damaged JSON."
-    return TranscriptError(error_type, detail, status=status)
-
-
-def classify_status(response: requests.Response) -> TranscriptError | None:
-    """What an error status means, `None` below 400."""
-    wait_s = parse_retry_after(response.headers.get("Retry-After"))
-    return refused(response.status_code, wait_s) if response.status_code >= 400 else None
+        found = re.search(r"Tunnel connection failed: (\d{3})", str(error))
+        status = int(found[1]) if found else None
+        return TranscriptError("proxy_error", "The proxy refused or failed.", status=status)
+    if isinstance(error, requests.Timeout):
+        return TranscriptError("timeout", "YouTube did not answer in time.")
+    if isinstance(error, ForeignAddress):
+        return TranscriptError("parse_error", "YouTube's answer leads away from YouTube.")
+    if isinstance(error, BodyTooLarge):
+        return TranscriptError("parse_error", "YouTube's answer is too large.")
+    return TranscriptError("connection_error", "The connection to YouTube failed.")
 
 
 def refused(status: int, retry_after_s: float | None = None) -> TranscriptError:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 from .captions import check_body, check_page, has_key, load_json, text_of
+from .http import YouTubeSession
 from .model import Track, TranscriptError
 from .refusals import refusal_of
 
-_HOME = "https://www.youtube.com"
+_HOME: Final = "https://www.youtube.com"
+_PLAYER: Final = f"{_HOME}/youtubei/v1/player?prettyPrint=false"
+# The client that youtube-transcript-api 1.2.5 introduces itself as.
+_ANDROID: Final = {"clientName": "ANDROID", "clientVersion": "20.10.38", "hl": "en"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,12 @@ class Player:
         if not self.tracks:
             raise TranscriptError("transcripts_disabled", "The video has no captions.")
         return self.tracks
+
+
+def ask_player(session: YouTubeSession, video_id: str) -> bytes:
+    """The ANDROID player's answer about a video."""
+    asked = {"context": {"client": _ANDROID}, "videoId": video_id}
+    return session.post(_PLAYER, json=asked).content
 
 
 def read_player(body: bytes, video_id: str) -> Player:

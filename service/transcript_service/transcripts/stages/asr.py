@@ -17,10 +17,9 @@ from ...telemetry import get_logger, set_attributes, span
 from ...telemetry.vocabulary import Stage as StageName
 from .. import audio
 from ..http import YouTubeSession
-from ..innertube import ask_player
 from ..languages import same_language
 from ..model import NotTried, Transcript, TranscriptError
-from ..player import Player, read_player
+from ..player import Player, ask_player, read_player
 from ..speech import SpeechEngine, create_engine
 from ..spoken import Spoken
 from .base import Job

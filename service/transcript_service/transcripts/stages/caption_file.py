@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Final
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
-import requests
-
 from ...settings import Settings
-from ...telemetry.vocabulary import Stage
+from ...telemetry.vocabulary import Stage as StageName
 from ..captions import Format, parse_captions
-from ..http import classify_status
+from ..http import YouTubeSession
 from ..model import Segment, Track, Transcript, TranscriptError
 from ..player import another_video, read_player
 from .base import Job, track_for, translation_for
@@ -19,61 +18,62 @@ from .base import Job, track_for, translation_for
 _FORMATS: Final[tuple[Format, ...]] = ("json3", "srv1", "srv3")
 
 
-def fetch_captions(
-    session: requests.Session, job: Job, answer: bytes, settings: Settings, source: Stage
-) -> Transcript:
-    """The transcript that a player's answer leads to.
+class CaptionFileStage(ABC):
+    """Transcripts from the caption file that a player's answer names."""
 
-    Args:
-        session: asks for the caption file.
-        job: what is wanted.
-        answer: the body of the player's answer.
-        settings: the default languages.
-        source: the stage that asks.
+    name: StageName
+    attempts = 2
+    translates = True
 
-    Raises:
-        TranscriptError: why there is none.
-        requests.RequestException: the exchange failed.
-    """
-    player = read_player(answer, job.video_id)
-    tracks = player.captions()
-    track = track_for(job, tracks, settings)
-    translate_to = translation_for(job, track, player)
-    if track.po_token_required:
-        raise TranscriptError(
-            "po_token_required", "YouTube wants a proof-of-origin token for this track."
-        )
-    if parse_qs(urlsplit(track.url).query).get("v", [job.video_id]) != [job.video_id]:
-        raise another_video()
-    return Transcript(
-        video_id=job.video_id,
-        source=source,
-        language=translate_to or track.language,
-        translated_from=track.language if translate_to else None,
-        kind=track.kind,
-        track=track.name,
-        segments=tuple(_segments(session, track, translate_to)),
-        available=tracks,
-    )
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @abstractmethod
+    def player_answer(self, session: YouTubeSession, video_id: str) -> bytes:
+        """The body of the player's answer, which is not yet looked at."""
+
+    def fetch(self, job: Job) -> Transcript:
+        """See `Stage.fetch`."""
+        job.notes.proxy_used = job.proxy.used
+        with YouTubeSession(self._settings, job.deadline, job.proxy.identity) as session:
+            player = read_player(self.player_answer(session, job.video_id), job.video_id)
+            tracks = player.captions()
+            track = track_for(job, tracks, self._settings)
+            translate_to = translation_for(job, track, player)
+            if track.po_token_required:
+                raise TranscriptError(
+                    "po_token_required", "YouTube wants a proof-of-origin token for this track."
+                )
+            if parse_qs(urlsplit(track.url).query).get("v", [job.video_id]) != [job.video_id]:
+                raise another_video()
+            return Transcript(
+                video_id=job.video_id,
+                source=self.name,
+                language=translate_to or track.language,
+                translated_from=track.language if translate_to else None,
+                kind=track.kind,
+                track=track.name,
+                segments=tuple(_segments(session, track, translate_to)),
+                available=tracks,
+            )
 
 
-def _segments(session: requests.Session, track: Track, translate_to: str | None) -> list[Segment]:
+def _segments(session: YouTubeSession, track: Track, translate_to: str | None) -> list[Segment]:
     problem: TranscriptError | None = None
     for fmt in _FORMATS:
-        response = session.get(caption_url(track.url, fmt, translate_to))
-        if error := classify_status(response):
-            if translate_to and response.status_code in (403, 429):
+        try:
+            return parse_captions(
+                session.get(caption_url(track.url, fmt, translate_to)).content, fmt
+            )
+        except TranscriptError as error:
+            if translate_to and error.status in (403, 429):
                 # YouTube counts translations apart; whoever wants the original gets it.
                 raise TranscriptError(
                     "translation_refused",
                     "YouTube translates no captions for this address for now.",
                     retry_after_s=error.retry_after_s,
-                )
-            raise error
-        try:
-            return parse_captions(response.content, fmt)
-        except TranscriptError as error:
-            if error.error_type not in ("parse_error", "empty_body"):
+                ) from None
+            if error.status or error.error_type not in ("parse_error", "empty_body"):
                 raise
             problem = problem or error
     assert problem is not None  # noqa: S101 - there is at least one format

@@ -8,95 +8,53 @@ of many `<`.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from youtube_transcript_api import (
-    CouldNotRetrieveTranscript,
-    FailedToCreateConsentCookie,
-    IpBlocked,
-    RequestBlocked,
-    YouTubeTranscriptApi,
-)
+from youtube_transcript_api import CouldNotRetrieveTranscript, YouTubeTranscriptApi
 
-from ...settings import Settings
-from ...telemetry.vocabulary import ErrorType
 from ...telemetry.vocabulary import Stage as StageName
-from ..http import YouTubeSession, classify, classify_status
-from ..model import Transcript, TranscriptError
+from ..http import YouTubeSession
+from ..model import TranscriptError
 from ..player import check_watch_page
-from .base import Job
-from .caption_file import fetch_captions
-
-# What it can say before it has a player's answer. Subclasses before their bases.
-_MEANING: Final[tuple[tuple[type[Exception], ErrorType], ...]] = (
-    (IpBlocked, "ip_blocked"),
-    (RequestBlocked, "request_blocked"),
-    (FailedToCreateConsentCookie, "consent_required"),
-)
-
-
-class YouTubeApiStage:
-    """Transcripts through youtube-transcript-api."""
-
-    name: StageName = "youtube_api"
-    attempts = 2
-    translates = True
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    def fetch(self, job: Job) -> Transcript:
-        """See `Stage.fetch`."""
-        job.notes.proxy_used = job.proxy.used
-        with YouTubeSession(self._settings, job.deadline, job.proxy.identity) as session:
-            try:
-                answer = _player_answer(session, job.video_id)
-                return fetch_captions(session, job, answer, self._settings, self.name)
-            except requests.RequestException as error:
-                raise classify(error) from None
+from .caption_file import CaptionFileStage
 
 
 class _PlayerAnswered(Exception):
     """The library has what it was asked for: enough."""
 
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self.body = body
 
-def _player_answer(session: requests.Session, video_id: str) -> bytes:
-    """The player's answer, got by the library.
 
-    Raises:
-        TranscriptError: it did not get that far.
-        requests.RequestException: an exchange failed.
-    """
-    page, answer = b"", b""
+class YouTubeApiStage(CaptionFileStage):
+    """Transcripts through youtube-transcript-api."""
 
-    def read(response: requests.Response, *_: Any, **__: Any) -> None:
-        nonlocal page, answer
-        if error := classify_status(response):
-            raise error
-        if response.is_redirect:
-            return
-        # A page that does not say how it is written would be searched for that, for seconds.
-        response.encoding = "utf-8"
-        if urlsplit(response.url).path == "/youtubei/v1/player":
-            answer = response.content
-            raise _PlayerAnswered
-        page = response.content
-        if not page.strip():
-            raise TranscriptError("empty_body", "YouTube answered with an empty page.")
+    name: StageName = "youtube_api"
 
-    session.hooks["response"] = [read]
-    try:
-        YouTubeTranscriptApi(http_client=session).list(video_id)
-    except _PlayerAnswered:
-        return answer
-    except CouldNotRetrieveTranscript as error:
-        for kind, word in _MEANING:
-            if isinstance(error, kind):
-                detail = f"YouTube's page means {word.replace('_', ' ')}."
-                raise TranscriptError(word, detail) from None
-        check_watch_page(page)
-    finally:
-        session.hooks["response"] = []
-    raise TranscriptError("parse_error", "The watch page cannot be read.")
+    def player_answer(self, session: YouTubeSession, video_id: str) -> bytes:
+        """See `CaptionFileStage.player_answer`."""
+        page = b""
+
+        def read(response: requests.Response, *_: Any, **__: Any) -> None:
+            nonlocal page
+            if response.is_redirect or not response.ok:
+                return
+            # A page that does not say how it is written would be searched for that, for seconds.
+            response.encoding = "utf-8"
+            if urlsplit(response.url).path == "/youtubei/v1/player":
+                raise _PlayerAnswered(response.content)
+            page = response.content
+
+        session.hooks["response"] = [read]
+        try:
+            YouTubeTranscriptApi(http_client=session).list(video_id)
+        except _PlayerAnswered as answered:
+            return answered.body
+        except CouldNotRetrieveTranscript:
+            check_watch_page(page)
+        finally:
+            session.hooks["response"] = []
+        raise TranscriptError("parse_error", "The watch page cannot be read.")
