@@ -281,25 +281,6 @@ def test_old_results_are_forgotten(store: JobStore, clock: Clock) -> None:
     assert store._keys() == []
 
 
-def test_what_an_earlier_version_kept_is_run_or_forgotten(store: JobStore, clock: Clock) -> None:
-    ended, running = store.submit(VIDEO, ("en",)), store.submit(VIDEO, ("de",))
-    put = store._storage.put_data
-    store.save(replace(ended, state="succeeded", finished_at=clock.now))
-    put(f"result:{ended.id}", b"{}")
-    store.save(replace(running, state="running", run=1))
-    put(f"beat:{running.id}", b"%d" % clock.now)
-    store._storage.flush_queue()
-    clock.now += 20
-    store.recover()
-    taken = store.next()
-    assert taken is not None
-    assert (taken.id, taken.run) == (running.id, 2)
-    clock.now += 3600
-    store.beat(taken)
-    store.recover()
-    assert not [key for key in store._keys() if ended.id in key and not key.startswith("same")]
-
-
 def test_equal_requests_are_one_job_until_it_has_ended(store: JobStore) -> None:
     first = store.submit(VIDEO, ("en",), "de", "Dialogue")
     assert store.submit(VIDEO, ("en",), "de", "Dialogue") == first

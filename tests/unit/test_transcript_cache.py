@@ -12,11 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.live import wait_for
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.resilience import Deadline, DeadlineExceeded
 from transcript_service.settings import Settings
-from transcript_service.transcripts import stored
 from transcript_service.transcripts.cache import (
     CacheKey,
     Entry,
@@ -24,6 +22,7 @@ from transcript_service.transcripts.cache import (
     transcript_cache,
 )
 from transcript_service.transcripts.cache_file import CacheFile
+from transcript_service.transcripts.claims import Claims
 from transcript_service.transcripts.model import Segment, Transcript
 
 KEY = CacheKey("dQw4w9WgXcQ", "en", "manual")
@@ -285,62 +284,83 @@ def test_who_has_time_left_goes_on_when_the_first_one_ran_out_of_it(
     assert got == [said("mine")]
 
 
+def claims_beside(path: Path) -> Claims:
+    """The claims as another process has them."""
+    return Claims(path.with_name(f"{path.name}-claims"))
+
+
+CLAIM = "\n".join(KEY)
+
+
 def test_another_process_is_waited_for_and_its_result_taken(path: Path, clock: Clock) -> None:
-    here = make(path, clock)
-    there = CacheFile(path, 1_000_000)
-    assert there.claim(KEY, "another process", clock.now, clock.now + 60)
+    here, there = make(path, clock), claims_beside(path)
+    assert there.take(CLAIM)
     waits: list[float] = []
 
     def other_process_finishes(seconds: float) -> None:
         waits.append(seconds)
         if len(waits) == 3:
-            there.write(KEY, stored.dump(said("theirs")), clock.now, 0)
-            there.release(KEY, "another process")
+            CacheFile(path, 1_000_000).write(KEY, said("theirs").as_json(), clock.now, 0)
+            there.give_up(CLAIM)
 
     here._sleep = other_process_finishes
     assert here.fetch(KEY, never, soon()).segments == said("theirs").segments
     assert len(waits) == 3
 
 
-def test_the_claim_of_a_process_that_died_ends_by_itself(path: Path, clock: Clock) -> None:
+_CLAIMANT = """
+import sys
+from pathlib import Path
+from transcript_service.transcripts.claims import Claims
+claims = Claims(Path(sys.argv[1]))
+print(claims.take(sys.argv[2]), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_claim_of_a_process_that_died_is_over(path: Path, clock: Clock) -> None:
     here = make(path, clock)
-    assert CacheFile(path, 1_000_000).claim(KEY, "dead", clock.now, clock.now + 60)
+    command = [sys.executable, "-c", _CLAIMANT, f"{path}-claims", CLAIM]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"True\n"
+        waits: list[float] = []
 
-    def time_passes(seconds: float) -> None:
-        clock.now += 61
+        def dies(seconds: float) -> None:
+            waits.append(seconds)
+            process.kill()
+            process.wait()
 
-    here._sleep = time_passes
-    assert here.fetch(KEY, lambda: said("mine"), soon()).segments == said("mine").segments
+        here._sleep = dies
+        assert here.fetch(KEY, lambda: said("mine"), soon()).segments == said("mine").segments
+        assert len(waits) == 1
 
 
-def test_a_claim_is_short_and_renewed_while_the_fetch_runs(
-    path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("transcript_service.transcripts.cache._RENEW_S", 0.01, raising=False)
-
-    def until() -> float:
-        with sqlite3.connect(path) as connection:
-            return float(connection.execute("SELECT until FROM claims").fetchone()[0])
-
-    cache, load = make(path, clock), SlowLoad()
+def test_a_key_is_claimed_while_its_fetch_runs_and_no_other(path: Path, clock: Clock) -> None:
+    cache, load, other = make(path, clock), SlowLoad(), claims_beside(path)
     thread = threading.Thread(target=lambda: cache.fetch(KEY, load, Deadline(900)))
     thread.start()
     try:
         assert load.began.wait(timeout=30)
-        assert until() <= clock.now + 30
-        for _ in range(3):
-            clock.now += 20
-            wait_for("the renewal", lambda: until() == clock.now + 30, 20)
+        assert not other.take(CLAIM)
+        assert other.take("another key")
     finally:
         load.go_on.set()
         thread.join()
-    assert CacheFile(path, 1_000_000).claim(KEY, "another", clock.now, clock.now + 1)
+    assert other.take(CLAIM)
 
 
 def test_a_claim_is_given_up_after_an_error(path: Path, clock: Clock) -> None:
     with pytest.raises(Blocked):
         make(path, clock).fetch(KEY, blocked, soon())
-    assert CacheFile(path, 1_000_000).claim(KEY, "another", clock.now, clock.now + 1)
+    assert claims_beside(path).take(CLAIM)
+
+
+def test_where_nothing_can_be_claimed_everybody_may_fetch(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    claims = Claims(tmp_path / "file" / "claims")
+    assert claims.take(CLAIM)
+    claims.give_up(CLAIM)
 
 
 # Size
@@ -352,7 +372,7 @@ def video(number: int) -> CacheKey:
 
 def test_the_least_recently_used_go_when_the_size_is_reached(path: Path, clock: Clock) -> None:
     one = said("v")
-    cache = make(path, clock, max_bytes=10 * len(stored.dump(one)))
+    cache = make(path, clock, max_bytes=10 * len(one.as_json()))
     for number in range(10):
         cache.put(video(number), one)
         clock.now += 1
@@ -435,7 +455,7 @@ def test_a_value_whose_bytes_changed_is_not_served(
     cache.put(KEY, said("the words that were said"))
     with sqlite3.connect(path) as connection:
         connection.execute(
-            "UPDATE entries SET value = ?", (stored.dump(said("the words that were sold")),)
+            "UPDATE entries SET value = ?", (said("the words that were sold").as_json(),)
         )
     assert cache.get(KEY) is None
     assert telemetry.events("transcript.cache.failed")[0]["error_type"] == "checksum"

@@ -122,7 +122,7 @@ class Breaker(TypedDict):
     recovery_p95_s: Seconds | None
 
 
-class Segment(TypedDict):
+class StateSegment(TypedDict):
     state: Annotated[str | None, Field(examples=["closed"])]
     start: Time
     end: Time
@@ -130,7 +130,7 @@ class Segment(TypedDict):
 
 class Timeline(TypedDict):
     name: Stage
-    segments: list[Segment]
+    segments: list[StateSegment]
 
 
 class CircuitBreaker(TypedDict):

@@ -7,11 +7,9 @@ stands in while fetching fails.
 
 from __future__ import annotations
 
-import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
@@ -19,8 +17,8 @@ from typing import Final
 from ..resilience import Deadline, SingleFlight
 from ..settings import Settings
 from ..telemetry import get_logger
-from . import stored
 from .cache_file import CacheFile, CacheKey
+from .claims import Claims
 from .model import Transcript, TranscriptError
 
 __all__ = ["CacheKey", "Entry", "TranscriptCache", "transcript_cache"]
@@ -34,9 +32,6 @@ _POLL_S: Final = 0.1
 _PATIENCE: Final = 0.2
 _LAST_PATIENCE_S: Final = 0.1
 _MOST_PATIENCE_S: Final = 5.0
-# A claim is renewed while its fetch runs; one of a process that died blocks others this long.
-_CLAIM_S: Final = 30.0
-_RENEW_S: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +68,7 @@ class TranscriptCache:
         self._stale_s = stale_s
         self._clock = clock
         self._sleep = sleep
-        self._owner = uuid.uuid4().hex
+        self._claims = Claims(file.path.with_name(f"{file.path.name}-claims"))
         self._flights: SingleFlight[CacheKey, Transcript] = SingleFlight()
 
     def get(self, key: CacheKey, deadline: Deadline | None = None) -> Entry | None:
@@ -86,7 +81,7 @@ class TranscriptCache:
         if age_s >= self._ttl_s + self._stale_s:
             return None
         try:
-            transcript = replace(stored.load(kept.value), cached=True)
+            transcript = replace(Transcript.from_json(kept.value), cached=True)
         except ValueError:  # kept by another version
             return None
         return Entry(transcript, age_s, stale=age_s >= self._ttl_s)
@@ -95,7 +90,7 @@ class TranscriptCache:
         """Keep a transcript from now on."""
         now = self._clock()
         oldest = now - self._ttl_s - self._stale_s
-        self._file.write(key, stored.dump(transcript), now, oldest, _patience(deadline))
+        self._file.write(key, transcript.as_json(), now, oldest, _patience(deadline))
 
     def fetch(
         self,
@@ -153,39 +148,18 @@ class TranscriptCache:
         self, key: CacheKey, load: Callable[[], Transcript], deadline: Deadline
     ) -> Transcript:
         """Fetch, unless another process is at it: then take its result or its place."""
-        while not self._claim(key, deadline):
+        claim = "\n".join(key)
+        while not self._claims.take(claim):
             self._sleep(deadline.timeout(_POLL_S))
         try:
             entry = self.get(key, deadline)  # what the other process has just stored
             if entry is not None and not entry.stale:
                 return entry.transcript
-            with self._claim_renewed(key):
-                transcript = load()
+            transcript = load()
             self.put(key, transcript, deadline)
             return transcript
         finally:
-            self._file.release(key, self._owner, _patience(deadline))
-
-    def _claim(self, key: CacheKey, deadline: Deadline) -> bool:
-        now = self._clock()
-        return self._file.claim(key, self._owner, now, now + _CLAIM_S, _patience(deadline))
-
-    @contextmanager
-    def _claim_renewed(self, key: CacheKey) -> Iterator[None]:
-        ended = threading.Event()
-
-        def renew() -> None:
-            while not ended.wait(_RENEW_S):
-                now = self._clock()
-                self._file.claim(key, self._owner, now, now + _CLAIM_S, _LAST_PATIENCE_S)
-
-        thread = threading.Thread(target=renew, name="cache-claim", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()  # or it would take the claim again after its release
+            self._claims.give_up(claim)
 
 
 def _concerns_first_alone(error: Exception) -> bool:

@@ -28,7 +28,6 @@ _SCHEMA_VERSION: Final = 1
 # The value comes last: what stands after a large blob cannot be read without reading it.
 _SCHEMA: Final = f"""
 DROP TABLE IF EXISTS entries;
-DROP TABLE IF EXISTS claims;
 CREATE TABLE entries (
     video_id TEXT NOT NULL, language TEXT NOT NULL, kind TEXT NOT NULL,
     stored_at REAL NOT NULL, used_at REAL NOT NULL,
@@ -37,7 +36,6 @@ CREATE TABLE entries (
 );
 CREATE INDEX entries_by_use ON entries (used_at, size);
 CREATE INDEX entries_by_age ON entries (stored_at);
-CREATE TABLE claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL);
 PRAGMA user_version = {_SCHEMA_VERSION};
 """
 _CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -82,7 +80,7 @@ class CacheFile:
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
-        self._path = path
+        self.path = path
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
@@ -102,7 +100,9 @@ class CacheFile:
             value, stored_at, used_at, crc = row
             if zlib.crc32(value) != crc:  # SQLite has no checksums of its own
                 log.error("transcript.cache.failed", operation="read", error_type="checksum")
-                self._delete(connection, key)
+                connection.execute(
+                    "DELETE FROM entries WHERE video_id = ? AND language = ? AND kind = ?", key
+                )
                 return None
             if now - used_at > _USE_GRAIN_S:
                 connection.execute("PRAGMA busy_timeout = 0")
@@ -149,36 +149,6 @@ class CacheFile:
 
         self._run("write", insert, None, patience_s)
 
-    def claim(
-        self, key: CacheKey, owner: str, now: float, until: float, patience_s: float = _BUSY_S
-    ) -> bool:
-        """Whether `owner` may fetch this key now and no other process does.
-
-        A claim ends with `release` or, if its process died, at `until`. Where the file
-        cannot be used everybody may.
-        """
-
-        def take(connection: sqlite3.Connection) -> bool:
-            cursor = connection.execute(
-                "INSERT INTO claims (key, owner, until) VALUES (?, ?, ?) ON CONFLICT (key)"
-                " DO UPDATE SET owner = excluded.owner, until = excluded.until"
-                " WHERE claims.until <= ? OR claims.owner = excluded.owner",
-                ("\n".join(key), owner, until, now),
-            )
-            return cursor.rowcount > 0
-
-        return self._run("claim", take, True, patience_s)
-
-    def release(self, key: CacheKey, owner: str, patience_s: float = _BUSY_S) -> None:
-        """Give a claim up."""
-
-        def drop(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "DELETE FROM claims WHERE key = ? AND owner = ?", ("\n".join(key), owner)
-            )
-
-        self._run("release", drop, None, patience_s)
-
     def close(self) -> None:
         """Close the file; the next use opens it again."""
         with self._lock:
@@ -217,11 +187,11 @@ class CacheFile:
         if self._connection is not None and self._current_inode() == self._inode:
             return self._connection
         self._close()  # another process has set the file aside, or somebody removed it
-        make_file(self._path)
+        make_file(self.path)
         # Taken first: a file that is replaced in this moment is noticed at the next use.
         self._inode = self._current_inode()
         connection = sqlite3.connect(
-            self._path, timeout=patience_s, isolation_level=None, check_same_thread=False
+            self.path, timeout=patience_s, isolation_level=None, check_same_thread=False
         )
         try:
             use_wal(connection, patience_s)
@@ -246,14 +216,9 @@ class CacheFile:
 
     def _current_inode(self) -> int:
         try:
-            return self._path.stat().st_ino
+            return self.path.stat().st_ino
         except OSError:
             return -1
-
-    def _delete(self, connection: sqlite3.Connection, key: CacheKey) -> None:
-        connection.execute(
-            "DELETE FROM entries WHERE video_id = ? AND language = ? AND kind = ?", key
-        )
 
     def _roll_back(self) -> None:
         if self._connection is not None and self._connection.in_transaction:
@@ -266,13 +231,13 @@ class CacheFile:
         self._close()
         if replaced:
             return True
-        aside = self._path.with_name(f"{self._path.name}.corrupt-{time.time_ns()}")
+        aside = self.path.with_name(f"{self.path.name}.corrupt-{time.time_ns()}")
         try:
-            self._path.rename(aside)
+            self.path.rename(aside)
             for suffix in ("-wal", "-shm"):
                 with suppress(FileNotFoundError):
-                    Path(f"{self._path}{suffix}").rename(f"{aside}{suffix}")
-            older = sorted(self._path.parent.glob(f"{self._path.name}.corrupt-*"))
+                    Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
+            older = sorted(self.path.parent.glob(f"{self.path.name}.corrupt-*"))
             names = sorted({path.name.removesuffix("-wal").removesuffix("-shm") for path in older})
             for path in older:
                 if not path.name.startswith(tuple(names[-_KEEP_CORRUPT:])):

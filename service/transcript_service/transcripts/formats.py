@@ -6,12 +6,11 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
 from .model import Segment, Transcript
-from .shapes import TranscriptDocument
 
 _LANGUAGE: Final = re.compile(r"[A-Za-z0-9-]{1,40}")
 # How long a cue is shown of which only the start is known, where none follows sooner.
@@ -22,23 +21,9 @@ _NUMBER: Final = re.compile(r"-?\d+\.?\d*")
 _STAMP: Final = re.compile(r"\d[:,.：，．。]\d{1,6}[:,.：，．。]\d")
 
 
-def as_document(transcript: Transcript, trace_id: str) -> TranscriptDocument:
-    """The JSON document of a transcript; times in seconds."""
-    return {
-        "video_id": transcript.video_id,
-        "source": transcript.source,
-        "language": transcript.language,
-        "kind": transcript.kind,
-        "track": transcript.track,
-        "translated_from": transcript.translated_from,
-        "segments": [
-            {"start": s.start, "duration": s.duration, "text": s.text} for s in transcript.segments
-        ],
-        "available": [track.as_dict() for track in transcript.available],
-        "attempts": [attempt.as_dict() for attempt in transcript.attempts],
-        "cached": transcript.cached,
-        "trace_id": trace_id,
-    }
+def as_document(transcript: Transcript, trace_id: str) -> dict[str, Any]:
+    """The JSON document of a transcript (`TranscriptDocument`); times in seconds."""
+    return {**transcript.as_dict(), "trace_id": trace_id}
 
 
 def _json(transcript: Transcript, trace_id: str) -> bytes:

@@ -14,13 +14,14 @@ import uuid
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 from huey.constants import EmptyData
 from huey.storage import RedisStorage, SqliteStorage
 from opentelemetry import trace
+from pydantic import TypeAdapter
 from redis import ConnectionPool
 from redis.exceptions import RedisError
 
@@ -28,9 +29,7 @@ from ..private_files import make_file
 from ..settings import Settings
 from ..telemetry import get_logger, instruments
 from ..telemetry.vocabulary import ErrorType, Stage
-from . import stored
-from .model import Transcript
-from .shapes import AttemptDocument
+from .model import Attempt, Transcript
 
 log = get_logger(__name__)
 
@@ -70,7 +69,7 @@ class JobRecord:
     finished_at: float | None = None
     error_type: ErrorType | None = None
     detail: str | None = None
-    attempts: list[AttemptDocument] = field(default_factory=list)
+    attempts: tuple[Attempt, ...] = ()
     translate_to: str | None = None
     track: str | None = None
     result: str | None = None
@@ -84,6 +83,9 @@ class JobRecord:
         """The same for all jobs that ask for the same."""
         asked = [self.video_id, self.languages, self.translate_to, self.track]
         return _digest(orjson.dumps(asked))
+
+
+_RECORD: Final = TypeAdapter(JobRecord)
 
 
 class _Done(NamedTuple):
@@ -174,9 +176,7 @@ class JobStore:
         body = self._peek(f"job:{job_id}")
         if body is None:
             return None
-        fields = orjson.loads(body)
-        fields["languages"] = tuple(fields["languages"])
-        job = JobRecord(**fields)
+        job = _RECORD.validate_json(body)
         if job.state != "running":
             return job
         return replace(job, stage=self._last_sign(job)[1])
@@ -184,7 +184,7 @@ class JobStore:
     def result(self, job: JobRecord) -> Transcript | None:
         """The transcript of a job that succeeded, as long as it is kept."""
         body = self._peek(f"result:{job.result}") if job.result else None
-        return None if body is None else stored.load(zlib.decompress(body))
+        return None if body is None else Transcript.from_json(zlib.decompress(body))
 
     def next(self) -> JobRecord | None:
         """Take the next job out of the queue and begin its run; `None` where none waits."""
@@ -221,16 +221,15 @@ class JobStore:
         job = replace(job, finished_at=self.clock(), stage=None)
         size = 0
         if transcript is not None:
-            body = stored.dump(transcript)
+            body = transcript.as_json()
             job = replace(job, result=_digest(body))
             packed = zlib.compress(body, 1)
             size = len(packed)
             self._storage.put_data(f"result:{job.result}", packed)
         self._storage.put_data(_Done(job.finished_at or 0, job.id, job.result or "", size).key, b"")
         self.save(job)
-        for kind in ("run", "lost"):
-            for run in range(job.run + 1):
-                self._storage.delete_data(f"{kind}:{job.id}:{run}")
+        for run in range(job.run + 1):
+            self._storage.delete_data(f"run:{job.id}:{run}")
         self._storage.delete_data(f"beat:{job.id}")
         self._storage.delete_data(f"same:{job.request}")
         if transcript is not None:
@@ -256,13 +255,7 @@ class JobStore:
             if job_id in ended or job_id in waiting:
                 continue
             job = self.get(job_id)
-            if job is None:
-                continue
-            if job.finished and self.clock() - (job.finished_at or 0) > self._keep_s:
-                # Ended under an earlier version, which kept each result under its job.
-                for kind in ("job", "result", "beat"):
-                    self._storage.delete_data(f"{kind}:{job_id}")
-            elif not job.finished and self.clock() - self._last_sign(job)[0] > _LOST_S:
+            if job and not job.finished and self.clock() - self._last_sign(job)[0] > _LOST_S:
                 self._take_up(job)
         self.measure()
 
@@ -271,26 +264,12 @@ class JobStore:
         instruments.JOB_QUEUE_SIZE.set(self._storage.queue_size())
 
     def _take_up(self, job: JobRecord) -> None:
-        # Several processes notice at once; one of them acts.
-        lost = f"lost:{job.id}:{job.run}"
-        if not self._storage.put_if_empty(lost, b"%f" % self.clock()):
-            noticed = self._peek(lost)
-            if noticed and self.clock() - float(noticed) > _LOST_S:
-                # Who noticed did not get through, or the run was lost again: the next look acts.
-                self._storage.delete_data(lost)
-            return
         log.warning("job.lost", job_id=job.id, video_id=job.video_id, run=job.run)
         if job.run >= _RUNS:
-            self.finish(
-                replace(
-                    job,
-                    state="failed",
-                    error_type="internal",
-                    detail="The worker was stopped while it worked on this, more than once.",
-                ),
-                None,
-            )
+            detail = "The worker was stopped while it worked on this, more than once."
+            self.finish(replace(job, state="failed", error_type="internal", detail=detail), None)
         else:
+            # Other processes notice as well: to them it is heard of again.
             self.beat(job)
             # Of a process that died, or lost its storage, between taking the job and saying so.
             self._storage.delete_data(f"run:{job.id}:{job.run + 1}")
@@ -320,9 +299,8 @@ class JobStore:
     def _last_sign(self, job: JobRecord) -> tuple[float, Stage | None]:
         """When a job was last heard of, and the stage it was at."""
         body = self._peek(f"beat:{job.id}")
-        told = orjson.loads(body) if body else job.created_at
-        # An earlier version kept the time alone.
-        return (told[0], told[1]) if isinstance(told, list) else (told, None)
+        at, stage = orjson.loads(body) if body else (job.created_at, None)
+        return at, stage
 
     def _peek(self, key: str) -> bytes | None:
         body = self._storage.peek_data(key)

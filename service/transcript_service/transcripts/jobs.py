@@ -129,8 +129,7 @@ class JobRunner:
                 with self._lock:
                     mine = self._running.pop(job.id, None) is not None
             if mine:
-                done = replace(done, attempts=[attempt.as_dict() for attempt in attempts])
-                self._store.finish(done, transcript)
+                self._store.finish(replace(done, attempts=attempts), transcript)
             outcome = "success" if transcript else "error"
             instruments.JOB_DURATION.record(time.perf_counter() - began, outcome=outcome)
             log.info("job.finished", state=done.state, error_type=done.error_type)

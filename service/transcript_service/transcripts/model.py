@@ -1,68 +1,66 @@
-"""What a transcript is, where it came from, and how getting one can fail."""
+"""What a transcript is, where it came from, and how getting one can fail.
+
+The fields of the dataclasses are those of the API's answers; what is `_INTERNAL` stays in the
+process. See `dashboard.shapes` for what the examples are for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
 
 from ..telemetry.vocabulary import ErrorType, Outcome, Profile, Source, Stage, outcome_of
-from .shapes import AttemptDocument, TrackDocument
 
 Kind = Literal["manual", "asr", "speech"]
+
+# All members are in every answer, those with a default too.
+_SERVED: Final = ConfigDict(json_schema_serialization_defaults_required=True)
+_INTERNAL: Final = Field(exclude=True)
+_NONE: Final = Field(examples=[None])
+_LANGUAGE: Final = Field(examples=["en"])
+_NAME: Final = Field(examples=["English"])
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
     """One caption: `start` and `duration` in seconds, `text` never blank."""
 
-    start: float
-    duration: float
-    text: str
+    start: Annotated[float, Field(examples=[0.4])]
+    duration: Annotated[float, Field(examples=[2.6])]
+    text: Annotated[str, Field(examples=["This is film number 1."])]
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """A caption track that YouTube lists for a video.
+    """A caption track that YouTube lists for a video."""
 
-    `url` is a secret (it is signed) and stays in the process. `po_token_required` is true
-    where the URL answers with an empty body unless a proof-of-origin token is sent.
-    """
-
-    language: str
+    language: Annotated[str, _LANGUAGE]
     kind: Kind
-    name: str
-    url: str = field(repr=False, default="")
-    po_token_required: bool = False
-    is_translatable: bool = False
-
-    def as_dict(self) -> TrackDocument:
-        """What callers may know of it."""
-        return {"language": self.language, "kind": self.kind, "name": self.name}
+    name: Annotated[str, _NAME]
+    # Signed, and so a secret.
+    url: Annotated[str, _INTERNAL] = field(repr=False, default="")
+    # The URL answers with an empty body unless a proof-of-origin token is sent.
+    po_token_required: Annotated[bool, _INTERNAL] = False
+    is_translatable: Annotated[bool, _INTERNAL] = False
 
 
+@with_config(_SERVED)
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One stage's try within a request; `duration_s` covers its retries."""
 
     stage: Stage
     outcome: Outcome
-    error_type: ErrorType | None
-    duration_s: float
-    profile: Profile | None = None
+    error_type: Annotated[ErrorType | None, _NONE]
+    duration_s: Annotated[float, Field(examples=[0.413])]
+    profile: Annotated[Profile | None, _NONE] = None
     proxy_used: bool = False
 
-    def as_dict(self) -> AttemptDocument:
-        return {
-            "stage": self.stage,
-            "outcome": self.outcome,
-            "error_type": self.error_type,
-            "duration_s": round(self.duration_s, 6),
-            "profile": self.profile,
-            "proxy_used": self.proxy_used,
-        }
 
-
+@with_config(_SERVED)
 @dataclass(frozen=True, slots=True)
 class Transcript:
     """The result of a request.
@@ -71,19 +69,44 @@ class Transcript:
     there were, and `attempts` what it took to get it.
     """
 
-    video_id: str
+    video_id: Annotated[str, Field(examples=["dQw4w9WgXcQ"])]
     source: Source
-    language: str
+    language: Annotated[str, _LANGUAGE]
     kind: Kind
     segments: tuple[Segment, ...]
     available: tuple[Track, ...] = ()
     attempts: tuple[Attempt, ...] = ()
-    translated_from: str | None = None
-    track: str | None = None
+    translated_from: Annotated[str | None, _NONE] = None
+    track: Annotated[str | None, _NAME] = None
     cached: bool = False
 
-    def with_attempts(self, attempts: Sequence[Attempt]) -> Transcript:
-        return replace(self, attempts=tuple(attempts))
+    def as_dict(self) -> dict[str, Any]:
+        """What is served of it."""
+        members: dict[str, Any] = _TRANSCRIPT.dump_python(self)
+        return members
+
+    def as_json(self) -> bytes:
+        """What is kept of it: all that stays true later, no account of this one request."""
+        return _TRANSCRIPT.dump_json(replace(self, attempts=(), cached=False))
+
+    @staticmethod
+    def from_json(body: bytes) -> Transcript:
+        """What `as_json` gave.
+
+        Raises:
+            ValueError: it was not written by this version.
+        """
+        return _TRANSCRIPT.validate_json(body)
+
+
+_TRANSCRIPT: Final = TypeAdapter(Transcript)
+_TRACKS: Final = TypeAdapter(tuple[Track, ...])
+
+
+def listed(tracks: Sequence[Track]) -> list[dict[str, str]]:
+    """What callers may know of tracks."""
+    found: list[dict[str, str]] = _TRACKS.dump_python(tuple(tracks), mode="json")
+    return found
 
 
 class TranscriptError(Exception):

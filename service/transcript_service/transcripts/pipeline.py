@@ -199,7 +199,7 @@ class Pipeline:
             attempt, result = self._attempt(stage, job)
             attempts.append(attempt)
             if isinstance(result, Transcript):
-                return result.with_attempts(attempts)
+                return replace(result, attempts=tuple(attempts))
             errors.append(result)
             if result.error_type in self._final:
                 break
@@ -227,7 +227,7 @@ class Pipeline:
                 stage=stage.name,
                 outcome=error.outcome if error else "success",
                 error_type=error_type,
-                duration_s=time.perf_counter() - started,
+                duration_s=round(time.perf_counter() - started, 6),
                 profile=job.notes.profile,
                 proxy_used=job.notes.proxy_used,
             )
@@ -254,9 +254,7 @@ class Pipeline:
                     profile=attempt.profile,
                     proxy_used="true" if attempt.proxy_used else "false",
                 )
-                log.info(
-                    "transcript.stage.finished", duration_s=round(attempt.duration_s, 6), **told
-                )
+                log.info("transcript.stage.finished", duration_s=attempt.duration_s, **told)
         return attempt, result
 
     def _guarded(self, stage: Stage, job: Job) -> Transcript | TranscriptError:

@@ -7,7 +7,6 @@ English, LocalAI counts nanoseconds, others leave an end or the segments out.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,12 +15,10 @@ import orjson
 
 from .languages import same_language
 from .model import Segment, TranscriptError
-from .text import as_segments, clean
+from .text import LATEST_S, as_segments, clean, number
 
 # Whisper listens to windows of this length and fills the last one up with silence.
 _WINDOW_S: Final = 30.0
-# More seconds than any sound has: such a number counts nanoseconds.
-_NO_SECONDS: Final = 1e7
 # Whisper's languages, by its codes and with the names that it gives them.
 _WHISPER: Final = """
 af afrikaans, am amharic, ar arabic, as assamese, az azerbaijani, ba bashkir, be belarusian,
@@ -86,10 +83,10 @@ def _rows(listed: list[Any]) -> Iterator[tuple[float, float | None, str]]:
         text = item.get("text") if isinstance(item, dict) else None
         if not isinstance(text, str) or not clean(text):
             continue
-        start = _number(item.get("start"))
+        start = number(item.get("start"))
         if start is None:
             raise _refused("has segments without times")
-        yield start, _number(item.get("end")), text
+        yield start, number(item.get("end")), text
 
 
 def _in_seconds(
@@ -97,7 +94,7 @@ def _in_seconds(
 ) -> Iterator[tuple[float, float, str]]:
     """(start, duration, text) within the sound; one without an end lasts until the next."""
     latest = max((max(start, end or 0.0) for start, end, _ in rows), default=0.0)
-    unit = 1e9 if latest >= _NO_SECONDS else 1.0
+    unit = 1e9 if latest >= LATEST_S else 1.0  # nanoseconds
     if latest / unit > sound_s + _WINDOW_S:
         raise _refused("has times after the end of the sound")
     starts = [start for start, _, _ in rows]
@@ -106,16 +103,6 @@ def _in_seconds(
         # What is heard in the silence that fills the last window ends with the sound.
         ends_s = min(known / unit, max(sound_s, start / unit))
         yield round(start / unit, 3), round(max(0.0, ends_s - start / unit), 3), text
-
-
-def _number(value: object) -> float | None:
-    if not isinstance(value, int | float | str) or isinstance(value, bool):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return max(0.0, number) if math.isfinite(number) else None
 
 
 def _load(body: bytes) -> Any:

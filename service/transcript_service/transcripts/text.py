@@ -16,7 +16,7 @@ from typing import Final
 from .model import Segment
 
 # The longest video there is lasts 25 days.
-_LATEST_S: Final = 1e7
+LATEST_S: Final = 1e7
 # Tags of captions' markup (HTML, SubRip, WebVTT); any other `<word>` was said.
 _TAG: Final = re.compile(
     r"</?(?:[bius]|br|c|del|em|font|ins|lang|mark|p|r[bpt]|ruby|small|span|strong|su[bp]|tt|v)"
@@ -74,13 +74,19 @@ def _is_break(tag: str) -> bool:
 
 def seconds(value: object, unit: float = 1.0) -> float | None:
     """A time in seconds, `None` for what is none; one before the beginning is the beginning."""
+    found = number(value)
+    return found / unit if found is not None and found / unit < LATEST_S else None
+
+
+def number(value: object) -> float | None:
+    """A finite number that is at least 0, from a number or a text; `None` for what is none."""
     if not isinstance(value, int | float | str) or isinstance(value, bool):
         return None
     try:
-        number = float(value) / unit
+        found = float(value)
     except (ValueError, OverflowError):
         return None
-    return max(0.0, number) if math.isfinite(number) and number < _LATEST_S else None
+    return max(0.0, found) if math.isfinite(found) else None
 
 
 def as_segments(rows: Iterable[tuple[float, float, str]]) -> list[Segment]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from flask import Blueprint, Response, url_for
@@ -36,7 +36,7 @@ def create_blueprint(store: JobStore) -> Blueprint:
             transcript = store.result(record) if record else None
         if record is None or (record.state == "succeeded" and transcript is None):
             raise Problem(404, "job_unknown", "There is no such job (any more).")
-        document = describe(record)
+        document: dict[str, Any] = {**describe(record)}
         if transcript is not None:
             document["result"] = as_document(transcript, record.trace_id)
         response = Response(orjson.dumps(document), mimetype="application/json")

@@ -9,7 +9,7 @@ from ...rfc3339 import rfc3339
 from ...telemetry.vocabulary import STAGES, BreakerState, Stage
 from .. import queries
 from ..answers import Answers
-from ..shapes import Breaker, CircuitBreaker, Segment
+from ..shapes import Breaker, CircuitBreaker, StateSegment
 from ..window import Window
 from .model import Block, gone_quiet
 
@@ -73,7 +73,7 @@ def _breaker(answers: Answers, name: Stage) -> Breaker:
     }
 
 
-def _segments(answers: Answers, name: str) -> list[Segment]:
+def _segments(answers: Answers, name: str) -> list[StateSegment]:
     """The chart's raster as stretches of one state; where nothing was reported there is a gap.
 
     A point of the raster says what was seen in the step that ends there.
@@ -85,7 +85,7 @@ def _segments(answers: Answers, name: str) -> list[Segment]:
             for index, value in enumerate(series.values):
                 if value is not None:
                     seen.setdefault(index, []).append(series.labels.get("state", ""))
-    segments: list[Segment] = []
+    segments: list[StateSegment] = []
     last = -2
     for index in sorted(seen):
         state = worst_state(seen[index])

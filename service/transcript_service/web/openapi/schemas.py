@@ -18,10 +18,11 @@ _FILLED: Final = re.compile(r"\b(Block|InnerBlock)_([A-Za-z]+)_")
 def schemas_of(shapes: Iterable[Any]) -> tuple[dict[Any, Schema], dict[str, Schema]]:
     """The schema of each shape, and by name those that they refer to.
 
-    Objects have the declared members and no others. Titles, which repeat the names, go.
+    Objects have the declared members and no others. Titles, which repeat the names, and
+    defaults, which say nothing of an answer, go.
     """
     made, definitions = TypeAdapter.json_schemas(
-        [(shape, "validation", TypeAdapter(shape)) for shape in shapes],
+        [(shape, "serialization", TypeAdapter(shape)) for shape in shapes],
         ref_template=_REF + "{model}",
     )
     return (
@@ -64,7 +65,7 @@ def _closed(node: Any) -> Any:
     schema = {
         key: value if key == "examples" else _closed(value)
         for key, value in node.items()
-        if not (key == "title" and isinstance(value, str))
+        if not (key == "title" and isinstance(value, str)) and (key != "default" or value)
     }
     if isinstance(schema.get("properties"), dict):
         schema.setdefault("additionalProperties", False)
