@@ -68,7 +68,7 @@ def summary(verdict: str | None) -> dict[str, Any]:
 def answer(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What `status` gets; tests change it."""
     document = summary("healthy")
-    board = SimpleNamespace(overview=lambda *_: SimpleNamespace(document=document))
+    board = SimpleNamespace(overview=lambda *_: SimpleNamespace(body=json.dumps(document)))
     monkeypatch.setattr(status, "Board", lambda *_: board)
     return document
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import closing, suppress
 from typing import Any, Final
 
 import orjson
@@ -21,7 +23,8 @@ from .terminal import create_console, print_json, seconds
 
 _POLL_S: Final = 2.0
 _COLOUR: Final = {"error": "red", "warning": "yellow"}
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0}
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0}
+_DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|)", re.ASCII)
 
 
 def in_seconds(text: str) -> str:
@@ -30,24 +33,13 @@ def in_seconds(text: str) -> str:
     Raises:
         Problem: it is no duration.
     """
-    number, unit = text, 1.0
-    for name, factor in _UNITS.items():
-        if text.endswith(name) and text[: -len(name)].replace(".", "", 1).isdecimal():
-            number, unit = text[: -len(name)], factor
-            break
-    try:
-        return f"{float(number) * unit:.6f}"
-    except ValueError:
-        raise invalid_parameter(f"{text} is no duration such as 5s or 300ms.") from None
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise invalid_parameter(f"{text} is no duration such as 5s or 300ms.")
+    return f"{float(found[1]) * _UNITS[found[2]]:.6f}"
 
 
-def print_traces(
-    settings: Settings,
-    asked: Mapping[str, str],
-    *,
-    as_json: bool = False,
-    console: Console | None = None,
-) -> None:
+def print_traces(settings: Settings, asked: Mapping[str, str], *, as_json: bool) -> None:
     """Print the traces that a search finds, newest first.
 
     Args:
@@ -57,11 +49,8 @@ def print_traces(
         Problem: a parameter is wrong, or Jaeger does not answer.
     """
     search = inputs.read(inputs.Search, asked.items())
-    engines = Engines(settings)
-    try:
+    with closing(Engines(settings)) as engines:
         found = trace_search.find_traces(engines, search)
-    finally:
-        engines.close()
     if as_json:
         print_json(found)
         return
@@ -78,19 +67,14 @@ def print_traces(
             " ".join(f"{s['stage']}:{s['outcome']}" for s in trace["stages"]),
             trace["trace_id"],
         )
-    out = console or create_console()
+    out = create_console()
     out.print(table)
     if found["partial"]:
         out.print(Text("There may be more: narrow the search, or raise --limit.", "yellow"))
 
 
 def print_logs(
-    settings: Settings,
-    asked: Mapping[str, str],
-    *,
-    follow: bool = False,
-    as_json: bool = False,
-    console: Console | None = None,
+    settings: Settings, asked: Mapping[str, str], *, follow: bool, as_json: bool
 ) -> None:
     """Print the newest log lines, and with `follow` those that come, until interrupted.
 
@@ -103,10 +87,9 @@ def print_logs(
         Problem: a parameter is wrong, or VictoriaLogs does not answer.
     """
     tail = inputs.read(inputs.Tail, asked.items())
-    out = console or create_console()
-    engines = Engines(settings)
+    out = create_console()
     seen: dict[str, None] = {}
-    try:
+    with closing(Engines(settings)) as engines, suppress(KeyboardInterrupt):
         while True:
             try:
                 found = log_search.tail(engines, tail)
@@ -123,12 +106,8 @@ def print_logs(
                 asked = {**asked, "since": found["next_since"], "limit": str(inputs.MOST_LINES)}
                 tail = inputs.read(inputs.Tail, asked.items())
             if not follow:
-                return
+                break
             time.sleep(_POLL_S)
-    except KeyboardInterrupt:
-        return
-    finally:
-        engines.close()
 
 
 def _print_line(out: Console, line: Any, *, as_json: bool) -> None:

@@ -6,10 +6,11 @@ It asks the engines itself, so it tells something also when the service does not
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any, Final
 
 import orjson
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -40,13 +41,7 @@ _COLOUR: Final = {
 _SIGN: Final = {"ok": "✓", "warn": "!", "fail": "✗", "unknown": "?"}
 
 
-def print_status(
-    settings: Settings,
-    hours: str = "1",
-    *,
-    as_json: bool = False,
-    console: Console | None = None,
-) -> str:
+def print_status(settings: Settings, hours: str, *, as_json: bool) -> str:
     """Print the summary of the last `hours`, or the API's document with `as_json`.
 
     Returns:
@@ -55,17 +50,14 @@ def print_status(
     Raises:
         Problem: `hours` is no valid window, or no engine answers.
     """
-    engines = Engines(settings)
-    try:
-        window = inputs.read(inputs.Recent, [("hours", hours)]).window()
+    window = inputs.read(inputs.Recent, [("hours", hours)]).window()
+    with closing(Engines(settings)) as engines:
         reply = Board(settings, engines).overview(window, set(SCOPE_OF.values()))
-    finally:
-        engines.close()
     document = orjson.loads(reply.body)
     if as_json:
         print_json(document)
     else:
-        (console or create_console()).print(_summary(all_visible(document)))
+        create_console().print(_summary(all_visible(document)))
     return str((document["blocks"]["health"]["data"] or {}).get("verdict", "unknown"))
 
 

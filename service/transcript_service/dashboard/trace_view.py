@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any, Final
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -29,29 +29,20 @@ _SHOWN: Final = (
 )
 
 
-def print_trace(
-    settings: Settings,
-    trace_id: str,
-    *,
-    as_json: bool = False,
-    console: Console | None = None,
-) -> None:
+def print_trace(settings: Settings, trace_id: str, *, as_json: bool) -> None:
     """Print the trace, or the API's document with `as_json`.
 
     Raises:
         Problem: no such id, none by that id, or the engines do not answer.
     """
     asked = inputs.read(inputs.OneTrace, [("trace_id", trace_id.lower())])
-    engines = Engines(settings)
-    try:
+    with closing(Engines(settings)) as engines:
         found = traces.fetch_trace(engines, asked.trace_id)
-    finally:
-        engines.close()
     if as_json:
         print_json(found)
         return
     found = all_visible(found)
-    out = console or create_console()
+    out = create_console()
     spans, lines = found["spans"]["data"] or [], found["logs"]["data"] or []
     times = f"  {found['start'] or ''}  {seconds(found['duration_s'])}"
     out.print(Text.assemble((trace_id, "bold"), times))
