@@ -1,8 +1,9 @@
 """What telemetry costs: a log line, a registry call, masking, a request with everything on.
 
-Run alone with `python -m bench telemetry`; takes six minutes or so. Measured in CPU time of the
+Run alone with `python -m bench telemetry`; takes ten minutes or so. Measured in CPU time of the
 thread or process where that is the cost, so that other work on the machine disturbs little;
-peers are measured in turn, and where rounds are short the best one counts.
+peers are measured in turn, in an order drawn at random, and where rounds are short the best one
+counts.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import http.client
 import json
 import logging
 import os
+import platform
 import random
 import subprocess
 import sys
@@ -19,9 +21,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from importlib.metadata import version
+from itertools import permutations
 from pathlib import Path
 from statistics import mean, median, quantiles
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import structlog
@@ -46,7 +50,7 @@ from transcript_service.telemetry.redaction import redact_mapping, redact_text
 _row = partial(row, "telemetry")
 ROUNDS = 40
 CALLS = 500
-STARTS = 6  # even, see `_cpu`
+STARTS = 6  # every order of three once, see `_cpu`
 _draw = random.Random(6)
 FIELDS: dict[str, Any] = {
     "video_id": "dQw4w9WgXcQ",
@@ -58,15 +62,30 @@ FIELDS: dict[str, Any] = {
     "proxy_used": False,
     "status": 200,
 }
+COLLECT = "/bench/collect"
 PATH = f"/api/transcripts/{by_title('Bread for a Village').id}?lang=en"
 SIGNED_URL = "https://rr3---sn-4g5e6nez.googlevideo.com/videoplayback?" + "&".join(
     f"p{number}=v{number:04d}abcdefgh" for number in range(40)
 )
 
 
+_VERSIONS = (
+    "opentelemetry-sdk",
+    "opentelemetry-instrumentation-flask",
+    "structlog",
+    "orjson",
+    "python-json-logger",
+    "flask",
+    "gunicorn",
+)
+
+
 def run() -> list[Row]:
     """All rows."""
-    return [*_log_lines(), *_registry(), *_redaction(), *_cpu(), *_http()]
+    versions = ", ".join(f"{name} {version(name)}" for name in _VERSIONS)
+    print(f"Python {platform.python_version()}, {versions}", file=sys.stderr, flush=True)
+    parts = (_log_lines, _registry, _redaction, _percentiles, _cpu, _http)
+    return [one for part in parts for one in part()]
 
 
 def _best_us(**candidates: Callable[[], object]) -> dict[str, float]:
@@ -125,7 +144,7 @@ def _log_lines() -> list[Row]:
         to_otlp = provider.get_logger("bench")
         log = get_logger("bench")
         with InMemoryTelemetry():
-            logs.stderr.write = lambda line: os.write(descriptor, line)  # type: ignore[method-assign, assignment, return-value]
+            logs.stderr.write = lambda line: os.write(descriptor, line)  # type: ignore[method-assign, assignment]
             with span("bench"), log_context(video_id="dQw4w9WgXcQ"):
                 rest = {key: value for key, value in FIELDS.items() if key != "video_id"}
 
@@ -272,14 +291,21 @@ class _Server:
         return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
+class _Kind(NamedTuple):
+    """How a server is run."""
+
+    environ: dict[str, str]
+    config: str = "transcript_service.gunicorn_conf"
+
+
 @contextmanager
-def _servers(**variants: dict[str, str]) -> Iterator[dict[str, _Server]]:
-    """The real service once for each environment, all running at the same time."""
+def _servers(kinds: dict[str, _Kind], **environ: str) -> Iterator[dict[str, _Server]]:
+    """The real service once for each kind, all running at the same time."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         simulator = stack.enter_context(running_simulator(folder))
         servers = {}
-        for name, environ in variants.items():
+        for name, kind in kinds.items():
             place = folder / name
             place.mkdir()
             common = {
@@ -287,8 +313,9 @@ def _servers(**variants: dict[str, str]) -> Iterator[dict[str, _Server]]:
                 "YOUTUBE_CA_FILE": str(simulator.ca_file),
                 "LOG_RATE_LIMIT_PER_MIN": "0",
             }
-            app = "transcript_service.web:create_app()"
-            running = stack.enter_context(gunicorn(place, common | environ, app=app, workers=1))
+            app = "bench.app:create_app()"
+            given = common | environ | kind.environ
+            running = stack.enter_context(gunicorn(place, given, app, 1, kind.config))
             servers[name] = _Server(running)
         yield servers
 
@@ -306,80 +333,132 @@ def _in_turns(names: Iterable[str], rounds: int) -> Iterator[str]:
 
 
 def _cpu() -> list[Row]:
-    """CPU (user and system) of a worker per request, encoding and sending included.
+    """CPU (user and system) of a worker per request, counting, encoding and sending included.
 
-    Without the collection of metrics, which costs the same every 15 s however many requests
-    there were. Two processes of the same kind differ by several per cent for as long as they
-    live, so each row is the mean over several starts; the one started second takes 60 µs less
-    a request (ten starts of two alike), so each kind is second as often as first.
+    Each kind against the same service without telemetry and log lines. Two processes of the
+    same kind differ by several per cent for as long as they live, and the one started second
+    takes 60 µs less a request (ten starts of two alike): each row is the mean over several
+    starts, in every order as often.
     """
-    never = {"OTEL_METRIC_EXPORT_INTERVAL": "3600000"}
     rows = []
     with _sink() as endpoint:
-        on, off = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, **never}, {"OTEL_SDK_DISABLED": "true"}
-        for name, cache, requests in (("uncached", "false", 500), ("cached", "true", 1600)):
-            cached = {"ENABLE_TRANSCRIPT_CACHE": cache}
-            pair = {"on": on | cached, "off": off | cached}
-            other_way_round = dict(reversed(pair.items()))
-            starts = [
-                _cpu_once(other_way_round if start % 2 else pair, requests)
-                for start in range(STARTS)
-            ]
-            added, bare = map(mean, zip(*starts, strict=True))
-            rows.append(
-                _row(f"CPU that telemetry adds to a request ({name})", added, "µs CPU",
-                     "the request without it", bare)
-            )  # fmt: skip
+        sending = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+            "OTEL_METRIC_EXPORT_INTERVAL": "3600000",  # collected when it is asked for
+        }
+        none = _Kind({"BENCH_TELEMETRY": "none"}, "bench.ordinary")
+        kinds = {"ours": _Kind(sending), "peer": _Kind(sending, "bench.ordinary"), "none": none}
+        for name, cache, requests in (("uncached", "false", 300), ("cached", "true", 1500)):
+            orders = list(permutations(kinds))
+            _draw.shuffle(orders)
+            used: dict[str, list[float]] = {kind: [] for kind in kinds}
+            for order in orders[:STARTS]:
+                ordered = {kind: kinds[kind] for kind in order}
+                for kind, value in _cpu_once(ordered, requests, cache).items():
+                    used[kind].append(value)
+            ours, peer, bare = (mean(used[kind]) for kind in ("ours", "peer", "none"))
+            rows += [
+                _row(f"CPU of our telemetry in a request ({name})", ours - bare, "µs CPU",
+                     "ordinary instrumentation", peer - bare, 1.0),
+                _row(f"the request with it ({name})", ours, "µs CPU", "without telemetry", bare),
+            ]  # fmt: skip
     return rows
 
 
-def _cpu_once(pair: dict[str, dict[str, str]], requests: int) -> tuple[float, float]:
-    """CPU microseconds per request: what telemetry added, and the request without it."""
-    with _servers(**pair) as servers:
+def _cpu_once(kinds: dict[str, _Kind], requests: int, cache: str) -> dict[str, float]:
+    """CPU microseconds per request of each kind.
+
+    With one collection of metrics, which counts what the requests measured. What a collection
+    costs by itself, however many requests there were, is measured behind it and left out.
+    """
+    with _servers(kinds, ENABLE_TRANSCRIPT_CACHE=cache) as servers:
         for server in servers.values():
             for _ in range(30):
                 server.get(PATH)
+            server.get(COLLECT)
+        settled = partial(time.sleep, 2.5)  # every span and line is sent
+        settled()
         began = {name: server.cpu_s() for name, server in servers.items()}
-        # What the warm-up left to send is in, what the last second leaves is not.
         for name in _in_turns(servers, requests):
             servers[name].get(PATH)
-        used = {
-            name: (server.cpu_s() - began[name]) / requests * 1e6
+        for server in servers.values():
+            server.get(COLLECT)
+        settled()
+        middle = {name: server.cpu_s() for name, server in servers.items()}
+        for server in servers.values():
+            server.get(COLLECT)
+        settled()
+        return {
+            name: (2 * middle[name] - began[name] - server.cpu_s()) / requests * 1e6
             for name, server in servers.items()
         }
-    return used["on"] - used["off"], used["off"]
 
 
 def _http() -> list[Row]:
-    """A cached transcript over HTTP: telemetry on, off, Collector dead, Collector hanging."""
+    """An uncached transcript over HTTP: telemetry on, off, Collector dead, Collector hanging."""
     dead = f"http://127.0.0.1:{free_port()}"
     with _sink() as alive, OtlpSink(status=0) as hanging:
-        variants = {
-            "on": {"OTEL_EXPORTER_OTLP_ENDPOINT": alive},
-            "off": {"OTEL_SDK_DISABLED": "true"},
-            "dead": {"OTEL_EXPORTER_OTLP_ENDPOINT": dead},
-            "hanging": {"OTEL_EXPORTER_OTLP_ENDPOINT": hanging.url},
+        kinds = {
+            "on": _Kind({"OTEL_EXPORTER_OTLP_ENDPOINT": alive}),
+            "off": _Kind({"OTEL_SDK_DISABLED": "true"}),
+            "dead": _Kind({"OTEL_EXPORTER_OTLP_ENDPOINT": dead}),
+            "hanging": _Kind({"OTEL_EXPORTER_OTLP_ENDPOINT": hanging.url}),
         }
-        times: dict[str, list[float]] = {name: [] for name in variants}
-        with _servers(**variants) as servers:
+        times: dict[str, list[float]] = {name: [] for name in kinds}
+        with _servers(kinds, ENABLE_TRANSCRIPT_CACHE="false") as servers:
             for server in servers.values():
-                for _ in range(200):
-                    body = server.get(PATH)
-                assert orjson.loads(body)["cached"] is True
-            for name in _in_turns(servers, 4000):
+                for _ in range(50):
+                    server.get(PATH)
+            for name in _in_turns(servers, 2000):
                 began = time.perf_counter()
                 servers[name].get(PATH)
                 times[name].append((time.perf_counter() - began) * 1e3)
     p50 = {name: median(values) for name, values in times.items()}
     p99 = {name: quantiles(values, n=100)[98] for name, values in times.items()}
     return [
-        _row("cached request over HTTP, P50", p50["on"], "ms", "OTEL_SDK_DISABLED=true",
+        _row("uncached request over HTTP, P50", p50["on"], "ms", "OTEL_SDK_DISABLED=true",
              p50["off"], 1.10),
         _row("the same, P99, Collector dead", p99["dead"], "ms", "Collector alive", p99["on"],
              1.10),
         _row("the same, P99, Collector hanging", p99["hanging"], "ms", "Collector alive",
              p99["on"], 1.10),
     ]  # fmt: skip
+
+
+def _percentiles() -> list[Row]:
+    """What Prometheus makes of a histogram's buckets, against the measurements themselves."""
+    dice = random.Random(7)
+    values = [dice.lognormvariate(0.3, 0.9) for _ in range(5000)]
+    with InMemoryTelemetry() as telemetry:
+        for value in values:
+            instruments.TRANSCRIPT_REQUEST_DURATION.record(value, outcome="success")
+        data: Any = telemetry.reader.get_metrics_data()
+    (point,) = (
+        point
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        if metric.name == "transcript.request.duration"
+        for point in metric.data.data_points
+        if point.count
+    )
+    exact = quantiles(values, n=100)
+    return [
+        _row(f"P{percent} of a histogram", found, "s", "exact", exact[percent - 1],
+             goal="within 5 %", met=abs(found / exact[percent - 1] - 1) <= 0.05)
+        for percent in (50, 95)
+        for found in [_quantile(percent / 100, point)]
+    ]  # fmt: skip
+
+
+def _quantile(rank: float, point: Any) -> float:
+    """Of an exponential histogram, as Prometheus interpolates: evenly in the logarithm."""
+    wanted, seen = rank * point.count, 0
+    for place, count in enumerate(point.positive.bucket_counts, start=point.positive.offset):
+        if count and seen + count >= wanted:
+            return float(2 ** ((place + (wanted - seen) / count) / 2**point.scale))
+        seen += count
+    raise ValueError("no measurement")
 
 
 if __name__ == "__main__":

@@ -75,6 +75,7 @@ def gunicorn(
     environ: Mapping[str, str],
     app: str = "tests.telemetry_app:create_app()",
     workers: int = 4,
+    config: str = "transcript_service.gunicorn_conf",
 ) -> Iterator[Gunicorn]:
     """Start it, wait until all workers are ready, end it in any case."""
     port = free_port()
@@ -86,7 +87,7 @@ def gunicorn(
                 "-m",
                 "gunicorn",
                 "--config",
-                "python:transcript_service.gunicorn_conf",
+                f"python:{config}",
                 app,
             ],
             cwd=CHECKOUT,
