@@ -92,9 +92,14 @@ class AlertRule:
     annotations: dict[str, str]
 
 
+def _read(text: str) -> Any:
+    # libyaml's loader, ten times as fast: rules and their tests are large.
+    return yaml.load(text, yaml.CSafeLoader)
+
+
 def _all_rules(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for file in sorted((folder / "rules").glob("*.yml")):
-        for group in yaml.safe_load(file.read_text())["groups"]:
+        for group in _read(file.read_text())["groups"]:
             for rule in group["rules"]:
                 yield file.name, rule
 
@@ -155,7 +160,7 @@ def _thresholds(folder: Path) -> Iterator[str]:
 def _tests(folder: Path) -> Iterator[str]:
     cases: dict[str, list[list[dict[str, Any]]]] = {}
     for file in sorted((folder / "tests").glob("*.yml")):
-        for test in yaml.safe_load(file.read_text())["tests"]:
+        for test in _read(file.read_text())["tests"]:
             checks = test.get("alert_rule_test", [])
             for name in {check["alertname"] for check in checks}:
                 mine = [check for check in checks if check["alertname"] == name]
@@ -225,7 +230,7 @@ def _runbooks(folder: Path) -> Iterator[str]:
 def _routes(folder: Path) -> Iterator[str]:
     names = {alert.name for alert in alerts(folder)}
     text = (folder / "alertmanager.yml").read_text()
-    config = yaml.safe_load(text)
+    config = _read(text)
     route = config["route"]
     if route["group_by"] != ["..."]:
         yield "alertmanager.yml: alerts that share a group break each other's cooldown"

@@ -1,4 +1,4 @@
-"""Leases from sixteen threads while everything breaks at random: sixty, or two hundred."""
+"""Leases from sixteen threads while everything breaks at random: thirty, or two hundred."""
 
 from __future__ import annotations
 
@@ -34,9 +34,8 @@ FAULTS = {
     "exception": 20,
 }
 # Past this no further lease is begun: on a machine that does ten other things at once the
-# test ends in time with fewer leases, and says how many. Alone it does them all.
+# test ends in time with a fifth of the leases or more, and says how many.
 MOST_S = float(os.environ.get("CHAOS_MOST_S", "400"))
-LEAST = 40
 
 
 class WrongPageError(Exception):
@@ -136,7 +135,7 @@ class Chaos:
 
 
 @pytest.mark.timeout(MOST_S + 350)
-@pytest.mark.parametrize("count", [60, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [30, pytest.param(200, marks=pytest.mark.slow)])
 def test_leases_under_random_faults(
     make_pool: MakePool, site: Site, telemetry: InMemoryTelemetry, count: int
 ) -> None:
@@ -171,7 +170,7 @@ def test_leases_under_random_faults(
         f"{[round(seconds, 1) for seconds in chaos.recovery_s]} s"
     )
     done = chaos.results.total() - chaos.repeated
-    assert done == count or (took_s > MOST_S and done >= LEAST)
+    assert done == count or (took_s > MOST_S and done >= count / 5)
     assert set(chaos.suffered) == set(FAULTS)
     # Besides those who broke something, at most the other holders of a browser's four
     # contexts suffer with it.

@@ -2,6 +2,7 @@
 
 A parser's CPU time for a hostile text is compared with its own for a harmless one of the same
 size. Quadratic ones are hundreds of times over the bound: `<[^>]*>` takes minutes for `<<<<…`.
+In `make test` the texts have a quarter of that size, a sixteenth of the time of such a parser.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from transcript_service.resilience.retries import parse_retry_after
 from transcript_service.settings import Settings, SettingsError
@@ -211,7 +213,7 @@ def test_a_cookie_file_of_anything_is_read_as_fast(tmp_path: Path) -> None:
 
 
 def test_a_quadratic_expression_is_over_the_bound() -> None:
-    tag, length = re.compile("<[^>]*>"), 80_000
+    tag, length = re.compile("<[^>]*>"), 40_000
     took, words = (
         cpu_s(lambda text: tag.sub("", text), of_size(pattern)[:length])
         for pattern in ("<", HARMLESS)
