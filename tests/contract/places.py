@@ -149,7 +149,14 @@ def rules(checkout: Path) -> Iterator[Place]:
 
 def dashboard_api() -> Iterator[Place]:
     """Every named query, without and with a stage chosen."""
-    filled = {"job": 'job="x"', "window": "3600s", "rate": "60s", "gauge": "60s", "step": "60s"}
+    filled = {
+        "job": 'job="x"',
+        "window": "3600s",
+        "rate": "60s",
+        "gauge": "60s",
+        "span": "60s",
+        "seconds": "60",
+    }
     for stage, breaker in (("", ""), (',stage="asr"', ',name="asr"')):
         for name, query in QUERIES.items():
             for promql in filter(None, (query.promql, query.recorded)):

@@ -292,3 +292,110 @@ def test_slow_and_failed_requests_say_what_they_were_about(
     block = got(client, "/api/dashboard/metrics/performance?hours=2")
     assert block["missing"] == {"request_details": "upstream_unreachable"}
     assert block["data"]["failed_requests"][0]["video_id"] is None
+
+
+def test_an_open_breaker_says_since_when_by_whom_after_what_and_until_when(
+    client: FlaskClient, engine: FakeEngine
+) -> None:
+    states = [{"metric": {"name": "timedtext", "state": "open"}, "value": [1.0, "1"]}]
+    opening = {
+        "_time": "2026-11-28T17:55:40.756313Z",
+        "service.instance.id": "w-2",
+        "trace_id": TRACE,
+        "reason": "failure_rate",
+        "failure_rate": "0.6",
+        "slow_call_rate": "0",
+        "to_state": "open",
+    }
+    record = {
+        "breaker": "timedtext",
+        "opening": json.dumps(opening),
+        "last_opened": "2026-11-28T17:56:50.5Z",
+    }
+    counted = {"stage": "timedtext", "error_type": "rate_limited", "count": "9"}
+    asked: list[dict[str, str]] = []
+    broken = False
+
+    def behave(handler: Handler, parameters: dict[str, str]) -> None:
+        query = parameters.get("query", "")
+        if parameters["path"] == "/select/logsql/query":
+            asked.append(parameters)
+            line = record if "state_changed" in query else counted
+            handler.answer(json.dumps(line).encode(), status=500 if broken else 200)
+        elif parameters["path"] == "/api/v1/query" and "circuit_breaker_state" in query:
+            vector = {"resultType": "vector", "result": states}
+            handler.answer(fakes.success(vector))
+        else:
+            fakes.empty(handler, parameters)
+
+    engine.behave = behave
+    path = "/api/dashboard/metrics/circuit-breaker"
+    (breaker,) = got(client, path)["data"]["breakers"]
+    assert breaker["opening"] == {
+        "since": "2026-11-28T17:55:40.756Z",
+        "worker": "w-2",
+        "trace_id": TRACE,
+        "reason": "failure_rate",
+        "failure_rate": 0.6,
+        "slow_call_rate": 0.0,
+        "errors": {"rate_limited": 9.0},
+        "next_probe_at": "2026-11-28T17:57:50Z",
+    }
+    assert "_time:[2026-11-28T17:45:40.756Z, 2026-11-28T17:55:40.756Z]" in asked[1]["query"]
+
+    broken = True
+    block = got(client, f"{path}?hours=2")
+    assert block["missing"] == {"openings": "upstream_unreachable"}
+    assert block["data"]["breakers"][0]["opening"] is None
+
+    broken, record["opening"] = False, ""  # open for longer than the log goes back
+    assert got(client, f"{path}?hours=3")["data"]["breakers"][0]["opening"] is None
+
+
+def test_a_window_of_the_past_is_asked_as_such_and_alerts_stay_those_of_now(
+    client: FlaskClient, engine: FakeEngine
+) -> None:
+    asked: list[dict[str, str]] = []
+
+    def behave(handler: Handler, parameters: dict[str, str]) -> None:
+        asked.append(parameters)
+        fakes.valued("4.5")(handler, parameters)
+
+    engine.behave = behave
+    answer = got(client, "/api/dashboard/metrics?hours=0.5&end=2026-11-24T17:41:09Z")
+    assert answer["window"]["start"] == "2026-11-24T17:11:00Z"
+    assert answer["window"]["end"] == "2026-11-24T17:41:00Z"
+    assert {p["time"] for p in asked if p["path"] == "/api/v1/query"} == {"1795542060"}
+    assert answer["blocks"]["performance"]["as_of"] == "2026-11-24T17:41:00Z"
+    assert answer["blocks"]["alerts"]["as_of"] > "2026-11-24T17:41:00Z"
+    groups = got(client, f"{FAILURES}?end=2026-11-24T17:41:09Z")
+    assert groups["window"]["end"] == "2026-11-24T17:41:00Z"
+    assert asked[-1]["end"] == "2026-11-24T17:41:00Z"
+
+
+def test_with_a_stage_the_requests_are_its_attempts(
+    client: FlaskClient, engine: FakeEngine
+) -> None:
+    asked: list[str] = []
+
+    def behave(handler: Handler, parameters: dict[str, str]) -> None:
+        asked.append(parameters.get("query", ""))
+        series = {"stage": "asr", "outcome": "blocked", "error_type": "ip_blocked"}
+        exemplar = {"labels": {"trace_id": TRACE}, "value": "6.5", "timestamp": time.time()}
+        if parameters["path"].endswith("query_exemplars"):
+            handler.answer(fakes.success([{"seriesLabels": series, "exemplars": [exemplar]}]))
+        elif parameters["path"] == "/select/logsql/query":
+            end = {"_msg": "transcript.stage.finished", "trace_id": TRACE, "stage": "asr"}
+            handler.answer(json.dumps(end).encode())
+        else:
+            fakes.valued("4.5")(handler, parameters)
+
+    engine.behave = behave
+    data = got(client, "/api/dashboard/metrics/performance?stage=asr")["data"]
+    assert [request["stage"] for request in data["failed_requests"]] == ["asr"]
+    assert [point["duration_s"] for point in data["points"]] == [6.5]
+    assert any(query.startswith("transcript_stage_duration_seconds{") for query in asked)
+    ends = next(query for query in asked if "trace_id:in" in query)
+    assert 'stage:="asr"' in ends
+    assert "request.finished" not in ends
+    assert not any("rate(transcript_requests_total" in query for query in asked)

@@ -135,6 +135,62 @@ def test_slow_requests_are_unique_and_slowest_first_and_failed_ones_newest_first
     assert [r["trace_id"][0] for r in data["failed_requests"]] == ["c", "b"]
 
 
+def test_of_each_stretch_of_a_chart_the_slowest_request_is_its_point() -> None:
+    def exemplar(trace: str, value: float, back_s: float) -> Exemplar:
+        return Exemplar({"outcome": "success"}, trace * 32, value, WINDOW.now - back_s)
+
+    exemplars = [exemplar("a", 1, 800), exemplar("b", 9, 799), exemplar("c", 5, 20)]
+    data = BLOCKS["performance"].build(
+        answers(
+            {"requests": [sample(5.0, outcome="success")]},
+            exemplars={"request_exemplars": exemplars},
+        )
+    )
+    assert data is not None
+    assert [point["trace_id"][0] for point in data["points"]] == ["b", "c"]
+
+
+def test_charts_are_marked_with_deploys_and_the_demos_faults() -> None:
+    def line(labels: dict[str, str], *indexes: int) -> Series:
+        steps = WINDOW.chart_steps
+        return Series(labels, [1.0 if i in indexes else None for i in range(len(steps))])
+
+    data = BLOCKS["performance"].build(
+        answers(
+            {"requests": [sample(5.0, outcome="success")]},
+            series={
+                "versions": [
+                    line({"service_version": "1.0"}, 1, 2, 3),  # not there before: no deploy
+                    line({"service_version": "1.1"}, 3, 4),
+                ],
+                "demo_faults": [line({"fault": "bot check"}, 2, 3, 7)],
+            },
+        )
+    )
+    assert data is not None
+    at = [Window(900, None, moment).as_json()["end"] for moment in WINDOW.chart_steps]
+    assert data["marks"] == [
+        {"kind": "deploy", "name": "1.1", "start": at[3], "end": None},
+        {"kind": "demo_fault", "name": "bot check", "start": at[2], "end": at[3]},
+        {"kind": "demo_fault", "name": "bot check", "start": at[7], "end": at[7]},
+    ]
+
+
+def test_memory_is_that_of_each_worker_and_their_sum() -> None:
+    data = BLOCKS["browser_contexts"].build(
+        answers(
+            {
+                "browser_memory": [sample(3e8, instance="b"), sample(2e8, instance="a")],
+                "browser_memory_threshold": [sample(1.5e9)],
+            }
+        )
+    )
+    assert data is not None
+    assert data["memory_bytes"] == 5e8
+    assert data["workers"] == [{"worker": "a", "bytes": 2e8}, {"worker": "b", "bytes": 3e8}]
+    assert data["memory_threshold_bytes"] == 1.5e9
+
+
 @pytest.mark.parametrize(
     ("states", "shown"),
     [

@@ -116,6 +116,18 @@ def test_an_unknown_parameter_is_refused() -> None:
         parse_window([("query", "up")], now=NOW)
 
 
+def test_a_window_may_end_in_the_past_and_is_then_a_question_of_its_own() -> None:
+    past = parse_window([("end", "2026-11-24T17:41:09Z")], now=NOW)
+    assert past.as_json()["end"] == "2026-11-24T17:41:00Z"
+    assert past.key != parse_window([], now=NOW).key
+
+
+@pytest.mark.parametrize("end", ["", "now", "1764000000", "2026-13-01T00:00:00Z", "2026-11-24"])
+def test_an_end_that_is_no_time_is_refused(end: str) -> None:
+    with pytest.raises(Problem):
+        parse_window([("end", end)], now=NOW)
+
+
 def test_equal_questions_within_one_export_interval_are_equal_queries() -> None:
     first = parse_window([("hours", "1")], now=1_800_000_000)
     second = parse_window([("hours", "1.00")], now=1_800_000_014)

@@ -19,6 +19,7 @@ from . import log_search
 from .alerts import ALERTS, ALERTS_SCOPE, History, fetch_alerts
 from .answers import ask
 from .blocks import BLOCKS, Block
+from .blocks.circuit_breaker import CIRCUIT_BREAKER
 from .cache import AnswerCache, Cached
 from .engines import Engines
 from .errors import UpstreamError, worst
@@ -78,6 +79,7 @@ class Board:
     ) -> None:
         self.engines = engines
         self._history = history
+        self._breaker_open_s = settings.circuit_breaker_open_s
         self._cache: AnswerCache[Fetched] = AnswerCache(
             ttl_s=settings.dashboard_cache_ttl_s,
             stale_s=settings.dashboard_stale_s,
@@ -177,7 +179,7 @@ class Board:
     def _cached(self, name: str, window: Window, _: Deadline | None = None) -> Cached[Fetched]:
         def fetch() -> Fetched:
             if name == ALERTS:
-                return self._fetch_alerts(window)
+                return self._fetch_alerts(Window.until_now(1))
             return self._fetch(BLOCKS[name], window)
 
         return self._cache.get(self._key(name, window), fetch)
@@ -199,6 +201,13 @@ class Board:
                 )
             except UpstreamError as failure:
                 failures["request_details"] = failure
+        if data is not None and block is CIRCUIT_BREAKER:
+            try:
+                log_search.explain(
+                    self.engines, data["breakers"], window.now, open_s=self._breaker_open_s
+                )
+            except UpstreamError as failure:
+                failures["openings"] = failure
         return _fetched(window, data, failures)
 
     def _fetch_alerts(self, window: Window) -> Fetched:

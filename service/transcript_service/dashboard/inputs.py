@@ -6,6 +6,7 @@ import math
 import re
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Final, Literal, TypeVar
 
@@ -79,7 +80,7 @@ class Nothing(BaseModel):
 
 
 class Recent(Nothing):
-    """A window that ends now."""
+    """A window that ends now, or where it is told to."""
 
     hours: Annotated[
         float,
@@ -92,10 +93,14 @@ class Recent(Nothing):
         BeforeValidator(_decimal),
     ] = 1
     stage: _Stage = None
+    end: Annotated[_Moment | None, Field(description="Where the hours end; now, unless given.")] = (
+        None
+    )
 
     def window(self, now: float | None = None) -> Window:
         """As the queries need it."""
-        return Window.until_now(self.hours, self.stage, now)
+        window = Window.until_now(self.hours, self.stage, now if self.end is None else self.end)
+        return replace(window, past=self.end is not None)
 
 
 class OneTrace(Nothing):
@@ -107,9 +112,6 @@ class OneTrace(Nothing):
 class Search(Recent):
     """Traces by what is known of them. Durations are those of the whole request."""
 
-    end: Annotated[_Moment | None, Field(description="Where the hours end; now, unless given.")] = (
-        None
-    )
     video: _Video = None
     outcome: Annotated[Outcome | None, Field(examples=["blocked"])] = None
     error_type: Annotated[ErrorType | None, Field(examples=["ip_blocked"])] = None

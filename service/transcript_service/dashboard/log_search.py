@@ -21,7 +21,7 @@ from . import shapes
 from .engines import Engines
 from .errors import understanding
 from .inputs import LogLevel, Tail
-from .queries import ENDED, FAILED, logsql
+from .queries import ENDED, FAILED, OPENED, OPENINGS, STAGE_ENDED, logsql
 from .window import Window
 
 T = TypeVar("T")
@@ -40,6 +40,10 @@ _GROUPS: Final = 50
 OVERLAP_S: Final = 15.0
 # How far back the first question looks.
 _FIRST_S: Final = 300.0
+_WEEK_S: Final = 7 * 86400
+_LATE_S: Final = 60.0
+# How far before a breaker's opening its cause is looked for.
+_BEFORE_S: Final = 600.0
 _PATH: Final = "/select/logsql/query"
 
 
@@ -50,7 +54,7 @@ def tail(engines: Engines, asked: Tail) -> shapes.LogTail:
         UpstreamError: VictoriaLogs did not answer usefully in time.
     """
     now = time.time()
-    since = max(now - _FIRST_S if asked.since is None else asked.since, now - 7 * 86400)
+    since = max(now - _FIRST_S if asked.since is None else asked.since, now - _WEEK_S)
     query = logsql(
         engines.service,
         severity_text=_from(asked.level) if asked.level else (),
@@ -81,8 +85,14 @@ def failures(engines: Engines, window: Window) -> shapes.Failures:
         " max(_time) last, row_max(_time, trace_id, video_id, service.instance.id) example"
         f" | sort by (count) desc limit {_GROUPS}"
     )
-    start = rfc3339(window.now - window.seconds)
-    groups = read_logs(engines, query, _group, start=start, end=rfc3339(window.now + 60))
+    groups = read_logs(
+        engines,
+        query,
+        _group,
+        start=rfc3339(window.start),
+        # lines of the last moments may be timed a little later
+        end=rfc3339(window.now if window.past else window.now + _LATE_S),
+    )
     return {
         "window": window.as_json(),
         "partial": len(groups) >= _GROUPS,
@@ -100,14 +110,15 @@ def describe(engines: Engines, requests: Sequence[shapes.Request], window: Windo
     ids = sorted({r["trace_id"] for r in requests if TRACE_ID.fullmatch(r["trace_id"])})
     if not ids:
         return
-    query = f"{logsql(engines.service, ENDED, trace_id=ids)} | sort by (_time)"
+    ended = STAGE_ENDED if window.stage else ENDED
+    query = logsql(engines.service, ended, trace_id=ids, stage=window.stage) + " | sort by (_time)"
     known: dict[str, dict[str, str]] = {}
 
     def note(record: Mapping[str, str]) -> None:
         # Of the stages the last one is kept, and the request's own end stands last.
         known.setdefault(record["trace_id"], {}).update(record)
 
-    read_logs(engines, query, note, start=rfc3339(window.now - window.seconds))
+    read_logs(engines, query, note, start=rfc3339(window.start))
     for request in requests:
         facts = known.get(request["trace_id"], {})
         request["video_id"] = facts.get("video_id") or None
@@ -116,6 +127,67 @@ def describe(engines: Engines, requests: Sequence[shapes.Request], window: Windo
         if request["outcome"] != "success":
             request["error_type"] = facts.get("error_type") or None
         request["worker"] = facts.get("service.instance.id") or request["worker"]
+
+
+def explain(
+    engines: Engines, breakers: Sequence[shapes.Breaker], now: float, *, open_s: float
+) -> None:
+    """Say of each breaker that is not closed since when, by which worker and after what.
+
+    Args:
+        now: the moment that is looked at, in Unix seconds.
+        open_s: how long an open breaker waits before it lets a probe by.
+
+    Raises:
+        UpstreamError: VictoriaLogs did not answer usefully in time.
+    """
+    tripped: dict[str, shapes.Breaker] = {
+        b["name"]: b for b in breakers if b["state"] in ("open", "half_open", "forced_open")
+    }
+    if not tripped:
+        return
+    week = {"start": rfc3339(max(0.0, now - _WEEK_S)), "end": rfc3339(now + _LATE_S)}
+    openings: dict[str, shapes.Opening] = {}
+
+    def note(record: Mapping[str, str]) -> None:
+        found = _example(record.get("opening", ""))
+        if not found:  # it has been open for longer than the log goes back
+            return
+        breaker, last = tripped[record["breaker"]], record["last_opened"]
+        probe = _unix(last) + open_s if breaker["state"] == "open" and last else None
+        openings[breaker["name"]] = breaker["opening"] = {
+            "since": _time(found["_time"]),
+            "worker": found.get("service.instance.id") or None,
+            "trace_id": found.get("trace_id") or None,
+            "reason": found.get("reason") or None,
+            "failure_rate": _number(found.get("failure_rate")),
+            "slow_call_rate": _number(found.get("slow_call_rate")),
+            "errors": None,
+            "next_probe_at": None if probe is None else rfc3339(probe),
+        }
+
+    query = f"{logsql(engines.service, OPENED, breaker=[*tripped])} | {OPENINGS}"
+    read_logs(engines, query, note, **week)
+    if not openings:
+        return
+    counted: dict[str, dict[str, float]] = {name: {} for name in openings}
+
+    def count(record: Mapping[str, str]) -> None:
+        counted[record["stage"]][record["error_type"] or "unknown"] = float(record["count"])
+
+    spells = " or ".join(_spell(name, opening["since"]) for name, opening in openings.items())
+    query = (
+        f"{logsql(engines.service, STAGE_ENDED, FAILED, f'({spells})')}"
+        " | stats by (stage, error_type) count() count | sort by (count) desc"
+    )
+    read_logs(engines, query, count, **week)
+    for name, opening in openings.items():
+        opening["errors"] = counted[name]
+
+
+def _spell(stage: str, since: str) -> str:
+    start = rfc3339(_unix(since) - _BEFORE_S, "milliseconds")
+    return f'(stage:="{stage}" _time:[{start}, {since}])'
 
 
 def read_logs(
@@ -199,7 +271,15 @@ def _group(record: Mapping[str, str]) -> shapes.FailureGroup:
 
 
 def _time(text: str) -> str:
-    return rfc3339(datetime.fromisoformat(text).timestamp(), "milliseconds")
+    return rfc3339(_unix(text), "milliseconds")
+
+
+def _unix(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def _number(text: str | None) -> float | None:
+    return float(text) if text else None
 
 
 def _example(text: str) -> Mapping[str, str]:

@@ -5,7 +5,8 @@ A query is a template; what fills it comes from this service, never from a calle
 * `$job`: matcher for the service's own series, `job="<service.name>"`.
 * `$stage`, `$breaker`: empty, or `,stage="…"` / `,name="…"` with a word of the vocabulary.
 * `$window`: length of the asked window; `$rate` and `$gauge`: the ranges that charts of
-  counters and of gauges look at for one point (`window.py`).
+  counters and of gauges look at for one point (`window.py`); `$span`, `$seconds`: the range of
+  an increase that is made a rate by dividing, which records are not by themselves.
 
 Metrics arrive by push, so a dead process leaves no stale marker: gauges are read with
 `last_over_time(…[2m])` and stop counting two minutes after the last export instead of five.
@@ -38,11 +39,15 @@ _RECORDED: Final = re.compile(rf"(?:increase|rate)\(({'|'.join(_RECORDS)})\{{")
 
 @dataclass(frozen=True)
 class Query:
-    """A named question. `over_time` asks for a chart (one value per step), else for one value."""
+    """A named question. `over_time` asks for a chart (one value per step), else for one value.
+
+    `of_stage` is what is asked instead where a stage was chosen.
+    """
 
     name: str
     promql: str
     over_time: bool = False
+    of_stage: Query | None = None
 
     @cached_property
     def recorded(self) -> str | None:
@@ -64,8 +69,11 @@ class Query:
         Args:
             service: `service.name`, which Prometheus stores as `job`.
         """
-        known = self.recorded if window.step_s >= RECORDED_EVERY_S else None
-        for promql in filter(None, (known, self.promql)):
+        asked = self.of_stage if self.of_stage is not None and window.stage else self
+        long = window.step_s >= RECORDED_EVERY_S
+        # Of records only as many as belong to one step; of samples enough for a rate.
+        span = window.step_s if long else window.rate_s
+        for promql in filter(None, (asked.recorded if long else None, asked.promql)):
             yield Template(promql).substitute(
                 job=f'job="{_quoted(service)}"',
                 stage=f',stage="{window.stage}"' if window.stage else "",
@@ -73,6 +81,8 @@ class Query:
                 window=f"{window.seconds}s",
                 rate=f"{window.rate_s}s",
                 gauge=f"{window.gauge_s}s",
+                span=f"{span}s",
+                seconds=span,
             )
 
 
@@ -116,6 +126,12 @@ PERFORMANCE: Final = _each(
         "request_rate",
         "sum by (outcome) (rate(transcript_requests_total{$job}[$rate]))",
         over_time=True,
+        of_stage=Query(
+            "request_rate",
+            "sum by (outcome)"
+            " (histogram_count(increase(transcript_stage_duration_seconds{$job$stage}[$span])))"
+            " / $seconds",
+        ),
     ),
     *_quantiles(
         "stage_{}_over_time",
@@ -123,6 +139,13 @@ PERFORMANCE: Final = _each(
         "stage",
         chart=True,
     ),
+    # what charts are marked with
+    Query(
+        "versions",
+        "count by (service_version) (last_over_time(target_info{$job}[$gauge]))",
+        over_time=True,
+    ),
+    Query("demo_faults", "max by (fault) (last_over_time(demo_fault[$gauge])) > 0", over_time=True),
 )
 CIRCUIT_BREAKER: Final = _each(
     Query(
@@ -150,7 +173,12 @@ CIRCUIT_BREAKER: Final = _each(
 BROWSER_CONTEXTS: Final = _each(
     Query("contexts", "sum by (profile, state) (last_over_time(browser_contexts{$job}[2m]))"),
     Query("contexts_limit", "sum(last_over_time(browser_contexts_limit{$job}[2m]))"),
-    Query("browser_memory", "sum(last_over_time(browser_memory_usage_bytes{$job}[2m]))"),
+    Query(
+        "browser_memory",
+        "sum by (instance) (last_over_time(browser_memory_usage_bytes{$job}[2m]))",
+    ),
+    # above which an alert fires (prometheus/rules/browser.yml)
+    Query("browser_memory_threshold", "max(threshold:browser_memory:bytes)"),
     Query(
         "contexts_created",
         "sum by (profile) (increase(browser_contexts_created_total{$job}[$window]))",
@@ -224,7 +252,11 @@ QUERIES: Final = PERFORMANCE | CIRCUIT_BREAKER | BROWSER_CONTEXTS | PROXY | HEAL
 
 # Selectors whose exemplars (single measured requests with their trace ids) are asked for.
 EXEMPLARS: Final = _each(
-    Query("request_exemplars", "transcript_request_duration_seconds{$job}"),
+    Query(
+        "request_exemplars",
+        "transcript_request_duration_seconds{$job}",
+        of_stage=Query("request_exemplars", "transcript_stage_duration_seconds{$job$stage}"),
+    ),
 )
 
 
@@ -240,8 +272,18 @@ EXPORT: Final = _each(*(export_query(instrument) for instrument in REGISTRY.valu
 
 
 # How requests and their stages ended.
+STAGE_ENDED: Final = '_msg:="transcript.stage.finished"'
 ENDED: Final = '_msg:in("transcript.stage.finished","transcript.request.finished")'
 FAILED: Final = '-outcome:in("success","no_captions")'
+
+
+# When a breaker left `closed` last, and when it opened last.
+OPENED: Final = '_msg:="circuit_breaker.state_changed"'
+OPENINGS: Final = (
+    "stats by (breaker) row_max(_time, _time, service.instance.id, trace_id, reason,"
+    ' failure_rate, slow_call_rate) if (from_state:="closed") opening,'
+    ' max(_time) if (to_state:="open") last_opened'
+)
 
 
 def logsql(service: str, *filters: str, **fields: str | Sequence[str] | None) -> str:

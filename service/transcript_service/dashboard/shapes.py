@@ -93,11 +93,33 @@ class Request(TypedDict):
     worker: Annotated[str | None, Field(examples=["f3a1c2d4"])]
 
 
+class Point(TypedDict):
+    """A traced request; where a stage was asked for, its attempt."""
+
+    trace_id: TraceId
+    at: Time
+    duration_s: Seconds
+    outcome: Annotated[str | None, Field(examples=["success"])]
+
+
+class Mark(TypedDict):
+    """Something that happened beside the requests and may be the cause of a curve."""
+
+    kind: Literal["deploy", "demo_fault"]
+    name: Annotated[str, Field(examples=["1.4.0"])]
+    start: Time
+    end: Annotated[Time | None, Field(description="`null` for what has no length.")]
+
+
 class Performance(TypedDict):
+    """The lists and points are those of the stage where one was asked for."""
+
     requests: Requests
     stages: list[StageNumbers]
     slow_requests: list[Request]
     failed_requests: list[Request]
+    points: Annotated[list[Point], Field(description="The slowest of each stretch of the window.")]
+    marks: list[Mark]
     series: list[Series]
 
 
@@ -112,6 +134,27 @@ Transition = TypedDict(
 )
 
 
+class Opening(TypedDict):
+    """Why a breaker is not closed, by the log of the last seven days."""
+
+    since: Annotated[Time, Field(description="When it left `closed`.")]
+    worker: Annotated[str | None, Field(examples=["f3a1c2d4"])]
+    trace_id: Annotated[TraceId | None, Field(description="Of the call that opened it.")]
+    reason: Annotated[str | None, Field(examples=["failure_rate"])]
+    failure_rate: Ratio | None
+    slow_call_rate: Ratio | None
+    errors: Annotated[
+        Tally | None,
+        Field(
+            description="The stage's failures in the ten minutes before it opened.",
+            examples=[{"rate_limited": 9.0}],
+        ),
+    ]
+    next_probe_at: Annotated[
+        Time | None, Field(description="When the next call may be let through.")
+    ]
+
+
 class Breaker(TypedDict):
     name: Stage
     state: BreakerState | None
@@ -120,6 +163,9 @@ class Breaker(TypedDict):
     transitions: list[Transition] | None
     recovery_p50_s: Seconds | None
     recovery_p95_s: Seconds | None
+    opening: Annotated[
+        Opening | None, Field(description="`null` while it is closed, or where no log tells.")
+    ]
 
 
 class StateSegment(TypedDict):
@@ -144,10 +190,20 @@ class Contexts(TypedDict):
     count: Annotated[float, Field(examples=[2.0])]
 
 
+class WorkerMemory(TypedDict):
+    worker: Annotated[str, Field(examples=["f3a1c2d4"])]
+    bytes: Annotated[float, Field(examples=[429916160.0])]
+
+
 class BrowserContexts(TypedDict):
     contexts: list[Contexts]
     limit: Annotated[float | None, Field(examples=[4.0])]
     memory_bytes: Annotated[float | None, Field(examples=[429916160.0])]
+    workers: list[WorkerMemory]
+    memory_threshold_bytes: Annotated[
+        float | None,
+        Field(description="Of one worker; above it an alert fires.", examples=[1610612736.0]),
+    ]
     created: Annotated[Tally | None, Field(examples=[{"desktop": 9.0}])]
     closed: Annotated[Tally | None, Field(examples=[{"uses": 5.0, "age": 1.0}])]
     leases: Count | None

@@ -25,19 +25,21 @@ _STEPS_S: Final = (15, 30, 60, 300, 900, 3600)
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of time that ends now, and the raster that charts of it use.
+    """A stretch of time, and the raster that charts of it use.
 
     Attributes:
         seconds: length.
         stage: one of the vocabulary's stages, or `None` for all.
-        now: when single numbers are evaluated (Unix seconds, on the export raster, so that
-            equal requests are equal queries).
+        now: where it ends and single numbers are evaluated (Unix seconds, on the export
+            raster, so that equal requests are equal queries).
+        past: its end was chosen; otherwise it moves on with the clock.
         step_s: distance of chart points; at most `MAX_POINTS` fit into the window.
     """
 
     seconds: int
     stage: Stage | None
     now: int
+    past: bool = False
 
     @classmethod
     def until_now(cls, hours: float, stage: Stage | None = None, now: float | None = None) -> Self:
@@ -48,9 +50,14 @@ class Window:
         return cls(seconds, stage, at - at % EXPORT_INTERVAL_S)
 
     @property
-    def key(self) -> tuple[int, Stage | None]:
+    def start(self) -> int:
+        """Where it begins, in Unix seconds."""
+        return max(0, self.now - self.seconds)
+
+    @property
+    def key(self) -> tuple[int, Stage | None, int | None]:
         """What makes two windows the same question, whenever they are asked."""
-        return self.seconds, self.stage
+        return self.seconds, self.stage, self.now if self.past else None
 
     @cached_property
     def step_s(self) -> int:
@@ -78,7 +85,7 @@ class Window:
     def as_json(self) -> shapes.Window:
         return {
             "hours": round(self.seconds / 3600, 6),
-            "start": rfc3339(self.now - self.seconds),
+            "start": rfc3339(self.start),
             "end": rfc3339(self.now),
             "step_s": self.step_s,
             "stage": self.stage,

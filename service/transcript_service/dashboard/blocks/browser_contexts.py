@@ -15,6 +15,7 @@ def _build(answers: Answers) -> BrowserContexts | None:
         return None
     leases = answers.tally("context_leases", "reused")
     contexts = answers.by("contexts", "profile", "state")
+    memory = answers.by("browser_memory", "instance")
     created = answers.tally("contexts_created", "profile")
     return {
         "contexts": [
@@ -22,7 +23,11 @@ def _build(answers: Answers) -> BrowserContexts | None:
             for (profile, state), count in sorted(contexts.items())
         ],
         "limit": answers.number("contexts_limit"),
-        "memory_bytes": answers.number("browser_memory"),
+        "memory_bytes": sum(memory.values()) if memory else None,
+        "workers": [
+            {"worker": worker, "bytes": size} for (worker,), size in sorted(memory.items())
+        ],
+        "memory_threshold_bytes": answers.number("browser_memory_threshold"),
         "created": created,
         "closed": answers.tally("contexts_closed", "reason"),
         "leases": None if leases is None else sum(leases.values()),

@@ -70,6 +70,7 @@ def _breaker(answers: Answers, name: Stage) -> Breaker:
         ],
         "recovery_p50_s": recovery_p50.get((name,)),
         "recovery_p95_s": recovery_p95.get((name,)),
+        "opening": None,  # metrics do not tell it; the board asks the log
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ...rfc3339 import rfc3339
@@ -10,10 +10,12 @@ from ...telemetry.vocabulary import CALLER_ERRORS, STAGES
 from .. import queries
 from ..answers import Answers, summed, tally
 from ..prometheus import Exemplar
-from ..shapes import Performance, Request, Requests, StageNumbers
+from ..shapes import Mark, Performance, Point, Request, Requests, StageNumbers
+from ..window import Window
 from .model import Block, ratio
 
 _LISTED: Final = 20  # slowest and failed requests shown
+_POINTS: Final = 120  # at most on a chart, each the slowest of its stretch
 
 
 def success_ratio(counts: Mapping[tuple[str, ...], float]) -> float | None:
@@ -49,6 +51,8 @@ def _build(answers: Answers) -> Performance | None:
                 key=lambda found: -found.at,
             )
         ),
+        "points": _points(exemplars, answers.window),
+        "marks": [*_deploys(answers), *_demo_faults(answers)],
         "series": [
             *answers.chart("request_rate", "1/s"),
             *answers.chart("stage_p50_over_time", "s", as_="stage_p50"),
@@ -99,6 +103,57 @@ def _stages(answers: Answers) -> list[StageNumbers]:
                 }
             )
     return stages
+
+
+def _points(exemplars: Sequence[Exemplar], window: Window) -> list[Point]:
+    slots: dict[int, Exemplar] = {}
+    for found in exemplars:
+        slot = int((found.at - window.now) / window.seconds * _POINTS)
+        if slot not in slots or found.value > slots[slot].value:
+            slots[slot] = found
+    return [
+        {
+            "trace_id": found.trace_id,
+            "at": rfc3339(found.at, "milliseconds"),
+            "duration_s": found.value,
+            "outcome": found.labels.get("outcome"),
+        }
+        for _, found in sorted(slots.items())
+    ]
+
+
+def _deploys(answers: Answers) -> list[Mark]:
+    """Versions that began while another was known; the first one ever seen is no deploy."""
+    steps = answers.window.chart_steps
+    first = {
+        series.labels.get("service_version", ""): next(
+            at for at, value in zip(steps, series.values, strict=True) if value is not None
+        )
+        for series in answers.series.get("versions", ())
+        if any(value is not None for value in series.values)
+    }
+    earliest = min(first.values(), default=0)
+    return [
+        {"kind": "deploy", "name": version, "start": rfc3339(at), "end": None}
+        for version, at in first.items()
+        if at > earliest
+    ]
+
+
+def _demo_faults(answers: Answers) -> list[Mark]:
+    steps = answers.window.chart_steps
+    marks: list[Mark] = []
+    for series in answers.series.get("demo_faults", ()):
+        name, before = series.labels.get("fault", ""), None
+        for at, value in zip(steps, series.values, strict=True):
+            if value is not None and before is None:
+                marks.append(
+                    {"kind": "demo_fault", "name": name, "start": rfc3339(at), "end": rfc3339(at)}
+                )
+            elif value is not None:
+                marks[-1]["end"] = rfc3339(at)
+            before = value
+    return marks
 
 
 def _listed(exemplars: list[Exemplar]) -> list[Request]:

@@ -14,14 +14,24 @@ import secrets
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
 from flask import Blueprint, Response, render_template, request
 
+from ...telemetry.vocabulary import ERROR_TYPES, OUTCOMES, SOURCES, STAGES
+from ..log_search import LEVELS
 from ..traces import is_trace_id
 
 _CHARTS: Final = "plotly"
 _YEAR_S: Final = 365 * 86400
+# Hours, and how they are shown and read out.
+_WINDOWS: Final = (
+    ("0.25", "15 m", "15 minutes"),
+    ("1", "1 h", "1 hour"),
+    ("6", "6 h", "6 hours"),
+    ("24", "24 h", "24 hours"),
+    ("168", "7 d", "7 days"),
+)
 
 
 def content_security_policy(nonce: str) -> str:
@@ -34,7 +44,7 @@ def content_security_policy(nonce: str) -> str:
 
 
 def create_page() -> Blueprint:
-    """`/dashboard`, `/dashboard/trace/{trace_id}`, and the files they load."""
+    """`/dashboard`, its pages for traces, for one trace and for logs, and the files they load."""
     page = Blueprint(
         "dashboard_page",
         __name__,
@@ -46,12 +56,21 @@ def create_page() -> Blueprint:
 
     @page.get("", strict_slashes=False)
     def dashboard() -> Response:
-        return _rendered("dashboard.html")
+        return _rendered("dashboard", stages=STAGES, windows=_WINDOWS, charts=True)
 
-    @page.get("/trace/<trace_id>")
+    @page.get("/traces")
+    def traces() -> Response:
+        words = {"outcomes": OUTCOMES, "error_types": ERROR_TYPES, "sources": SOURCES}
+        return _rendered("traces", stages=STAGES, windows=_WINDOWS, charts=True, **words)
+
+    @page.get("/logs")
+    def logs() -> Response:
+        return _rendered("logs", stages=STAGES, levels=LEVELS)
+
+    @page.get("/trace/<path:trace_id>")
     def trace(trace_id: str) -> Response:
         # What is no trace id gets the page too, which shows what the API says of it.
-        response = _rendered("trace.html", trace_id=trace_id[:64])
+        response = _rendered("trace", trace_id=trace_id[:64])
         if not is_trace_id(trace_id):
             response.status_code = 400
         return response
@@ -81,10 +100,12 @@ def create_page() -> Blueprint:
     return page
 
 
-def _rendered(template: str, **values: str) -> Response:
+def _rendered(name: str, *, charts: bool = False, **values: Any) -> Response:
     nonce = secrets.token_urlsafe(16)
+    if charts:
+        values |= {"charts_release": version(_CHARTS), "own_styles": _own_styles()}
     text = render_template(
-        template, nonce=nonce, charts_release=version(_CHARTS), own_styles=_own_styles(), **values
+        f"{name}.html", script=f"{name}.js", nonce=nonce, charts=charts, **values
     )
     response = Response(text, mimetype="text/html")
     response.headers["Content-Security-Policy"] = content_security_policy(nonce)

@@ -27,6 +27,8 @@ export async function get(path, { signal } = {}) {
     if (response.ok) return response.json();
     const problem = await response.json().catch(() => ({}));
     if (response.status !== 401) throw new Refusal(problem, response.status);
+    // Several questions may be under way: only the first refusal of a token asks for another.
+    if (sessionStorage.getItem(KEY) !== token) continue;
     forgetToken();
     await askForToken(token ? problem.detail : "");
   }

@@ -1,64 +1,60 @@
-// Time charts by plotly.js, each with the same numbers as a table for those who cannot see it.
-import { $, clock, h, table, cell, heading } from "./dom.js";
+// A card's chart over time, with the same numbers as a table for those who cannot see it, and as
+// a file. Dragging chooses a stretch of time; a click opens the nearest traced request.
+import { $, ROOT, cell, h, heading, table } from "./dom.js";
+import { clock, seconds } from "./format.js";
+import { download } from "./csv.js";
+import { drawn as drawnMarks } from "./marks.js";
+import { axis, css, draw, forget, logTicks } from "./plot.js";
 
-const library = new Promise((resolve, reject) => {
-  if (window.Plotly) return resolve(window.Plotly);
-  const script = $("#chart-library");
-  script.addEventListener("load", () => resolve(window.Plotly));
-  script.addEventListener("error", () => reject(new Error("The chart library did not load.")));
-});
-
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const ROWS = 12; // of the table beneath a chart
 
-const drawn = new Map(); // card id → how to draw it again in another theme
-
-export function redraw() {
-  for (const draw of drawn.values()) draw();
-}
-
 /**
- * Draws a chart into a card.
- * `lines`: [{label, color (css variable), series, dash, axis}], `unit`: formats a value.
+ * `lines`: [{label, color (css variable), format, series, dash, faint, axis}];
+ * `answer`: whose window is shown; `marks`: from marks.js; `points`: traced requests, drawn where
+ * `pointsOnAxis`, reached by a click in any case; `zoom(start, end)`: what a drag does.
  */
-export function chart(id, { label, lines, format, stacked = false, log = false, second = null }) {
+export function chart(id, options) {
+  const { label, lines, marks = [], points = [], answer } = options;
   const body = $(`#${id} .body`);
   let plot = body.querySelector(".plot");
   if (!plot) {
     plot = h("div", { class: "plot", role: "img" });
     body.replaceChildren(plot, h("details", { class: "as-table" }, h("summary", { text: "As a table" }), h("div")));
   }
-  plot.setAttribute("aria-label", described(label, lines, format));
-  body.querySelector(".as-table > div").replaceChildren(asTable(label, lines, format, second));
-  const draw = () => library.then(
-    (plotly) => plotly.react(plot, traces(lines, stacked), layout({ lines, log, format, second }), CONFIG),
-    (error) => { plot.textContent = error.message; });
-  drawn.set(id, draw);
-  draw();
+  const own = lines.filter((line) => !line.faint);
+  plot.setAttribute("aria-label", described(label, own, marks));
+  body.querySelector(".as-table > div").replaceChildren(asTable(label, own), ...marks.map(({ text }) => h("p", { text })));
+  $(`#${id} .tools`).replaceChildren(
+    h("button", { type: "button", class: "small", onclick: () => download(id, lines), "aria-label": `${label} as CSV` }, "CSV"));
+  draw(plot, {
+    traces: () => [...lines.map((line) => trace(line, options)), ...(options.pointsOnAxis ? [dots(points)] : [])],
+    layout: () => layout(options, marks, answer.window),
+    zoom: options.zoom,
+    pick: (picked) => follow(picked, points, lines[0]?.series.step_s ?? 0),
+  });
 }
 
 export function clear(id) {
   const plot = $(`#${id} .plot`);
-  if (plot && window.Plotly) window.Plotly.purge(plot);
-  drawn.delete(id);
+  if (plot) forget(plot);
+  $(`#${id} .tools`)?.replaceChildren();
 }
 
-const CONFIG = { displayModeBar: false, responsive: true, showTips: false, scrollZoom: false, doubleClick: "reset" };
-
-const times = (series) => {
+export const times = (series) => {
   const start = Date.parse(series.start);
   return series.values.map((_, index) => new Date(start + index * series.step_s * 1000));
 };
 
-function traces(lines, stacked) {
-  return lines.map((line) => ({
+function trace(line, { stacked }) {
+  return {
     name: line.label,
     x: times(line.series),
     y: line.series.values,
     yaxis: line.axis ?? "y",
-    hovertemplate: "%{y}<extra>%{fullData.name}</extra>",
-    ...(stacked ? asBars(line) : asLine(line)),
-  }));
+    customdata: line.series.values.map(line.format),
+    hovertemplate: "%{customdata}<extra>%{fullData.name}</extra>",
+    ...(stacked && !line.faint ? asBars(line) : asLine(line)),
+  };
 }
 
 // Stacked areas would draw a missing value as 0; a bar that is missing is just not there.
@@ -68,69 +64,65 @@ const asBars = ({ color, series }) => ({
   marker: { color: css(color), line: { width: 0 } },
 });
 
-const asLine = ({ color, dash, series }) => ({
+const asLine = ({ color, dash, faint, series }) => ({
   type: "scatter",
   mode: "lines+markers",
   connectgaps: false,
-  line: { color: css(color), width: 2, dash: dash ?? "solid" },
+  opacity: faint ? 0.45 : 1,
+  line: { color: css(color), width: faint ? 1.5 : 2, dash: dash ?? "solid" },
   // Single measurements between gaps would be invisible as a line.
   marker: { size: series.values.map((_, i) => (lonely(series.values, i) ? 5 : 0)), color: css(color) },
 });
 
 const lonely = (values, i) => (values[i - 1] ?? null) === null && (values[i + 1] ?? null) === null;
 
-// Ticks at 1, 2, 5, or closer where there is little between lowest and highest, or at powers of ten.
-function logAxis(lines, format) {
-  const values = lines.flatMap((line) => line.series.values).filter((value) => value > 0);
-  const decades = Math.log10(Math.max(...values) / Math.min(...values));
-  const steps = decades < 0.8 ? [1, 1.5, 2, 3, 4, 5, 7] : decades < 2.5 ? [1, 2, 5] : [1];
-  const ticks = [-4, -3, -2, -1, 0, 1, 2, 3].flatMap((power) => steps.map((step) => Number(`${step}e${power}`)));
-  return { type: "log", tickvals: ticks, ticktext: ticks.map(short(format)) };
+const dots = (points) => ({
+  type: "scatter", mode: "markers", name: "traced requests",
+  x: points.map((point) => new Date(point.at)),
+  y: points.map((point) => point.duration_s),
+  ids: points.map((point) => point.trace_id),
+  customdata: points.map((point) => `${seconds(point.duration_s)}, ${point.outcome ?? "unknown"}: click for its trace`),
+  hovertemplate: "%{customdata}<extra>a request</extra>",
+  marker: { symbol: "diamond", size: 7, color: css("--card"), line: { width: 1.5, color: css("--text") } },
+});
+
+/** Opens the trace that was clicked, or of the requests about that time the slowest. */
+function follow(picked, points, step) {
+  const direct = picked.find((point) => point.id)?.id;
+  const at = new Date(String(picked[0].x).replace(" ", "T")).getTime();
+  const near = points.filter((point) => Math.abs(Date.parse(point.at) - at) <= Math.max(step, 60) * 1000);
+  const id = direct ?? near.sort((a, b) => b.duration_s - a.duration_s)[0]?.trace_id;
+  if (id) location.href = `${ROOT}/dashboard/trace/${encodeURIComponent(id)}`;
 }
 
-const short = (format) => (value) => format(value).replace(/\.0+(?= )/, "");
-
-function layout({ lines, log, format, second }) {
-  const axis = { gridcolor: css("--grid"), linecolor: css("--grid"), zeroline: false, tickfont: { color: css("--quiet") }, fixedrange: true, automargin: true };
+function layout({ lines, log, format, yTitle, second, stacked, points, pointsOnAxis }, marks, window) {
+  const values = [...lines.flatMap((line) => line.series.values), ...(pointsOnAxis ? points.map((point) => point.duration_s) : [])];
   return {
-    height: 260,
-    margin: { l: 46, r: second ? 52 : 12, t: 8, b: 64 },
-    paper_bgcolor: "rgba(0,0,0,0)",
-    plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: css("--font"), size: 12, color: css("--text") },
-    showlegend: true, // also of a single line, whose colour would mean nothing without
-    barmode: "stack",
+    margin: { l: 52, r: second ? 56 : 12, t: 18, b: 64 },
+    barmode: stacked ? "stack" : undefined,
     bargap: 0,
     hovermode: "x unified",
-    hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--text") } },
-    legend: { orientation: "h", traceorder: "normal", x: 0, y: -0.2, font: { color: css("--text") } },
-    xaxis: { ...axis, type: "date", showgrid: false },
-    yaxis: {
-      ...axis,
-      rangemode: "tozero",
-      hoverformat: log ? ".3s" : ".3~s",
-      ...(log ? logAxis(lines, format) : { nticks: 5 }),
-    },
-    ...(second ? { yaxis2: { ...axis, overlaying: "y", side: "right", showgrid: false, rangemode: "tozero", ticksuffix: second.suffix, hoverformat: ",.0f", tickmode: "auto", tickformat: ",.0f", nticks: 5 } } : {}),
-    transition: { duration: 0 },
+    xaxis: { ...axis("time"), type: "date", showgrid: false, fixedrange: false, range: [new Date(window.start), new Date(window.end)] },
+    yaxis: { ...axis(yTitle), rangemode: "tozero", ...(log ? logTicks(values, format) : { nticks: 5 }) },
+    ...(second ? { yaxis2: { ...axis(second), overlaying: "y", side: "right", showgrid: false, rangemode: "tozero", nticks: 5 } } : {}),
+    ...drawnMarks(marks),
   };
 }
 
 const lastOf = (values) => values.findLast((value) => value !== null) ?? null;
 
-function described(label, lines, format) {
-  const parts = lines.map((line) => `${line.label} ${(line.format ?? format)(lastOf(line.series.values))}`);
-  return `${label}, over time. Latest: ${parts.join(", ") || "nothing"}.`;
+function described(label, lines, marks) {
+  const parts = lines.map((line) => `${line.label} ${line.format(lastOf(line.series.values))}`);
+  return [`${label}, over time. Latest: ${parts.join(", ") || "nothing"}.`, ...marks.map(({ text }) => `${text}.`)].join(" ");
 }
 
-function asTable(label, lines, format) {
-  if (!lines.length) return h("p", { text: "Nothing." });
+function asTable(label, lines) {
   const at = times(lines[0].series);
   const step = Math.max(1, Math.floor(at.length / ROWS));
   const rows = [];
   for (let index = at.length - 1; index >= 0 && rows.length < ROWS; index -= step) {
     rows.push(h("tr", {}, heading(clock(at[index])),
-      lines.map((line) => cell("number", (line.format ?? format)(line.series.values[index])))));
+      lines.map((line) => cell("number", line.format(line.series.values[index])))));
   }
   return table(label, [["Time"], ...lines.map((line) => [line.label, "number"])], rows);
 }

@@ -1,61 +1,118 @@
-// The dashboard: asks the API, draws what it says, and says what it does not know.
-import { $, setUpTheme, ago, clock, h, note } from "./dom.js";
-import { Refusal, forgetToken, get, hasToken } from "./api.js";
-import { redraw } from "./charts.js";
-import { CARDS, drawTiles, drawVerdict } from "./cards.js";
+// The overview: asks the API, draws what it says, and says what it does not know.
+import { read, stretch, write } from "./address.js";
+import { Refusal, get } from "./api.js";
+import { drawAlerts } from "./alerts.js";
+import { drawBreakers } from "./breakers.js";
+import { drawBrowsers } from "./browsers.js";
+import { drawLatency, drawMemory, drawRate } from "./curves.js";
+import { $, fill, h, note } from "./dom.js";
+import { drawFailures, noFailures } from "./failures.js";
+import { ago, clock, when } from "./format.js";
+import { drawHealth } from "./health.js";
+import { redraw } from "./plot.js";
+import { drawProxies } from "./proxies.js";
+import { drawRequests } from "./requests.js";
+import { banners, busy, setUpShell, verdict } from "./shell.js";
+import { drawStages } from "./stages.js";
+import { drawTiles } from "./tiles.js";
 
 const REFRESH_MS = 30_000; // the API's cache time; asking more often would show the same numbers
-const state = { hours: "1", stage: "", quantile: "p95", paused: false, fetchedAt: null, age: 0, latest: null, running: null };
+const RECORDED_HOURS = 12; // from here on the API adds up records
+const CARDS = [drawTiles, drawHealth, drawStages, drawBreakers, drawBrowsers, drawAlerts, drawRate, drawLatency, drawRequests, drawMemory, drawProxies];
+// What a stage cannot narrow, because its numbers know no stage.
+const WHOLE = ["health", "browsers", "memory", "proxies"];
+const form = $("#controls");
+const state = { hours: "1", end: "", stage: "", compare: "", quantile: "p95", paused: false, fetchedAt: null, age: 0, latest: null, before: null, running: null, zoom };
 
 function readAddress() {
-  const query = new URLSearchParams(location.search);
-  const hours = query.get("hours") ?? "1";
-  state.hours = document.querySelector(`input[name=hours][value="${CSS.escape(hours)}"]`) ? hours : "1";
-  state.stage = [...$("#stage").options].some((o) => o.value === query.get("stage")) ? query.get("stage") : "";
-  document.querySelector(`input[name=hours][value="${CSS.escape(state.hours)}"]`).checked = true;
-  $("#stage").value = state.stage;
+  const given = read();
+  state.hours = given.hours ?? "1";
+  state.end = given.end ?? "";
+  state.stage = given.stage ?? "";
+  state.compare = ["24", "168"].includes(given.compare) ? given.compare : "";
+  for (const radio of form.querySelectorAll("[name=hours]")) radio.checked = !state.end && radio.value === state.hours;
+  form.elements.stage.value = state.stage;
+  form.elements.compare.value = state.compare;
 }
 
-function writeAddress() {
-  const query = new URLSearchParams({ hours: state.hours });
-  if (state.stage) query.set("stage", state.stage);
-  history.pushState(null, "", `?${query}`);
+/** Looks at something else, and says so in the address. */
+function look(changed) {
+  const { hours, stage, end, compare } = { ...state, ...changed };
+  write({ hours, stage, end, compare });
+  readAddress();
+  refresh();
+}
+
+function zoom(start, end) {
+  look(start ? stretch(start, end) : { hours: "1", end: "" });
 }
 
 async function refresh() {
   state.running?.abort();
   const running = (state.running = new AbortController());
-  const query = new URLSearchParams({ hours: state.hours });
-  if (state.stage) query.set("stage", state.stage);
-  $("#main").setAttribute("aria-busy", "true");
+  const { signal } = running;
+  const range = Object.fromEntries(Object.entries({ hours: state.hours, end: state.end }).filter(([, value]) => value));
+  const query = new URLSearchParams({ ...range, ...(state.stage ? { stage: state.stage } : {}) });
+  state.range = range;
+  busy(true);
+  const failures = showFailures(query, signal);
   try {
-    const answer = await get(`/api/dashboard/metrics?${query}`, { signal: running.signal });
+    const answer = await get(`/api/dashboard/metrics?${query}`, { signal });
     state.fetchedAt = Date.now();
     state.age = (answer.age_s ?? 0) * 1000;
     state.latest = answer;
-    draw(answer);
-    banners(answer);
+    state.before = await before(answer, signal);
+    draw();
+    banners([...gaps(answer), ...(state.compare && !state.before ? [["warn", "There is nothing to compare with: no numbers that old."]] : [])]);
+    await failures;
   } catch (error) {
     if (error.name === "AbortError") return;
     failed(error);
   } finally {
     if (state.running === running) {
-      $("#main").setAttribute("aria-busy", "false");
-      $("#forget").hidden = !hasToken();
+      busy(false);
       tick();
     }
   }
 }
 
-function draw(answer) {
-  drawVerdict(answer);
-  drawTiles(answer);
-  for (const [block, draws] of Object.entries(CARDS)) {
-    for (const drawCard of draws) drawCard(answer.blocks[block], answer, state);
+async function showFailures(query, signal) {
+  try {
+    drawFailures(await get(`/api/dashboard/failures?${query}`, { signal }), state);
+  } catch (error) {
+    if (error.name !== "AbortError") noFailures(error);
   }
 }
 
-function banners(answer) {
+/** The same window a day or a week before, where that is asked for and known. */
+async function before(answer, signal) {
+  if (!state.compare) return null;
+  const end = new Date(Date.parse(answer.window.end) - state.compare * 3_600_000).toISOString();
+  const query = new URLSearchParams({ hours: state.hours, end, ...(state.stage ? { stage: state.stage } : {}) });
+  try {
+    return (await get(`/api/dashboard/metrics/performance?${query}`, { signal })).data;
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    return null;
+  }
+}
+
+function draw() {
+  const answer = state.latest;
+  const word = answer.blocks.health.data?.verdict ?? "unknown";
+  verdict(word, word);
+  for (const drawCard of CARDS) drawCard(answer, state);
+  for (const id of WHOLE) {
+    const title = $(`#${id} > h2`);
+    title.querySelector(".whole")?.remove();
+    if (state.stage) title.append(h("span", { class: "hint whole", text: "whole service, whatever the stage" }));
+  }
+  $("#records").hidden = answer.window.hours < RECORDED_HOURS;
+  $("#unzoom").hidden = !state.end;
+  $("#unzoom").textContent = `${when(answer.window.start)} – ${when(answer.window.end)} ✕`;
+}
+
+function gaps(answer) {
   const list = [];
   if (answer.stale) {
     list.push(["warn", `Stale: the metrics store does not answer. These numbers are from ${clock(asOf(answer))}; trying again every ${REFRESH_MS / 1000} s.`]);
@@ -66,7 +123,7 @@ function banners(answer) {
       .map(([name]) => name.replaceAll("_", " "));
     list.push(["warn", `Partial: some numbers could not be had${missing.length ? ` (${missing.join(", ")})` : ""}.`]);
   }
-  show(list);
+  return list;
 }
 
 const asOf = (answer) => Object.values(answer.blocks).map((block) => block.as_of).filter(Boolean).sort()[0];
@@ -75,48 +132,35 @@ function failed(error) {
   const known = error instanceof Refusal;
   const text = known ? error.message : "The service does not answer.";
   const old = state.latest ? ` The numbers below are from ${clock(state.fetchedAt)}.` : "";
-  show([["fail", `${text}${old} Trying again every ${REFRESH_MS / 1000} s.`, known && error.traceId]]);
+  banners([["fail", `${text}${old} Trying again every ${REFRESH_MS / 1000} s.`, known && error.traceId]]);
   if (!state.latest) {
-    $("#verdict").className = "pill unknown";
-    $("#verdict").textContent = known && error.status === 403 ? "refused" : "unreachable";
-    for (const body of document.querySelectorAll(".card .body")) body.replaceChildren(note("No numbers yet."));
+    verdict("unknown", known && error.status < 500 ? "refused" : "unreachable");
+    for (const { id } of document.querySelectorAll(".card")) fill(id, note("No numbers yet."));
     $("#tiles").replaceChildren();
   }
-}
-
-let shown = "";
-
-function show(list) {
-  const key = JSON.stringify(list);
-  if (key === shown) return; // the same words again would only interrupt a screen reader
-  shown = key;
-  $("#banners").replaceChildren(...list.map(([kind, text, traceId]) =>
-    h("p", { class: `banner ${kind}` }, text,
-      traceId && !/^0+$/.test(traceId) ? h("span", { class: "quiet" }, " Trace ", h("code", { text: traceId })) : null)));
 }
 
 function tick() {
   const age = $("#age");
   if (state.fetchedAt === null) return;
   const old = Date.now() - state.fetchedAt + state.age;
-  age.textContent = `${state.paused ? "Paused · " : ""}updated ${ago(old)}`;
-  age.classList.toggle("old", old > 3 * REFRESH_MS);
+  age.textContent = state.end ? "a window of the past" : `${state.paused ? "Paused · " : ""}updated ${ago(old)}`;
+  age.classList.toggle("old", !state.end && old > 3 * REFRESH_MS);
 }
+
+const follows = () => !state.paused && !state.end && !document.hidden;
 
 function setUp() {
   readAddress();
-  setUpTheme(redraw);
+  setUpShell(redraw);
   $("#zone").textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  $("#controls").addEventListener("submit", (event) => event.preventDefault());
-  $("#controls").addEventListener("change", () => {
-    state.hours = document.querySelector("input[name=hours]:checked").value;
-    state.stage = $("#stage").value;
-    writeAddress();
-    refresh();
-  });
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("change", ({ target }) =>
+    look({ [target.name]: target.value, ...(target.name === "hours" ? { end: "" } : {}) }));
+  $("#unzoom").addEventListener("click", () => zoom());
   $("#latency").addEventListener("change", (event) => {
     state.quantile = event.target.value;
-    if (state.latest) draw(state.latest);
+    if (state.latest) drawLatency(state.latest, state);
   });
   addEventListener("popstate", () => { readAddress(); refresh(); });
   $("#pause").addEventListener("click", () => {
@@ -126,11 +170,10 @@ function setUp() {
     tick();
     if (!state.paused) refresh();
   });
-  $("#forget").addEventListener("click", () => { forgetToken(); location.reload(); });
   setInterval(tick, 1000);
-  setInterval(() => { if (!state.paused && !document.hidden) refresh(); }, REFRESH_MS);
+  setInterval(() => { if (follows()) refresh(); }, REFRESH_MS);
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden && !state.paused && Date.now() - (state.fetchedAt ?? 0) > REFRESH_MS) refresh();
+    if (follows() && Date.now() - (state.fetchedAt ?? 0) > REFRESH_MS) refresh();
   });
   refresh();
 }

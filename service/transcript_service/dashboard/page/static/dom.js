@@ -1,4 +1,5 @@
-// Builds elements without ever parsing text as HTML, and writes numbers as people read them.
+// Builds elements without ever parsing text as HTML.
+import { DASH, count, when } from "./format.js";
 
 /** An element; attributes by name, `on…` as listeners, `text` as its text. */
 export function h(tag, attributes = {}, ...children) {
@@ -24,51 +25,10 @@ export function fill(id, ...content) {
   $(`#${id} .body`).replaceChildren(...content.flat().filter(Boolean));
 }
 
-export const DASH = "–";
-
-export function seconds(value) {
-  if (value === null || value === undefined) return DASH;
-  const size = Math.abs(value);
-  if (size === 0) return "0 s";
-  if (size < 0.001) return `${(value * 1e6).toFixed(0)} µs`;
-  if (size < 1) return `${(value * 1000).toFixed(size < 0.01 ? 1 : 0)} ms`;
-  if (size < 100) return `${value.toFixed(2)} s`;
-  return `${Math.floor(value / 60)} m ${Math.round(value % 60)} s`;
-}
-
-export function percent(value) {
-  if (value === null || value === undefined) return DASH;
-  return `${(Math.floor(value * 1000) / 10).toFixed(1)} %`; // 99.97 % is not 100 %
-}
-
-export function count(value) {
-  if (value === null || value === undefined) return DASH;
-  if (value > 0 && value < 0.5) return "<1";
-  return Math.round(value).toLocaleString("en");
-}
-
-export function bytes(value) {
-  if (value === null || value === undefined) return DASH;
-  return `${Math.round(value / 2 ** 20).toLocaleString("en")} MiB`;
-}
-
-export function ago(milliseconds) {
-  const s = Math.max(0, Math.round(milliseconds / 1000));
-  if (s < 90) return `${s} s ago`;
-  if (s < 5400) return `${Math.round(s / 60)} min ago`;
-  if (s < 129600) return `${Math.round(s / 3600)} h ago`;
-  return `${Math.round(s / 86400)} d ago`;
-}
-
-export const clock = (text) => new Date(text).toLocaleTimeString([], { hour12: false });
-
 /** A moment as an element: the clock time, the full date on demand. */
 export function moment(text) {
   if (!text) return DASH;
-  const at = new Date(text);
-  const sameDay = at.toDateString() === new Date().toDateString();
-  const shown = sameDay ? clock(text) : at.toLocaleString([], { dateStyle: "short", timeStyle: "short", hour12: false });
-  return h("time", { datetime: text, title: at.toLocaleString(), text: shown });
+  return h("time", { datetime: text, title: new Date(text).toLocaleString(), text: when(text) });
 }
 
 /** A link where the target is http(s); alerts come from outside, so `javascript:` must not pass. */
@@ -81,38 +41,38 @@ export function link(url, text) {
   return null;
 }
 
+const query = (values) => String(new URLSearchParams(Object.entries(values).filter(([, value]) => value)));
+
+export const traceLink = (id, text) => (id
+  ? h("a", { href: `${ROOT}/dashboard/trace/${encodeURIComponent(id)}`, "aria-label": `Trace ${id}` }, h("code", { text: text ?? `${id.slice(0, 8)}…` }))
+  : DASH);
+
+export const searchLink = (values, ...content) => h("a", { href: `${ROOT}/dashboard/traces?${query(values)}` }, ...content);
+
 /** A table in a box that scrolls sideways on a phone. `columns`: [heading, class]. */
 export function table(caption, columns, rows) {
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
     h("table", {},
       h("caption", { class: "hidden", text: caption }),
-      h("thead", {}, h("tr", {}, columns.map(([text, kind]) => h("th", { scope: "col", class: kind, text })))),
+      h("thead", {}, h("tr", {}, columns.map(([text, kind]) => h("th", { scope: "col", class: kind }, text)))),
       h("tbody", {}, rows)));
 }
 
 export const cell = (kind, ...content) => h("td", { class: kind || null }, ...content);
 export const heading = (...content) => h("th", { scope: "row" }, ...content);
 export const note = (text, kind = "") => h("p", { class: `note ${kind}`, text });
+export const chip = (text, kind = "") => h("span", { class: `chip ${kind}`, text });
+export const fact = (name, ...value) => h("div", {}, h("dt", { text: name }), h("dd", {}, ...value));
 
-/** `blocked 12 · timeout 3` as chips. */
-export function chips(counts, kind = "") {
-  const shown = Object.entries(counts ?? {}).filter(([, value]) => value >= 0.05);
-  if (!shown.length) return h("span", { class: "quiet", text: DASH });
-  return h("span", { class: "chips" }, shown.map(([word, value]) =>
-    h("span", { class: `chip ${kind}` }, `${word} `, h("b", { text: count(value) }))));
-}
+const GOOD = { success: "good", no_captions: "", skipped: "warn" };
+export const outcome = (word) => chip((word ?? "unknown").replaceAll("_", " "), GOOD[word] ?? "bad");
 
-export function setUpTheme(changed = () => {}) {
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  const isDark = () => (document.documentElement.dataset.theme ?? (dark.matches ? "dark" : "light")) === "dark";
-  const label = () => { $("#theme").textContent = isDark() ? "Light" : "Dark"; };
-  $("#theme").addEventListener("click", () => {
-    const next = isDark() ? "light" : "dark";
-    document.documentElement.dataset.theme = next;
-    localStorage.setItem("theme", next);
-    label();
-    changed();
-  });
-  dark.addEventListener("change", () => { label(); changed(); });
-  label();
+/** `blocked 12 · timeout 3` as chips, at most so many of them. */
+export function chips(counts, kind = "", most = Infinity) {
+  const known = Object.entries(counts ?? {}).filter(([, value]) => value >= 0.05);
+  if (!known.length) return h("span", { class: "quiet", text: DASH });
+  const rest = known.slice(most);
+  return h("span", { class: "chips" },
+    known.slice(0, most).map(([word, value]) => h("span", { class: `chip ${kind}` }, `${word} `, h("b", { text: count(value) }))),
+    rest.length ? h("span", { class: "quiet", title: rest.map(([word, value]) => `${word} ${count(value)}`).join(", "), text: `+${rest.length} more` }) : null);
 }

@@ -1,49 +1,54 @@
 // One request: its spans as a waterfall, its log lines beneath.
-import { $, DASH, cell, fill, h, moment, note, seconds, setUpTheme, table } from "./dom.js";
 import { Refusal, get } from "./api.js";
+import { $, cell, fill, h, moment, note, searchLink, table } from "./dom.js";
+import { DASH, seconds, words } from "./format.js";
+import { banners, busy, setUpShell, verdict } from "./shell.js";
 
 const id = $("#trace-id").dataset.traceId;
 // A trace arrives over some seconds (batching in the process and in the collector).
 const PATIENCE = 10;
 const PAUSE_MS = 3000;
 
+const REQUEST = "transcript.fetch";
+
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function load(tries = PATIENCE) {
-  $("#main").setAttribute("aria-busy", "true");
+  busy(true);
   for (let left = tries; ; left -= 1) {
     try {
       draw(await get(`/api/dashboard/traces/${encodeURIComponent(id)}`));
       break;
     } catch (error) {
       const waiting = error instanceof Refusal && error.code === "trace_not_found" && left > 0;
-      banner(waiting ? "warn" : "fail", waiting ? "Not there yet: spans and lines take some seconds to arrive. Looking again…" : error instanceof Refusal ? error.message : "The service does not answer.");
+      banners([[waiting ? "warn" : "fail", waiting ? "Not there yet: spans and lines take some seconds to arrive. Looking again…" : error instanceof Refusal ? error.message : "The service does not answer."]]);
       verdict("unknown", waiting ? "waiting" : "not found");
-      if (!waiting) break;
+      if (!waiting) {
+        for (const card of ["spans", "logs"]) fill(card, note("Nothing to show."));
+        break;
+      }
       await wait(PAUSE_MS);
     }
   }
-  $("#main").setAttribute("aria-busy", "false");
-}
-
-function banner(kind, text) {
-  $("#banners").replaceChildren(...(text ? [h("p", { class: `banner ${kind}`, text })] : []));
-}
-
-function verdict(kind, text) {
-  $("#verdict").className = `pill ${kind}`;
-  $("#verdict").textContent = text;
+  busy(false);
 }
 
 function draw(trace) {
-  banner("warn", trace.partial ? "Partial: one of the stores did not answer, so spans or log lines are missing." : "");
+  banners(trace.partial ? [["warn", "Partial: one of the stores did not answer, so spans or log lines are missing."]] : []);
   const spans = trace.spans.data ?? [];
   const lines = trace.logs.data ?? [];
-  const errors = spans.filter((span) => span.error).length;
-  verdict(errors ? "unhealthy" : spans.length ? "healthy" : "unknown", errors ? "with errors" : spans.length ? "no error" : "no spans");
+  const failed = spans.filter((span) => span.error);
+  // An attempt that the next one made good is part of a success: the first span tells the end.
+  const whole = spans.find((span) => span.name === REQUEST) ?? spans[0];
+  const end = whole?.attributes.outcome ?? (whole?.error ? "error" : "no error");
+  verdict(...(whole ? [whole.error ? "unhealthy" : "healthy", words(end)] : ["unknown", "no spans"]));
+  const video = whole?.attributes.video_id;
   $("#tiles").replaceChildren(
     tile("Duration", seconds(trace.duration_s)), tile("Started", trace.start ? moment(trace.start) : DASH),
-    tile("Spans", String(spans.length)), tile("Errors", String(errors), errors ? "bad" : "good"), tile("Log lines", String(lines.length)));
+    tile("Video", video ? searchLink({ video, hours: "168" }, video) : DASH),
+    tile("Spans", h("a", { href: "#spans", text: String(spans.length) })),
+    tile("Failed spans", String(failed.length), !failed.length ? "good" : whole.error ? "bad" : "warn"),
+    tile("Log lines", h("a", { href: "#logs", text: String(lines.length) })));
   if (spans.length) fill("spans", scale(trace.duration_s), h("ol", { class: "waterfall" }, spans.map((span) => row(span, trace.duration_s, lines))));
   else fill("spans", note(trace.spans.status === "unavailable" ? "The trace store did not answer." : "No span by this id: not arrived yet, or too old."));
   drawLines(trace, spans, lines);
@@ -100,7 +105,7 @@ function gist(fields) {
   return words.join(" · ");
 }
 
-setUpTheme();
+setUpShell();
 $("#reload").addEventListener("click", () => load(0));
 $("#copy").addEventListener("click", async () => {
   await navigator.clipboard.writeText(id);
