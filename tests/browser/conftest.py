@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -56,9 +57,11 @@ def context(chromium: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(context: BrowserContext) -> Iterator[Page]:
-    """A page that must end without a complaint in its console."""
+    """A page that must end without a complaint in its console, and ask this machine only."""
     page = context.new_page()
     complaints: list[str] = []
+    asked: set[str | None] = set()
+    page.on("request", lambda request: asked.add(urlsplit(request.url).hostname))
     page.on(
         "console",
         lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None,
@@ -68,6 +71,7 @@ def page(context: BrowserContext) -> Iterator[Page]:
     # A refused or failed request is logged by the browser itself; tests that provoke one say so.
     expected = getattr(page, "expected_complaints", ())
     assert [c for c in complaints if not any(text in c for text in expected)] == []
+    assert asked <= {"127.0.0.1", None}  # none: a file made by the page itself
 
 
 @pytest.fixture

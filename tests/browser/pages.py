@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Page, expect
+
+from tests.live import LiveStack, wait_for
 
 PATIENT_MS = 90_000  # a busy machine builds, tests and draws at the same time
 expect.set_options(timeout=PATIENT_MS)
@@ -28,3 +31,63 @@ def serious_violations(page: Page) -> list[str]:
         if violation["impact"] in ("serious", "critical")
         for node in violation["nodes"]
     ]
+
+
+def opened(page: Page, stack: LiveStack, path: str = "/dashboard?hours=0.25") -> Page:
+    """A page of the service, once it shows something."""
+    page.goto(stack.layout.url("service", path))
+    settled(page)
+    return page
+
+
+def settled(page: Page) -> None:
+    """Wait until the page has its answers."""
+    expect(page.locator("main")).to_have_attribute("aria-busy", "false")
+
+
+def refresh_until(page: Page, seen: Callable[[], bool], what: str, timeout_s: float = 150) -> None:
+    """Refresh the page by its own button until something is to be seen."""
+
+    def look() -> bool:
+        page.locator("#pause").click()
+        page.locator("#pause").click()
+        settled(page)
+        return seen()
+
+    wait_for(what, look, timeout_s=timeout_s)
+
+
+def fits(page: Page) -> None:
+    """Nobody is kept out, and nothing is wider than the screen."""
+    assert serious_violations(page) == []
+    overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(overflow) <= 0
+
+
+def bottom(page: Page, selector: str) -> float:
+    """Where the first such element ends, in pixels from the top of the screen."""
+    box = page.locator(selector).first.bounding_box()
+    assert box is not None
+    return box["y"] + box["height"]
+
+
+def drag(page: Page, selector: str, start: float, end: float) -> None:
+    """Drag over a chart, from one share of its width to another."""
+    area = page.locator(f"{selector} .nsewdrag")
+    area.scroll_into_view_if_needed()
+    box = area.bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * start, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * end, middle, steps=8)
+    page.mouse.up()
+
+
+def click_point(page: Page, selector: str) -> None:
+    """Click the last point of a chart's last trace."""
+    point = page.locator(f"{selector} .scatterlayer .trace").last.locator(".point").last
+    point.scroll_into_view_if_needed()
+    box = point.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)

@@ -18,7 +18,7 @@ from playwright.sync_api import Page, expect
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from tests import dashboard_fakes as fakes
-from tests.browser.pages import picture, serious_violations
+from tests.browser.pages import picture, serious_violations, settled
 from tests.dashboard_fakes import FakeEngine, service
 from tests.live import wait_for
 from transcript_service.web.tokens import TokenStore
@@ -58,10 +58,6 @@ def place(tmp_path: Path) -> Iterator[Place]:
     yield running
     running.close()
     engine.close()
-
-
-def settled(page: Page) -> None:
-    expect(page.locator("main")).to_have_attribute("aria-busy", "false")
 
 
 def refreshed(page: Page) -> None:
@@ -171,3 +167,21 @@ def test_numbers_stay_with_their_time_when_the_service_goes(page: Page, place: P
     expect(banner).to_contain_text("The service does not answer. The numbers below are from")
     expect(page.locator("#tiles .value").nth(2)).to_have_text("4.50 s")
     shown(page, "gone")
+
+
+@pytest.mark.parametrize("name", ["traces", "logs"])
+def test_a_store_that_does_not_answer_is_said_on_its_page_and_passes(
+    page: Page, place: Place, name: str
+) -> None:
+    page.expected_complaints = ("status of 502",)  # type: ignore[attr-defined]
+    place.engine.behave = fakes.fixed(500, b"{}")
+    page.goto(f"{place.url}/{name}")
+    settled(page)
+    expect(page.locator("#banners .banner.fail")).to_contain_text("cannot be reached")
+    expect(page.locator("#verdict")).to_have_text("no answer")
+    shown(page, f"{name}-error")
+    place.engine.behave = fakes.empty
+    if name == "traces":
+        page.get_by_role("button", name="Search").click()
+    expect(page.locator("#banners .banner")).to_have_count(0)
+    expect(page.locator(".card .note").first).to_contain_text(re.compile("^No "))
