@@ -147,3 +147,36 @@ def test_every_link_of_every_alert_leads_to_a_page(tmp_path: Path) -> None:
             url = re.sub(r"\{\{ \$labels\.\w+ \}\}", "asr", alert.annotations[name])
             answer = client.get(url.removeprefix(check.SERVICE))
             assert answer.status_code == 200, url
+
+
+RUNBOOKS = sorted((FOLDER / "runbooks").glob("*.md"))
+
+
+def test_links_among_runbooks_work_as_files_and_as_pages(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path, runbooks_dir=FOLDER / "runbooks")
+    client = create_app(settings).test_client()
+    linked = 0
+    for file in RUNBOOKS:
+        page = client.get(f"/runbooks/{file.stem}").text
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", file.read_text()):
+            assert (file.parent / target).is_file(), f"{file.name}: {target}"
+            assert f'href="{target.removesuffix(".md")}"' in page, f"{file.name}: {target}"
+            linked += 1
+    assert linked > 10
+
+
+def test_commands_of_runbooks_name_programs_where_they_are() -> None:
+    """In a checkout as `make setup` and `make up` leave it; the rest is the machine's own."""
+    targets = set(re.findall(r"^([\w-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
+    ours = re.compile(r"(\S*/)?(python|amtool|promtool|transcript-service)")
+    places = {".venv/bin/": {"python", "transcript-service"}, ".stack/bin/": {"amtool", "promtool"}}
+    found = 0
+    for file in RUNBOOKS:
+        for command in re.findall(r"`([^`\n]+ [^`\n]+)`", file.read_text()):
+            program, argument = command.split()[:2]
+            if program == "make":
+                assert argument in targets, f"{file.name}: {command}"
+            elif match := ours.fullmatch(program):
+                found += 1
+                assert match[2] in places.get(match[1] or "", ()), f"{file.name}: {command}"
+    assert found > 10

@@ -12,6 +12,8 @@ from markdown_it import MarkdownIt
 # An alert's name and nothing else: no dot and no slash can lead out of the folder.
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,99}", re.ASCII)
 
+_FILE_LINK: Final = re.compile(r'href="([A-Za-z][A-Za-z0-9]*)\.md"', re.ASCII)
+
 # Raw HTML in a runbook is shown as text ("html" off), so a page holds no script.
 _MARKDOWN: Final = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable("table")
 
@@ -50,7 +52,9 @@ class Runbooks:
             text = (self._folder / f"{name}.md").read_text(encoding="utf-8")
         except OSError:
             return None
-        return _page(name, f'<p><a href="../runbooks">All runbooks</a></p>{_MARKDOWN.render(text)}')
+        # As files they link to each other with their ending, as pages without.
+        body = _FILE_LINK.sub(r'href="\1"', _MARKDOWN.render(text))
+        return _page(name, f'<p><a href="../runbooks">All runbooks</a></p>{body}')
 
     def index(self) -> str:
         """A page that links to all of them."""
