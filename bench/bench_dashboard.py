@@ -28,7 +28,11 @@ import requests
 from flask import Flask
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.sdk.metrics import Histogram, MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    InMemoryMetricReader,
+    MetricsData,
+)
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 from werkzeug.test import create_environ, run_wsgi_app
@@ -59,13 +63,29 @@ def p95(values: list[float]) -> float:
 # --- the data ----------------------------------------------------------------------------------
 
 
+# What prometheus/rules/transcripts.yml records every five minutes of two histograms.
+RECORDS = {
+    "transcript.stage.duration": "job_stage:transcript_stage_duration_seconds:increase5m",
+    "transcript.request.duration": "job:transcript_request_duration_seconds:increase5m",
+}
+RECORDED_EVERY_S = 300
+CUMULATIVE = 2  # AGGREGATION_TEMPORALITY_CUMULATIVE of OTLP
+
+
 def push_a_week(server: Server) -> None:
-    """Seven days at 5-minute steps, the last hour at 15 s."""
-    reader = InMemoryMetricReader(
-        preferred_aggregation={Histogram: ExponentialBucketHistogramAggregation()}
+    """Seven days at 5-minute steps, the last hour at 15 s, and what the rules would record.
+
+    Rules are only evaluated about the present, so their records of the week are pushed as
+    well: what was measured since the record before, under the record's name.
+    """
+    exponential: Any = {Histogram: ExponentialBucketHistogramAggregation()}
+    reader = InMemoryMetricReader(preferred_aggregation=exponential)
+    since_last = InMemoryMetricReader(
+        preferred_aggregation=exponential,
+        preferred_temporality={Histogram: AggregationTemporality.DELTA},
     )
     provider = MeterProvider(
-        [reader],
+        [reader, since_last],
         resource=Resource.create(
             {"service.name": "tldw-transcript-service", "service.instance.id": "worker-1"}
         ),
@@ -74,23 +94,48 @@ def push_a_week(server: Server) -> None:
     now = int(time.time())
     moments = [*range(now - WEEK_S, now - 3600, 300), *range(now - 3600, now + 1, 15)]
     dice = random.Random(1)
+    recorded = moments[0] - RECORDED_EVERY_S
     with requests.Session() as session:
         for moment in moments:
             _measure(dice)
-            collected = reader.get_metrics_data()
-            assert collected is not None
-            body = encode_metrics(collected)
-            for point in _points(body):
-                point.time_unix_nano = moment * 1_000_000_000
-                point.start_time_unix_nano = moments[0] * 1_000_000_000
-            answer = session.post(
-                f"{server.url}/api/v1/otlp/v1/metrics",
-                body.SerializeToString(),
-                headers={"Content-Type": "application/x-protobuf"},
-                timeout=30,
-            )
-            answer.raise_for_status()
+            _push(session, server, encode_metrics(_collected(reader)), moment, since=moments[0])
+            if moment - recorded >= RECORDED_EVERY_S:
+                body = _records(encode_metrics(_collected(since_last)))
+                _push(session, server, body, moment, since=recorded)
+                recorded = moment
     instruments.stop()
+
+
+def _collected(reader: InMemoryMetricReader) -> MetricsData:
+    found = reader.get_metrics_data()
+    assert found is not None
+    return found
+
+
+def _records(body: Any) -> Any:
+    """Only what is recorded, named as its records. Prometheus takes nothing but cumulative."""
+    for resource in body.resource_metrics:
+        for scope in resource.scope_metrics:
+            kept = [metric for metric in scope.metrics if metric.name in RECORDS]
+            for metric in kept:
+                metric.name, metric.unit = RECORDS[metric.name], ""
+                metric.exponential_histogram.aggregation_temporality = CUMULATIVE
+            del scope.metrics[:]
+            scope.metrics.extend(kept)
+    return body
+
+
+def _push(session: requests.Session, server: Server, body: Any, moment: int, *, since: int) -> None:
+    for point in _points(body):
+        point.time_unix_nano = moment * 1_000_000_000
+        point.start_time_unix_nano = since * 1_000_000_000
+    answer = session.post(
+        f"{server.url}/api/v1/otlp/v1/metrics",
+        body.SerializeToString(),
+        headers={"Content-Type": "application/x-protobuf"},
+        timeout=30,
+    )
+    answer.raise_for_status()
 
 
 def _measure(dice: random.Random) -> None:
@@ -286,7 +331,7 @@ def misses() -> Iterator[Row]:
         met=p95(overhead) <= 3,
     )
     yield _row(
-        "CPU time of a miss in the service, eleven queries, median",
+        "CPU time of a miss in the service, median",
         statistics.median(cpu for *_, cpu in found[1]),
         "ms",
     )
@@ -296,6 +341,8 @@ def misses() -> Iterator[Row]:
         "ms",
         peer="hours=1",
         peer_value=statistics.median(hour),
+        goal="≤ 3 × hours=1",
+        met=statistics.median(week) <= 3 * statistics.median(hour),
     )
 
 

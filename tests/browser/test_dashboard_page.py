@@ -117,15 +117,15 @@ def test_window_and_stage_are_chosen_kept_in_the_address_and_restored(
 ) -> None:
     opened(page, stack)
     page.get_by_label("Last 6 hours").check()
-    page.get_by_label("Stage").select_option("youtube_api")
+    page.get_by_label("Stage", exact=True).select_option("youtube_api")
     expect(page).to_have_url(re.compile(r"hours=6&stage=youtube_api$"))
     expect(page.locator("#stages tbody tr")).to_have_count(2)  # the stage, and whole requests
     page.go_back()
     page.go_back()
     expect(page).to_have_url(re.compile(r"hours=0\.25$"))
-    expect(page.get_by_label("Stage")).to_have_value("")
+    expect(page.get_by_label("Stage", exact=True)).to_have_value("")
     opened(page, stack, "/dashboard?hours=24&stage=youtube_api")
-    expect(page.get_by_label("Stage")).to_have_value("youtube_api")
+    expect(page.get_by_label("Stage", exact=True)).to_have_value("youtube_api")
     expect(page.get_by_label("Last 24 hours")).to_be_checked()
 
 
@@ -187,7 +187,7 @@ def test_everything_can_be_reached_and_used_by_keyboard(page: Page, stack: LiveS
     page.keyboard.press("ArrowRight")  # 15 minutes → 1 hour
     expect(page).to_have_url(re.compile("hours=1$"))
     page.keyboard.press("Tab")
-    expect(page.get_by_label("Stage")).to_be_focused()
+    expect(page.get_by_label("Stage", exact=True)).to_be_focused()
     settled(page)
     page.locator("#tiles a").first.focus()
     for _ in range(3):
@@ -248,8 +248,8 @@ def test_traces_are_found_by_video_sorted_and_shared_by_their_link(
         "its request", lambda: stack.get(f"/api/dashboard/traces?video={video}").json()["traces"]
     )
     opened(page, stack, "/dashboard/traces?hours=0.25")
-    page.get_by_label("Video").fill(video)
-    page.get_by_label("Video").press("Enter")
+    page.get_by_role("textbox", name="Video").fill(video)
+    page.get_by_role("textbox", name="Video").press("Enter")
     expect(page).to_have_url(re.compile(f"video={video}"))
     settled(page)
     found = page.locator("#found tbody tr")
@@ -261,7 +261,7 @@ def test_traces_are_found_by_video_sorted_and_shared_by_their_link(
     other = context.new_page()
     other.goto(page.url)
     settled(other)
-    assert other.get_by_label("Video").input_value() == video
+    assert other.get_by_role("textbox", name="Video").input_value() == video
     assert other.locator("#found th[aria-sort=descending]").inner_text().startswith("duration")
     assert other.locator("#found tbody tr").count() >= len(rows)
     click_point(page, "#scatter")
@@ -270,7 +270,7 @@ def test_traces_are_found_by_video_sorted_and_shared_by_their_link(
 
 
 def test_what_the_api_refuses_is_shown_as_text(page: Page, stack: LiveStack) -> None:
-    page.expected_complaints = ("status of 400",)  # type: ignore[attr-defined]
+    page.expected_complaints = ("status of 400", "status of 404")  # type: ignore[attr-defined]
     opened(page, stack, "/dashboard/traces?video=%3Cimg%20src%3Dx%3E")
     expect(page.locator("#banners")).to_contain_text("video must be an id of 11 characters.")
     assert page.locator("main img").count() == 0

@@ -136,7 +136,8 @@ def ask(
         return prometheus.exemplars(
             *query.renderings(window, service=service),
             start=window.now - window.seconds,
-            end=window.now + EXPORT_INTERVAL_S,  # `now` is on the raster; miss nothing newer
+            # `now` is on the raster; miss nothing newer
+            end=window.now + (0 if window.past else EXPORT_INTERVAL_S),
             deadline=deadline,
         )
 
