@@ -159,7 +159,8 @@ def dashboard_api() -> Iterator[Place]:
     }
     for stage, breaker in (("", ""), (',stage="asr"', ',name="asr"')):
         for name, query in QUERIES.items():
-            for promql in filter(None, (query.promql, query.recorded)):
+            asked = (query.of_stage if stage else None) or query
+            for promql in filter(None, (asked.promql, asked.recorded)):
                 # A placeholder that is not in `filled` stays and makes it unreadable.
                 text = Template(promql).safe_substitute(filled, stage=stage, breaker=breaker)
                 yield Place(f"dashboard/queries.py: {name}", "promql", text)

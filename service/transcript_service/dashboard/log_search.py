@@ -146,7 +146,7 @@ def explain(
     }
     if not tripped:
         return
-    week = {"start": rfc3339(max(0.0, now - _WEEK_S)), "end": rfc3339(now + _LATE_S)}
+    start, end = rfc3339(max(0.0, now - _WEEK_S)), rfc3339(now + _LATE_S)
     openings: dict[str, shapes.Opening] = {}
 
     def note(record: Mapping[str, str]) -> None:
@@ -167,7 +167,7 @@ def explain(
         }
 
     query = f"{logsql(engines.service, OPENED, breaker=[*tripped])} | {OPENINGS}"
-    read_logs(engines, query, note, **week)
+    read_logs(engines, query, note, start=start, end=end)
     if not openings:
         return
     counted: dict[str, dict[str, float]] = {name: {} for name in openings}
@@ -180,7 +180,7 @@ def explain(
         f"{logsql(engines.service, STAGE_ENDED, FAILED, f'({spells})')}"
         " | stats by (stage, error_type) count() count | sort by (count) desc"
     )
-    read_logs(engines, query, count, **week)
+    read_logs(engines, query, count, start=start, end=end)
     for name, opening in openings.items():
         opening["errors"] = counted[name]
 

@@ -14,12 +14,12 @@ import secrets
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from flask import Blueprint, Response, render_template, request
 
 from ...telemetry.vocabulary import ERROR_TYPES, OUTCOMES, SOURCES, STAGES
-from ..log_search import LEVELS
+from ..inputs import LogLevel
 from ..traces import is_trace_id
 
 _CHARTS: Final = "plotly"
@@ -65,7 +65,7 @@ def create_page() -> Blueprint:
 
     @page.get("/logs")
     def logs() -> Response:
-        return _rendered("logs", stages=STAGES, levels=LEVELS)
+        return _rendered("logs", stages=STAGES, levels=get_args(LogLevel))
 
     @page.get("/trace/<path:trace_id>")
     def trace(trace_id: str) -> Response:
