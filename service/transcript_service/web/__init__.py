@@ -12,7 +12,7 @@ from ..transcripts import create_pipeline
 from ..transcripts.job_store import JobStore
 from ..transcripts.jobs import JobRunner
 from . import dashboard_api, health, jobs, problems, transcripts
-from .admission import create_places
+from .admission import Places
 from .auth import create_transcript_guard
 
 
@@ -35,8 +35,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(health.create_blueprint(settings))
     pipeline, store = create_pipeline(settings), JobStore(settings)
     guard = create_transcript_guard(settings)
+    places = Places(settings.web_fetches, settings.web_fetches_waiting, settings.web_fetch_wait_s)
     for blueprint in (
-        transcripts.create_blueprint(pipeline, store, create_places(settings)),
+        transcripts.create_blueprint(pipeline, store, places),
         jobs.create_blueprint(store),
     ):
         blueprint.before_request(guard)

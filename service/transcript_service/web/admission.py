@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
-from ..settings import Settings
 from ..telemetry import instruments
 from ..transcripts.model import TranscriptError
 
@@ -33,42 +32,31 @@ class Places:
         self._fetches = threading.BoundedSemaphore(fetches)
         self._wait_s = wait_s
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
+    def waiting(self) -> AbstractContextManager[None]:
         """Be one of those that are fetched for, or wait.
 
         Raises:
             TranscriptError: `overloaded`, at once.
         """
-        if not self._inside.acquire(blocking=False):
-            raise _overloaded("full")
-        try:
-            yield
-        finally:
-            self._inside.release()
+        return _held(self._inside, 0.0, "full")
 
-    @contextmanager
-    def fetching(self) -> Iterator[None]:
+    def fetching(self) -> AbstractContextManager[None]:
         """Be one of those that are fetched for.
 
         Raises:
             TranscriptError: `overloaded`, when no place became free in time.
         """
-        if not self._fetches.acquire(timeout=self._wait_s):
-            raise _overloaded("waited")
-        try:
-            yield
-        finally:
-            self._fetches.release()
+        return _held(self._fetches, self._wait_s, "waited")
 
 
-def _overloaded(reason: str) -> TranscriptError:
-    instruments.REQUESTS_REJECTED.add(1, reason=reason)
-    return TranscriptError(
-        "overloaded", "Too many transcripts are being fetched.", retry_after_s=_RETRY_AFTER_S
-    )
-
-
-def create_places(settings: Settings) -> Places:
-    """The places of one worker."""
-    return Places(settings.web_fetches, settings.web_fetches_waiting, settings.web_fetch_wait_s)
+@contextmanager
+def _held(places: threading.Semaphore, wait_s: float, reason: str) -> Iterator[None]:
+    if not places.acquire(timeout=wait_s):
+        instruments.REQUESTS_REJECTED.add(1, reason=reason)
+        raise TranscriptError(
+            "overloaded", "Too many transcripts are being fetched.", retry_after_s=_RETRY_AFTER_S
+        )
+    try:
+        yield
+    finally:
+        places.release()

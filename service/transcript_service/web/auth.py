@@ -44,6 +44,12 @@ _FORWARDED: Final = frozenset(
     }
 )
 _LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
+# A request without a token is a page that has not asked for it yet.
+_NO_GUESS: Final = ("missing", "not_loopback", "scope")
+_NO_TOKENS: Final = (
+    "There is no token yet; an operator creates one with 'transcript-service token create' (with"
+    " this service's STATE_DIR, or in the checkout that 'make up' was run in)."
+)
 _MINUTE_S: Final = 60.0
 _PEERS: Final = 4096
 
@@ -93,77 +99,57 @@ class Authorizer:
             Problem: 401, 403, 429, or 503 when the token file is damaged.
         """
         try:
-            if self._open_on_loopback and not self._store.in_use() and _asked_on_this_machine():
-                return SCOPES
-            if not self._store.tokens():
-                raise self._without_tokens()
-            token = self._store.check(self._presented())
+            return self._allowed(scope)
         except TokensUnreadable as error:
             log.exception("dashboard.auth.refused", reason="tokens_unreadable")
-            raise Problem(
-                503,
-                "tokens_unreadable",
-                "The service cannot read its tokens.",
-                retry_after_s=30,
-            ) from error
+            detail = "The service cannot read its tokens."
+            raise Problem(503, "tokens_unreadable", detail, retry_after_s=30) from error
         except Refused as refused:
-            raise self._refusal(refused.reason) from refused
+            raise self._refusal(refused.reason, scope) from refused
+
+    def _allowed(self, scope: str) -> Collection[str]:
+        if self._open_on_loopback and not self._store.in_use() and _asked_on_this_machine():
+            return SCOPES
+        if not self._store.tokens():
+            raise Refused("not_loopback")
+        token = self._store.check(_presented())
         if scope not in token.scopes:
-            self._count("scope")
-            raise Problem(403, "scope_missing", f"The token does not hold the scope {scope}.")
+            raise Refused("scope")
         g.client = token.id
         return token.scopes
 
-    def _presented(self) -> str:
-        header = request.headers.get("Authorization")
-        if header is None:
-            raise Refused("missing")
-        kind, _, text = header.partition(" ")
-        if kind.lower() != "bearer":
-            raise Refused("malformed")
-        return text.strip()
-
-    def _without_tokens(self) -> Problem:
-        self._count("not_loopback")
-        return Problem(
-            403,
-            "tokens_not_configured",
-            "There is no token yet; an operator creates one with "
-            "'transcript-service token create' (with this service's STATE_DIR, or in the "
-            "checkout that 'make up' was run in).",
-        )
-
-    def _refusal(self, reason: str) -> Problem:
-        # A request without a token is a page that has not asked for it yet, not a guess.
-        wait_s = None if reason == "missing" else self._throttle.record(request.remote_addr or "")
-        if wait_s is not None:
-            self._count("throttled")
-            return Problem(
-                429,
-                "too_many_failures",
-                "Too many wrong tokens from this address.",
-                retry_after_s=wait_s,
-            )
-        self._count(reason)
+    def _refusal(self, reason: str, scope: str) -> Problem:
+        wait_s = None
+        if reason not in _NO_GUESS:
+            wait_s = self._throttle.record(request.remote_addr or "")
+        told = "throttled" if wait_s is not None else reason
+        DASHBOARD_AUTH_FAILURES.add(1, reason=told)
+        log.warning("dashboard.auth.refused", reason=told)
+        if told == "throttled":
+            detail = "Too many wrong tokens from this address."
+            return Problem(429, "too_many_failures", detail, retry_after_s=wait_s)
+        if told == "scope":
+            return Problem(403, "scope_missing", f"The token does not hold the scope {scope}.")
+        if told == "not_loopback":
+            return Problem(403, "tokens_not_configured", _NO_TOKENS)
         challenge = 'Bearer realm="dashboard"'
-        if reason == "missing":
-            return Problem(
-                401,
-                "token_missing",
-                "This needs 'Authorization: Bearer <token>'.",
-                headers={"WWW-Authenticate": challenge},
-            )
         # One answer for unknown, expired and revoked: a guesser learns nothing.
-        return Problem(
-            401,
-            "token_invalid",
-            "The token is not valid.",
-            headers={"WWW-Authenticate": f'{challenge}, error="invalid_token"'},
-        )
+        code, detail = "token_invalid", "The token is not valid."
+        if told == "missing":
+            code, detail = "token_missing", "This needs 'Authorization: Bearer <token>'."
+        else:
+            challenge += ', error="invalid_token"'
+        return Problem(401, code, detail, headers={"WWW-Authenticate": challenge})
 
-    def _count(self, reason: str) -> None:
-        DASHBOARD_AUTH_FAILURES.add(1, reason=reason)
-        log.warning("dashboard.auth.refused", reason=reason)
+
+def _presented() -> str:
+    header = request.headers.get("Authorization")
+    if header is None:
+        raise Refused("missing")
+    kind, _, text = header.partition(" ")
+    if kind.lower() != "bearer":
+        raise Refused("malformed")
+    return text.strip()
 
 
 def _asked_on_this_machine() -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -18,15 +20,24 @@ from .tokens import SCOPES, TokenError, TokenStore, TokensUnreadable
 _LAUNCHERS: Final = Path(".stack/service")
 
 
-def _store() -> TokenStore:
+@contextmanager
+def _store() -> Iterator[TokenStore]:
+    """The tokens; what goes wrong with them is told as the command's error."""
     try:
         settings = get_settings()
+        path = settings.tokens_path
         told = {"state_dir", "dashboard_tokens_file"} & settings.model_fields_set
         if not told and _LAUNCHERS.is_dir():
-            return TokenStore(_LAUNCHERS.absolute() / settings.tokens_path.name)
+            path = _LAUNCHERS.absolute() / path.name
     except (SettingsError, OSError) as error:
         raise click.UsageError(str(error)) from error
-    return TokenStore(settings.tokens_path)
+    try:
+        yield TokenStore(path)
+    except TokensUnreadable as error:
+        text = f"the token file cannot be used ({error}); repair or remove it"
+        raise click.ClickException(text) from error
+    except (TokenError, OSError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 @click.group("token")
@@ -59,11 +70,8 @@ def create(client: str, scopes: tuple[str, ...], days: int) -> None:
 
     To rotate: create a second one, hand it out, revoke the first.
     """
-    store = _store()
-    try:
+    with _store() as store:
         token, text = store.create(client, scopes or SCOPES, timedelta(days=days))
-    except (TokenError, TokensUnreadable, OSError) as error:
-        raise _failed(error) from error
     click.echo(text)
     click.echo(
         f"Token {token.id} for {client}: {', '.join(token.scopes)}, until {token.expires_at}. "
@@ -76,11 +84,8 @@ def create(client: str, scopes: tuple[str, ...], days: int) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def list_tokens(as_json: bool) -> None:
     """List the tokens; their secrets are not known any more."""
-    store = _store()
-    try:
+    with _store() as store:
         tokens = store.tokens()
-    except TokensUnreadable as error:
-        raise _failed(error) from error
     now = datetime.now(UTC)
     rows = [
         {
@@ -110,15 +115,6 @@ def list_tokens(as_json: bool) -> None:
 @click.argument("token_id")
 def revoke(token_id: str) -> None:
     """Close the token TOKEN_ID at once and for good."""
-    store = _store()
-    try:
+    with _store() as store:
         token = store.revoke(token_id)
-    except (TokenError, TokensUnreadable, OSError) as error:
-        raise _failed(error) from error
     click.echo(f"Token {token.id} of {token.client} is revoked in {store.path}.")
-
-
-def _failed(error: Exception) -> click.ClickException:
-    if isinstance(error, TokensUnreadable):
-        return click.ClickException(f"the token file cannot be used ({error}); repair or remove it")
-    return click.ClickException(str(error))

@@ -26,12 +26,12 @@ import threading
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Final
 
-import orjson
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from ..private_files import make_folder
 
@@ -58,16 +58,21 @@ class Refused(Exception):
         self.reason = reason
 
 
+def _readable(time: str) -> str:
+    datetime.fromisoformat(time)  # a date that cannot be read must not mean "never"
+    return time
+
+
 @dataclass(frozen=True)
 class Token:
     """What is stored about a token: everything but its secret. Times are RFC 3339, UTC."""
 
     id: str
     client: str
-    sha256: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     scopes: tuple[str, ...]
     created_at: str
-    expires_at: str
+    expires_at: Annotated[str, AfterValidator(_readable)]
     revoked_at: str | None = None
 
     def state(self, now: datetime) -> str:
@@ -75,6 +80,9 @@ class Token:
         if self.revoked_at is not None:
             return "revoked"
         return "expired" if now >= datetime.fromisoformat(self.expires_at) else "active"
+
+
+_TOKENS: Final = TypeAdapter(list[Token])
 
 
 class TokenStore:
@@ -218,18 +226,14 @@ class TokenStore:
         stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
         if stamp != self._stamp:
             try:
-                self._tokens = {
-                    token.id: token for token in map(_parsed, orjson.loads(self.path.read_bytes()))
-                }
-            except (OSError, ValueError, TypeError, KeyError) as error:
+                found = _TOKENS.validate_json(self.path.read_bytes())
+            except (OSError, ValueError) as error:
                 raise TokensUnreadable(type(error).__name__) from error
-            self._stamp = stamp
+            self._tokens, self._stamp = {token.id: token for token in found}, stamp
         return self._tokens
 
     def _write(self, tokens: dict[str, Token]) -> None:
-        body = orjson.dumps(
-            [asdict(token) for token in tokens.values()], option=orjson.OPT_INDENT_2
-        )
+        body = _TOKENS.dump_json([*tokens.values()], indent=2)
         # mkstemp makes it readable by the owner only; the rename makes it whole or absent.
         handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".tokens-")
         try:
@@ -249,11 +253,3 @@ def _digest(secret: str) -> str:
 
 def _checksum(token_id: str, secret: str) -> str:
     return f"{zlib.crc32(f'{token_id}_{secret}'.encode()):08x}"
-
-
-def _parsed(record: Any) -> Token:
-    token = Token(**{**record, "scopes": tuple(record["scopes"])})
-    datetime.fromisoformat(token.expires_at)  # a date that cannot be read must not mean "never"
-    if len(token.sha256) != 64 or not isinstance(token.id, str):
-        raise ValueError("not a token record")
-    return token
