@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import requests
 
 from stack.layout import CHECKOUT, Layout
-from stack.supervise import Supervisor
+from stack.supervise import Supervisor, orphans
 from tests.ports import claimed_offset
 
 T = TypeVar("T")
@@ -232,7 +232,8 @@ def new_stack(name: str, environ: Mapping[str, str] | None = None) -> Iterator[L
     """
     with claimed_offset() as offset:
         stack = LiveStack(layout(name, offset), environ or {})
-        stack.down()  # what a killed test run left
+        if Supervisor(stack.layout).pid() or orphans(stack.layout):  # a killed test run left it
+            stack.down()
         shutil.rmtree(stack.layout.state_dir, ignore_errors=True)
         try:
             yield stack
