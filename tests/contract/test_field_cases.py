@@ -13,17 +13,15 @@ from typing import Any
 
 import pytest
 
-from simulator.testing import RunningSimulator, running_simulator
-from tests.chromium import require_chromium
+from simulator.testing import RunningSimulator
+from tests import recorded
 from tests.service_process import Service, service
-from transcript_service.browser import BrowserPool, PoolConfig
 from transcript_service.proxies import JobProxy, ProxyPool
 from transcript_service.resilience import CircuitBreaker, CircuitBreakerConfig, Deadline
 from transcript_service.settings import Settings
 from transcript_service.telemetry.vocabulary import STAGES, ErrorType, Stage
 from transcript_service.transcripts.model import TranscriptError
 from transcript_service.transcripts.pipeline import Pipeline
-from transcript_service.transcripts.stages import youtubei
 from transcript_service.transcripts.stages.base import Job
 from transcript_service.transcripts.stages.timedtext import TimedtextStage
 from transcript_service.transcripts.stages.youtube_api import YouTubeApiStage
@@ -92,25 +90,9 @@ CASES = (
 OF_US = [case for case in CASES if case.status in (502, 503) and not case.translate]
 
 
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimulator]:
-    with running_simulator(tmp_path_factory.mktemp("sim"), recordings_folder=FOLDER) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def settings(simulator: RunningSimulator) -> Settings:
-    return Settings(youtube_resolve_to=simulator.resolve_to, youtube_ca_file=simulator.ca_file)
-
-
-@pytest.fixture(scope="module")
-def browser(settings: Settings) -> Iterator[None]:
-    require_chromium(None)
-    pool = BrowserPool(PoolConfig.from_settings(settings))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(youtubei, "get_browser_pool", lambda: pool)
-        yield
-    pool.close(grace_s=0)
+simulator = recorded.simulator_serving(FOLDER)
+settings = recorded.settings
+browser = recorded.browser
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ import orjson
 import pytest
 
 from simulator.recordings import player_response_of
-from simulator.testing import RunningSimulator, running_simulator
+from simulator.testing import RunningSimulator
+from tests import recorded
 from transcript_service.proxies import JobProxy, ProxyPool
 from transcript_service.resilience import Deadline
 from transcript_service.settings import Settings
@@ -43,15 +43,8 @@ DIRECT = JobProxy(ProxyPool([]), "test", None)
 STAGES: list[type[YouTubeApiStage] | type[TimedtextStage]] = [YouTubeApiStage, TimedtextStage]
 
 
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimulator]:
-    with running_simulator(tmp_path_factory.mktemp("sim"), recordings_folder=FOLDER) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def settings(simulator: RunningSimulator) -> Settings:
-    return Settings(youtube_resolve_to=simulator.resolve_to, youtube_ca_file=simulator.ca_file)
+simulator = recorded.simulator_serving(FOLDER)
+settings = recorded.settings
 
 
 def served_as(simulator: RunningSimulator, name: str) -> str:
