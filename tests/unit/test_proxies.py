@@ -17,12 +17,13 @@ from transcript_service.proxies import (
     RotationReason,
     proxy_pool,
     refuse_direct_connections,
-    rotation_reason,
 )
 from transcript_service.proxies.entries import parse_entry, read_entries
 from transcript_service.proxies.preflight import Preflight, PreflightOutcome
 from transcript_service.resilience import Deadline, DeadlineExceeded
 from transcript_service.settings import Settings, SettingsError
+from transcript_service.transcripts.model import TranscriptError
+from transcript_service.transcripts.stages.base import rotation_reason_of
 
 STICKY = "{username}-sessid-{session}"
 
@@ -225,7 +226,7 @@ def test_the_same_job_gets_the_same_way_out_and_jobs_spread_over_all(clock: Cloc
     ],
 )
 def test_which_statuses_call_for_another_proxy(status: int, reason: str | None) -> None:
-    assert rotation_reason(status) == reason
+    assert rotation_reason_of(TranscriptError("http_4xx", "Refused.", status=status)) == reason
 
 
 @pytest.mark.parametrize(
@@ -300,7 +301,6 @@ def test_a_single_proxy_without_sessions_cannot_rotate(clock: Clock) -> None:
     pool = ProxyPool(entries(1), clock=clock)
     job = pool.for_job("job", later(clock))
     assert not job.rotate("http_403", later(clock))
-    assert job.rotated
     assert str(job.identity) == "p-1"
 
 

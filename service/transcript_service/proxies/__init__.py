@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache, partial
+from typing import Final
 
 from ..settings import Settings, SettingsError
 from ..telemetry import register_secrets
 from .enforce import DirectConnectionRefused, refuse_direct_connections
 from .entries import read_entries
-from .pool import JobProxy, NoProxyAvailable, ProxyPool, RotationReason, rotation_reason
+from .pool import JobProxy, NoProxyAvailable, ProxyPool, RotationReason
 from .preflight import Preflight, probe_youtube
-from .proxy import Proxy
+from .proxy import Proxy, tunnel_refusal
 
 __all__ = [
     "DirectConnectionRefused",
@@ -22,8 +24,14 @@ __all__ = [
     "configured_proxies",
     "proxy_pool",
     "refuse_direct_connections",
-    "rotation_reason",
+    "tunnel_refusal",
 ]
+
+_FIRST: Final = r"(?:[^{}:]|\{session\})*"
+_SECOND: Final = r"(?:[^{}]|\{session\})*"
+_TEMPLATE: Final = re.compile(
+    rf"{_FIRST}\{{username\}}{_FIRST}(?::{_SECOND}\{{password\}}{_SECOND})?"
+)
 
 
 @cache
@@ -38,13 +46,18 @@ def proxy_pool(settings: Settings) -> ProxyPool:
     entries = configured_proxies(settings)
     if settings.enforce_proxy_all and not entries:
         raise SettingsError("ENFORCE_PROXY_ALL: needs proxies in PROXY_LIST or PROXY_FILE")
-    _check_template(settings.proxy_session_template)
+    template = settings.proxy_session_template
+    if not _TEMPLATE.fullmatch(template) or template.count("{session}") > 1:
+        raise SettingsError(
+            "PROXY_SESSION_TEMPLATE: must be a user name with {username}, or that, a colon and "
+            "a password with {password}; {session} may stand once in either"
+        )
     register_secrets(*(entry.password for entry in entries if entry.password))
     refuse_direct_connections(settings.enforce_proxy_all)
     pool = ProxyPool(
         entries,
         preflight=_preflight(settings) if settings.proxy_preflight else None,
-        session_template=settings.proxy_session_template,
+        session_template=template,
         enforce=settings.enforce_proxy_all,
         quarantine_s=settings.proxy_quarantine_s,
     )
@@ -69,18 +82,3 @@ def _preflight(settings: Settings) -> Preflight:
         per_minute=settings.proxy_preflight_per_minute,
         timeout_s=settings.proxy_preflight_timeout_s,
     )
-
-
-def _check_template(template: str) -> None:
-    user, colon, password = template.partition(":")
-    fits = _has_once(user, "{username}") and (not colon or _has_once(password, "{password}"))
-    if not fits or template.count("{session}") > 1:
-        raise SettingsError(
-            "PROXY_SESSION_TEMPLATE: must be a user name with {username}, or that, a colon and "
-            "a password with {password}; {session} may stand once in either"
-        )
-
-
-def _has_once(part: str, placeholder: str) -> bool:
-    rest = part.replace("{session}", "")
-    return part.count(placeholder) == 1 and not set(rest.replace(placeholder, "")) & {"{", "}"}

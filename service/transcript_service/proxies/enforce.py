@@ -13,15 +13,9 @@ import sys
 from typing import Any, Final
 
 _NAMES: Final = (
-    "youtube.com",
-    "youtu.be",
-    "youtube-nocookie.com",
-    "googlevideo.com",
-    "ytimg.com",
-    "video.google.com",
-    "consent.google.com",
-    "youtubei.googleapis.com",
-)
+    ".youtube.com", ".youtu.be", ".youtube-nocookie.com", ".googlevideo.com", ".ytimg.com",
+    ".video.google.com", ".consent.google.com", ".youtubei.googleapis.com",
+)  # fmt: skip
 _EVENTS: Final = frozenset({"socket.getaddrinfo", "socket.gethostbyname"})
 
 _installed = False
@@ -47,5 +41,5 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     host = arguments[0]
     name = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
     name = name.rstrip(".").lower()
-    if name.endswith(_NAMES) and any(name == n or name.endswith("." + n) for n in _NAMES):
+    if f".{name}".endswith(_NAMES):
         raise DirectConnectionRefused("a direct connection to YouTube, refused: proxies only")

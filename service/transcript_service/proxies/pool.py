@@ -26,17 +26,6 @@ RotationReason = Literal[
 ]  # fmt: skip
 # These say that the proxy itself is of no use; the others only that its exit is blocked.
 _PROXYS_OWN_FAULT: Final[frozenset[str]] = frozenset({"http_407", "proxy_error"})
-_STATUS_REASONS: Final[dict[int, RotationReason]] = {
-    401: "http_401",
-    403: "http_403",
-    407: "http_407",
-    429: "http_429",
-}
-
-
-def rotation_reason(status: int) -> RotationReason | None:
-    """Why an HTTP status calls for another proxy; `None` if it does not."""
-    return _STATUS_REASONS.get(status)
 
 
 class NoProxyAvailable(Exception):
@@ -185,11 +174,6 @@ class JobProxy:
     def direct_allowed(self) -> bool:
         """Whether a client may also be used without the proxy."""
         return not self._pool.enforce
-
-    @property
-    def rotated(self) -> bool:
-        """Whether the one rotation was used up."""
-        return self._rotated
 
     def rotate(self, reason: RotationReason, deadline: Deadline) -> bool:
         """Change to another proxy or session; only the first call of a job can.

@@ -21,7 +21,7 @@ from ..resilience.bounded import BoundedAdapter
 from ..resilience.deadline import Deadline, DeadlineExceeded
 from ..resilience.single_flight import SingleFlight
 from ..telemetry import get_logger, instruments
-from .proxy import Proxy
+from .proxy import Proxy, tunnel_refusal
 
 log = get_logger(__name__)
 
@@ -67,14 +67,12 @@ def probe_youtube(proxy: Proxy, timeout_s: float, ca_file: Path | None = None) -
 
 
 def _refusal(error: requests.RequestException) -> PreflightOutcome:
-    # http.client has no exception of its own for a refused CONNECT; it writes
-    # "Tunnel connection failed: 407 Proxy Authentication Required".
-    text = str(error)
-    if "Tunnel connection failed: 407" in text:
+    status = tunnel_refusal(error)
+    if status == 407:
         return "auth_failed"
-    if any(f"Tunnel connection failed: {status}" in text for status in _BLOCKED_STATUS):
+    if status in _BLOCKED_STATUS:
         return "blocked"
-    return "timeout" if "timed out" in text else "error"
+    return "timeout" if "timed out" in str(error) else "error"
 
 
 class Preflight:
@@ -138,7 +136,13 @@ class Preflight:
             outcome = self._probe(proxy, timeout_s)
         finally:
             took_s = self._clock() - began
-            self._tell(proxy, outcome, took_s)
+            instruments.PROXY_PREFLIGHT_DURATION.record(took_s, proxy=proxy.id, outcome=outcome)
+            log.info(
+                "proxy.preflight.finished",
+                proxy=proxy.id,
+                outcome=outcome,
+                duration_s=round(took_s, 6),
+            )
         if outcome == "success":
             jitter = random.uniform(0.9, 1.1)  # noqa: S311 - no secret
             with self._lock:
@@ -154,12 +158,3 @@ class Preflight:
             return False
         self._recent.append(now)
         return True
-
-    def _tell(self, proxy: Proxy, outcome: PreflightOutcome, duration_s: float) -> None:
-        instruments.PROXY_PREFLIGHT_DURATION.record(duration_s, proxy=proxy.id, outcome=outcome)
-        log.info(
-            "proxy.preflight.finished",
-            proxy=proxy.id,
-            outcome=outcome,
-            duration_s=round(duration_s, 6),
-        )

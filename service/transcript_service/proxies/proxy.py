@@ -7,10 +7,21 @@ in another form; they are made here and nowhere else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urlsplit
+
+
+def tunnel_refusal(error: Exception) -> int | None:
+    """The status with which a proxy refused to connect, where an error tells one.
+
+    http.client has no exception of its own for that; it writes "Tunnel connection failed: 407
+    Proxy Authentication Required".
+    """
+    found = re.search(r"Tunnel connection failed: (\d{3})", str(error))
+    return int(found[1]) if found else None
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,13 @@ by them too, and so is every hop of a redirect.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.utils import select_proxy
 
-from ..proxies import Proxy
+from ..proxies import Proxy, tunnel_refusal
 from ..resilience.bounded import BodyTooLarge, BoundedAdapter
 from ..resilience.deadline import Deadline
 from ..resilience.retries import parse_retry_after
@@ -128,10 +127,8 @@ class _YouTubeAdapter(BoundedAdapter):
 def _classified(error: requests.RequestException) -> TranscriptError:
     """What a failed exchange means; the text keeps nothing of the original, which quotes URLs."""
     if isinstance(error, requests.exceptions.ProxyError):
-        # A refused CONNECT has no response object, only a text: "Tunnel connection failed: 407 …"
-        found = re.search(r"Tunnel connection failed: (\d{3})", str(error))
-        status = int(found[1]) if found else None
-        return TranscriptError("proxy_error", "The proxy refused or failed.", status=status)
+        detail = "The proxy refused or failed."
+        return TranscriptError("proxy_error", detail, status=tunnel_refusal(error))
     if isinstance(error, requests.Timeout):
         return TranscriptError("timeout", "YouTube did not answer in time.")
     if isinstance(error, ForeignAddress):

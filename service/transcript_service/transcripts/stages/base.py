@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from ...proxies import JobProxy, RotationReason, rotation_reason
+from ...proxies import JobProxy, RotationReason
 from ...resilience.deadline import Deadline
 from ...settings import Settings
 from ...telemetry.vocabulary import ErrorType, Profile
@@ -96,7 +96,13 @@ def translation_for(job: Job, track: Track, player: Player) -> str | None:
         raise
 
 
-# Errors that another way out may help against, and what they say of the present one.
+# Statuses and errors that another way out may help against, and what they say of the present one.
+_STATUS_ROTATES: Final[dict[int | None, RotationReason]] = {
+    401: "http_401",
+    403: "http_403",
+    407: "http_407",
+    429: "http_429",
+}
 _ROTATES: Final[dict[ErrorType, RotationReason]] = {
     "request_blocked": "bot_check",
     "rate_limited": "rate_limited",
@@ -107,6 +113,4 @@ _ROTATES: Final[dict[ErrorType, RotationReason]] = {
 
 def rotation_reason_of(error: TranscriptError) -> RotationReason | None:
     """Why this error calls for another way out, `None` where another would change nothing."""
-    if error.status is not None and (reason := rotation_reason(error.status)):
-        return reason
-    return _ROTATES.get(error.error_type)
+    return _STATUS_ROTATES.get(error.status) or _ROTATES.get(error.error_type)
