@@ -62,7 +62,7 @@ def test_segments_are_put_right(segments: Any, expected: list[tuple[float, float
 
 def test_numbers_that_are_none_do_no_harm_where_nobody_needs_them() -> None:
     body = b'{"segments": [{"start": 0.5, "end": 2, "text": "hello", "avg_logprob": NaN}]}'
-    assert read_verbose_json(body, None, SOUND_S).segments[0].text == "hello"
+    assert [s.text for s in read_verbose_json(body, None, SOUND_S).segments] == ["hello"]
 
 
 def test_a_short_text_without_segments_was_said_in_the_whole_sound() -> None:
@@ -161,12 +161,12 @@ def test_a_server_that_reads_only_wav_gets_wav(unread: tuple[int, bytes]) -> Non
         server.reads, server.unread = ".wav", unread
         server.body = json.dumps({"segments": [said(0, 1, "hello")]}).encode()
         engine = EndpointEngine(Settings(asr_endpoint=HttpUrl(server.url)))
-        spoken = engine.recognise(iter([bytes(64_000)]), "nb", Deadline(20), lambda _: None)
+        spoken = engine.recognise(iter([bytes(64_000)]), "nb", Deadline(20))
         assert [segment.text for segment in spoken.segments] == ["hello"]
         assert server.seen["language"] == b"no"
         with wave.open(BytesIO(server.seen["file"])) as sound:
             assert (sound.getframerate(), sound.getnframes()) == (16_000, 32_000)
         server.reads = ".mp3"
         with pytest.raises(TranscriptError, match="The speech endpoint") as refusal:
-            engine.recognise(iter([bytes(6400)]), None, Deadline(20), lambda _: None)
+            engine.recognise(iter([bytes(6400)]), None, Deadline(20))
         assert refusal.value.error_type == "asr_unavailable"

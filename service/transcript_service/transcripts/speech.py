@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import wave
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Final, Protocol
+from typing import Final
 
 import requests
 
@@ -22,30 +23,26 @@ from .spoken import Spoken, read_verbose_json, whisper_language
 _LISTENING_S: Final = 600.0
 
 
-class SpeechEngine(Protocol):
+class SpeechEngine(ABC):
     """One way to recognise speech."""
 
-    name: ClassVar[str]
+    name: str
     # The languages it knows, or none where it finds out by itself.
-    languages: ClassVar[tuple[str, ...]]
+    languages: tuple[str, ...] = ()
 
-    def recognise(
-        self, pcm: Iterator[bytes], language: str | None, deadline: Deadline,
-        progress: Callable[[float], None],
-    ) -> Spoken:  # fmt: skip
-        """Recognise signed 16-bit mono samples at 16 kHz.
+    @abstractmethod
+    def recognise(self, pcm: Iterator[bytes], language: str | None, deadline: Deadline) -> Spoken:
+        """Recognise signed 16-bit mono samples at 16 kHz; the work may go on with each segment.
 
         Args:
             pcm: the samples, in pieces of any length.
             language: what to expect, `None` to find out.
             deadline: when to give up.
-            progress: told the seconds of sound that are done, now and then.
 
         Raises:
             TranscriptError: `asr_unavailable`, `timeout`.
-            DeadlineExceeded: no time is left.
+            DeadlineExceeded: no time is left; while segments are taken as well.
         """
-        ...
 
 
 def create_engine(settings: Settings) -> SpeechEngine:
@@ -61,24 +58,20 @@ def create_engine(settings: Settings) -> SpeechEngine:
     return PocketsphinxEngine()
 
 
-class EndpointEngine:
+class EndpointEngine(SpeechEngine):
     """An HTTP endpoint with OpenAI's convention: `POST {base}/v1/audio/transcriptions`.
 
     Spoken by vLLM, whisper.cpp's server, speaches, LocalAI and others.
     """
 
-    name: ClassVar[str] = "endpoint"
-    languages: ClassVar[tuple[str, ...]] = ()
+    name = "endpoint"
 
     def __init__(self, settings: Settings) -> None:
         self._url = str(settings.asr_endpoint).rstrip("/") + "/v1/audio/transcriptions"
         self._model = settings.asr_model
         self._key = settings.asr_api_key_file and settings.asr_api_key_file.read_text().strip()
 
-    def recognise(
-        self, pcm: Iterator[bytes], language: str | None, deadline: Deadline,
-        progress: Callable[[float], None],
-    ) -> Spoken:  # fmt: skip
+    def recognise(self, pcm: Iterator[bytes], language: str | None, deadline: Deadline) -> Spoken:
         """See `SpeechEngine.recognise`."""
         sound = b"".join(pcm)
         fields = {
@@ -88,7 +81,6 @@ class EndpointEngine:
         }
         if language:
             fields["language"] = whisper_language(language) or language.split("-")[0]
-        heard_s = len(sound) / 2 / SAMPLE_RATE
         try:
             response = self._post(fields, ("sound.ogg", compress(sound), "audio/ogg"), deadline)
             if _is_unread(response):
@@ -106,8 +98,7 @@ class EndpointEngine:
             raise TranscriptError(
                 "asr_unavailable", "The speech endpoint could not read the sound."
             )
-        progress(heard_s)
-        return read_verbose_json(response.content, language, heard_s)
+        return read_verbose_json(response.content, language, len(sound) / 2 / SAMPLE_RATE)
 
     def _post(
         self, fields: dict[str, str], sound: tuple[str, bytes, str], deadline: Deadline
@@ -144,11 +135,10 @@ def _as_wav(pcm: bytes) -> bytes:
     return target.getvalue()
 
 
-class WhisperEngine:
+class WhisperEngine(SpeechEngine):
     """faster-whisper over a model folder on this machine; nothing is downloaded."""
 
-    name: ClassVar[str] = "faster-whisper"
-    languages: ClassVar[tuple[str, ...]] = ()
+    name = "faster-whisper"
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -161,10 +151,7 @@ class WhisperEngine:
             raise TranscriptError("asr_unavailable", "ASR_MODEL_DIR holds no model.bin.")
         self._model = WhisperModel(str(folder), local_files_only=True)
 
-    def recognise(
-        self, pcm: Iterator[bytes], language: str | None, deadline: Deadline,
-        progress: Callable[[float], None],
-    ) -> Spoken:  # fmt: skip
+    def recognise(self, pcm: Iterator[bytes], language: str | None, deadline: Deadline) -> Spoken:
         """See `SpeechEngine.recognise`."""
         import numpy
 
@@ -172,73 +159,56 @@ class WhisperEngine:
         heard, info = self._model.transcribe(
             sound, language=language and whisper_language(language), vad_filter=True
         )
-        segments = []
-        for item in heard:  # a generator: the work is done here, piece by piece
-            deadline.check()
-            if text := item.text.strip():
-                segments.append(Segment(item.start, item.end - item.start, text))
-            progress(item.end)
-        return Spoken(segments, info.language)
+
+        def segments() -> Iterator[Segment]:
+            for item in heard:  # a generator: the work is done here, piece by piece
+                deadline.check()
+                if text := item.text.strip():
+                    yield Segment(item.start, item.end - item.start, text)
+
+        return Spoken(segments(), info.language)
 
 
-class PocketsphinxEngine:
+class PocketsphinxEngine(SpeechEngine):
     """pocketsphinx with the English model of its wheel: always there, modest quality.
 
     An endpointer cuts the sound at pauses, so each segment is one stretch of speech with
     its own times. A decoder is made per job: it is not made for several threads.
     """
 
-    name: ClassVar[str] = "pocketsphinx"
-    languages: ClassVar[tuple[str, ...]] = ("en",)
+    name = "pocketsphinx"
+    languages = ("en",)
 
-    def recognise(
-        self, pcm: Iterator[bytes], language: str | None, deadline: Deadline,
-        progress: Callable[[float], None],
-    ) -> Spoken:  # fmt: skip
+    def recognise(self, pcm: Iterator[bytes], language: str | None, deadline: Deadline) -> Spoken:
         """See `SpeechEngine.recognise`."""
-        from pocketsphinx import Decoder, Endpointer
+        return Spoken(_utterances(pcm, deadline), "en")
 
-        endpointer = Endpointer(sample_rate=SAMPLE_RATE)
-        # One pass, every second frame scored in full, fewer guesses kept: about a quarter of
-        # real time on one core instead of half, for the same share of words understood.
-        decoder = Decoder(
-            samprate=SAMPLE_RATE, loglevel="FATAL", fwdflat=False, ds=2, maxhmmpf=3000
-        )
-        segments: list[Segment] = []
-        speaking = False
 
-        def ended() -> None:
+def _utterances(pcm: Iterator[bytes], deadline: Deadline) -> Iterator[Segment]:
+    from pocketsphinx import Decoder, Endpointer
+
+    endpointer = Endpointer(sample_rate=SAMPLE_RATE)
+    # One pass, every second frame scored in full, fewer guesses kept: about a quarter of
+    # real time on one core instead of half, for the same share of words understood.
+    decoder = Decoder(samprate=SAMPLE_RATE, loglevel="FATAL", fwdflat=False, ds=2, maxhmmpf=3000)
+    speaking = False
+    for frame in _frames(pcm, endpointer.frame_bytes):
+        # Frame by frame, so that a deadline is seen and other threads get their turn.
+        deadline.check()
+        is_last = len(frame) < endpointer.frame_bytes
+        speech = endpointer.end_stream(frame) if is_last else endpointer.process(frame)
+        if speech:
+            if not speaking:
+                decoder.start_utt()
+            speaking = True
+            decoder.process_raw(speech)
+        if speaking and (is_last or not endpointer.in_speech):
             decoder.end_utt()
+            speaking = False
             hypothesis = decoder.hyp()
             if hypothesis is not None and (text := hypothesis.hypstr.strip()):
                 start, end = endpointer.speech_start, endpointer.speech_end
-                segments.append(Segment(round(start, 3), round(end - start, 3), text))
-            progress(endpointer.speech_end)
-
-        size = endpointer.frame_bytes
-        last = b""
-        for frame in _frames(pcm, size):
-            # Frame by frame, so that a deadline is seen and other threads get their turn.
-            deadline.check()
-            if len(frame) < size:
-                last = frame
-                break
-            speech = endpointer.process(frame)
-            if speech is None:
-                continue
-            if not speaking:
-                decoder.start_utt()
-                speaking = True
-            decoder.process_raw(speech)
-            if not endpointer.in_speech:
-                ended()
-                speaking = False
-        speech = endpointer.end_stream(last)
-        if speaking:
-            if speech:
-                decoder.process_raw(speech)
-            ended()
-        return Spoken(segments, "en")
+                yield Segment(round(start, 3), round(end - start, 3), text)
 
 
 def _frames(pcm: Iterator[bytes], size: int) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ English, LocalAI counts nanoseconds, others leave an end or the segments out.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -44,7 +44,7 @@ _CODES: Final = {name: code for code, names in _NAMES.items() for name in names.
 class Spoken:
     """What an engine heard, and the code of the language it was in."""
 
-    segments: list[Segment]
+    segments: Iterable[Segment]
     language: str
 
 

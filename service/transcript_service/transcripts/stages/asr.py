@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Final
 
-from opentelemetry import trace
+from opentelemetry.trace import Span
 
 from ...settings import Settings
-from ...telemetry import get_logger, set_attributes, span
+from ...telemetry import set_attributes, span
 from ...telemetry.vocabulary import Stage as StageName
 from .. import audio
 from ..http import YouTubeSession
 from ..languages import same_language
-from ..model import NotTried, Transcript, TranscriptError
+from ..model import NotTried, Segment, Transcript, TranscriptError
 from ..player import Player, ask_player, read_player
 from ..speech import SpeechEngine, create_engine
-from ..spoken import Spoken
 from .base import Job
 
-log = get_logger(__name__)
+_TELL_EVERY_S: Final = 2.0
 
 
 class AsrStage:
@@ -50,18 +50,19 @@ class AsrStage:
         try:
             sound = self._sound(job)
             with span("asr.recognise", engine=engine.name, audio_bytes=len(sound)) as opened:
-                spoken = self._recognise(engine, sound, language, job)
-                set_attributes(opened, segments=len(spoken.segments), language=spoken.language)
+                spoken = engine.recognise(audio.decode(sound, job.deadline), language, job.deadline)
+                segments = tuple(_told(spoken.segments, opened))
+                set_attributes(opened, segments=len(segments), language=spoken.language)
         finally:
             self._running.release()
-        if not spoken.segments:
+        if not segments:
             raise TranscriptError("transcripts_disabled", "No speech was heard in the video.")
         return Transcript(
             video_id=job.video_id,
             source="asr",
             language=spoken.language,
             kind="speech",
-            segments=tuple(spoken.segments),
+            segments=segments,
         )
 
     def _speech_engine(self) -> SpeechEngine:
@@ -125,20 +126,16 @@ class AsrStage:
                 return sound, way
         raise problem or TranscriptError("asr_unavailable", "No way to the sound is switched on.")
 
-    def _recognise(
-        self, engine: SpeechEngine, sound: bytes, language: str | None, job: Job
-    ) -> Spoken:
-        opened = trace.get_current_span()
-        told = [time.monotonic()]
 
-        def progress(done_s: float) -> None:
-            # An event every few seconds is enough to see where a long job is.
-            if time.monotonic() - told[0] >= 2.0:
-                told[0] = time.monotonic()
-                opened.add_event("asr.progress", {"done_s": round(done_s, 1)})
-
-        pcm: Iterator[bytes] = audio.decode(sound, job.deadline)
-        return engine.recognise(pcm, language, job.deadline, progress)
+def _told(segments: Iterable[Segment], opened: Span) -> Iterator[Segment]:
+    """The segments as they come; every few seconds the span says how far they are."""
+    told = time.monotonic()
+    for segment in segments:
+        if time.monotonic() - told >= _TELL_EVERY_S:
+            told = time.monotonic()
+            done_s = round(segment.start + segment.duration, 1)
+            opened.add_event("asr.progress", {"done_s": done_s})
+        yield segment
 
 
 def _language(engine: SpeechEngine, job: Job) -> str | None:
