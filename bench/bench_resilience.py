@@ -26,7 +26,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from bench.rows import Row, row
 from transcript_service.resilience import CallNotPermitted, CircuitBreaker, CircuitBreakerConfig
 from transcript_service.telemetry import instruments
-from transcript_service.transcripts.cache import CacheKey, TranscriptCache
+from transcript_service.transcripts.cache import TranscriptCache
 from transcript_service.transcripts.cache_file import CacheFile
 from transcript_service.transcripts.model import Segment, Transcript
 
@@ -182,16 +182,16 @@ def probes() -> Row:
 
 def cost_of_a_hit() -> Row:
     """A transcript of 50 kB from the cache, beside the bare SELECT."""
-    key = CacheKey("dQw4w9WgXcQ", "en", "any")
+    key = "dQw4w9WgXcQ en - "
     said = tuple(Segment(float(start), 1.0, "x" * 60) for start in range(500))
-    transcript = Transcript(key.video_id, "timedtext", "en", "manual", said)
+    transcript = Transcript("dQw4w9WgXcQ", "timedtext", "en", "manual", said)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "transcripts.sqlite3"
         cache = TranscriptCache(CacheFile(path, 10_000_000), ttl_s=3600, stale_s=0)
         cache.put(key, transcript)
         with sqlite3.connect(path) as bare:
-            query = "SELECT value FROM entries WHERE video_id = ? AND language = ? AND kind = ?"
-            peer_value = microseconds(lambda: bare.execute(query, key).fetchone(), 1000)
+            query = "SELECT value FROM entries WHERE key = ?"
+            peer_value = microseconds(lambda: bare.execute(query, (key,)).fetchone(), 1000)
         value = microseconds(lambda: cache.get(key), 1000)
     return _row(
         "one 50 kB transcript from the cache",

@@ -16,7 +16,6 @@ from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.resilience import Deadline, DeadlineExceeded
 from transcript_service.settings import Settings
 from transcript_service.transcripts.cache import (
-    CacheKey,
     Entry,
     TranscriptCache,
     transcript_cache,
@@ -25,7 +24,8 @@ from transcript_service.transcripts.cache_file import CacheFile
 from transcript_service.transcripts.claims import Claims
 from transcript_service.transcripts.model import Segment, Transcript
 
-KEY = CacheKey("dQw4w9WgXcQ", "en", "manual")
+VIDEO = "dQw4w9WgXcQ"
+KEY = f"{VIDEO} en - "
 TTL, STALE = 1000.0, 500.0
 
 
@@ -55,7 +55,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def said(text: str) -> Transcript:
-    return Transcript(KEY.video_id, "timedtext", "en", "manual", (Segment(0, 1, text),))
+    return Transcript(VIDEO, "timedtext", "en", "manual", (Segment(0, 1, text),))
 
 
 def kept(text: str) -> Transcript:
@@ -91,13 +91,13 @@ def test_what_was_put_is_found_again_also_by_the_next_process(path: Path, clock:
 @pytest.mark.parametrize(
     "other",
     [
-        KEY._replace(video_id="aaaaaaaaaaa"),
-        KEY._replace(language="fr"),
-        KEY._replace(kind="asr"),
+        KEY.replace(VIDEO, "aaaaaaaaaaa"),
+        KEY.replace("en", "fr"),
+        KEY.replace("-", "de"),
     ],
 )
 def test_another_video_language_or_kind_is_another_entry(
-    path: Path, clock: Clock, other: CacheKey
+    path: Path, clock: Clock, other: str
 ) -> None:
     cache = make(path, clock)
     cache.put(KEY, said("english"))
@@ -230,7 +230,7 @@ def test_different_keys_are_fetched_side_by_side(path: Path, clock: Clock) -> No
         return said("v")
 
     def ask(number: int) -> None:
-        cache.fetch(KEY._replace(video_id=f"video{number:06}"), load, soon())
+        cache.fetch(KEY.replace(VIDEO, f"video{number:06}"), load, soon())
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -289,26 +289,23 @@ def claims_beside(path: Path) -> Claims:
     return Claims(path.with_name(f"{path.name}-claims"))
 
 
-CLAIM = "\n".join(KEY)
-
-
 def test_another_process_is_waited_for_and_its_result_taken(path: Path, clock: Clock) -> None:
     here, there = make(path, clock), claims_beside(path)
-    assert there.take(CLAIM)
+    assert there.take(KEY)
     waits: list[float] = []
 
     def other_process_finishes(seconds: float) -> None:
         waits.append(seconds)
         if len(waits) == 3:
             CacheFile(path, 1_000_000).write(KEY, said("theirs").as_json(), clock.now, 0)
-            there.give_up(CLAIM)
+            there.give_up(KEY)
 
     here._sleep = other_process_finishes
     assert here.fetch(KEY, never, soon()).segments == said("theirs").segments
     assert len(waits) == 3
 
 
-_CLAIMANT = """
+_KEYANT = """
 import sys
 from pathlib import Path
 from transcript_service.transcripts.claims import Claims
@@ -320,7 +317,7 @@ sys.stdin.read()
 
 def test_the_claim_of_a_process_that_died_is_over(path: Path, clock: Clock) -> None:
     here = make(path, clock)
-    command = [sys.executable, "-c", _CLAIMANT, f"{path}-claims", CLAIM]
+    command = [sys.executable, "-c", _KEYANT, f"{path}-claims", KEY]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"True\n"
@@ -342,32 +339,32 @@ def test_a_key_is_claimed_while_its_fetch_runs_and_no_other(path: Path, clock: C
     thread.start()
     try:
         assert load.began.wait(timeout=30)
-        assert not other.take(CLAIM)
+        assert not other.take(KEY)
         assert other.take("another key")
     finally:
         load.go_on.set()
         thread.join()
-    assert other.take(CLAIM)
+    assert other.take(KEY)
 
 
 def test_a_claim_is_given_up_after_an_error(path: Path, clock: Clock) -> None:
     with pytest.raises(Blocked):
         make(path, clock).fetch(KEY, blocked, soon())
-    assert claims_beside(path).take(CLAIM)
+    assert claims_beside(path).take(KEY)
 
 
 def test_where_nothing_can_be_claimed_everybody_may_fetch(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     claims = Claims(tmp_path / "file" / "claims")
-    assert claims.take(CLAIM)
-    claims.give_up(CLAIM)
+    assert claims.take(KEY)
+    claims.give_up(KEY)
 
 
 # Size
 
 
-def video(number: int) -> CacheKey:
-    return KEY._replace(video_id=f"video{number:06}")
+def video(number: int) -> str:
+    return KEY.replace(VIDEO, f"video{number:06}")
 
 
 def test_the_least_recently_used_go_when_the_size_is_reached(path: Path, clock: Clock) -> None:
@@ -524,10 +521,10 @@ def test_the_file_is_for_its_owner_only(path: Path, clock: Clock) -> None:
 _WRITER = """
 import sys
 from pathlib import Path
-from transcript_service.transcripts.cache_file import CacheFile, CacheKey
+from transcript_service.transcripts.cache_file import CacheFile
 file = CacheFile(Path(sys.argv[1]), 1_000_000)
 for number in range(100):
-    file.write(CacheKey(f"video{number:06}", "en", sys.argv[2]), b"v" * 500, 1e6, 0)
+    file.write(f"video{number:06} en {sys.argv[2]}", b"v" * 500, 1e6, 0)
 """
 
 

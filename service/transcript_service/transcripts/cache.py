@@ -17,11 +17,9 @@ from typing import Final
 from ..resilience import Deadline, SingleFlight
 from ..settings import Settings
 from ..telemetry import get_logger
-from .cache_file import CacheFile, CacheKey
+from .cache_file import CacheFile
 from .claims import Claims
 from .model import Transcript, TranscriptError
-
-__all__ = ["CacheKey", "Entry", "TranscriptCache", "transcript_cache"]
 
 log = get_logger(__name__)
 
@@ -69,9 +67,9 @@ class TranscriptCache:
         self._clock = clock
         self._sleep = sleep
         self._claims = Claims(file.path.with_name(f"{file.path.name}-claims"))
-        self._flights: SingleFlight[CacheKey, Transcript] = SingleFlight()
+        self._flights: SingleFlight[str, Transcript] = SingleFlight()
 
-    def get(self, key: CacheKey, deadline: Deadline | None = None) -> Entry | None:
+    def get(self, key: str, deadline: Deadline | None = None) -> Entry | None:
         """What is kept, fresh or stale; `None` when there is nothing or it is too old."""
         now = self._clock()
         kept = self._file.read(key, now, _patience(deadline))
@@ -86,7 +84,7 @@ class TranscriptCache:
             return None
         return Entry(transcript, age_s, stale=age_s >= self._ttl_s)
 
-    def put(self, key: CacheKey, transcript: Transcript, deadline: Deadline | None = None) -> None:
+    def put(self, key: str, transcript: Transcript, deadline: Deadline | None = None) -> None:
         """Keep a transcript from now on."""
         now = self._clock()
         oldest = now - self._ttl_s - self._stale_s
@@ -94,7 +92,7 @@ class TranscriptCache:
 
     def fetch(
         self,
-        key: CacheKey,
+        key: str,
         load: Callable[[], Transcript],
         deadline: Deadline,
         stands_in_for: Callable[[Exception], bool] = lambda _: True,
@@ -135,9 +133,7 @@ class TranscriptCache:
             )
             return entry.transcript
 
-    def _fetch(
-        self, key: CacheKey, load: Callable[[], Transcript], deadline: Deadline
-    ) -> Transcript:
+    def _fetch(self, key: str, load: Callable[[], Transcript], deadline: Deadline) -> Transcript:
         def work() -> Transcript:
             return self._load_or_wait(key, load, deadline)
 
@@ -145,11 +141,10 @@ class TranscriptCache:
         return transcript if led else replace(transcript, attempts=(), cached=True)
 
     def _load_or_wait(
-        self, key: CacheKey, load: Callable[[], Transcript], deadline: Deadline
+        self, key: str, load: Callable[[], Transcript], deadline: Deadline
     ) -> Transcript:
         """Fetch, unless another process is at it: then take its result or its place."""
-        claim = "\n".join(key)
-        while not self._claims.take(claim):
+        while not self._claims.take(key):
             self._sleep(deadline.timeout(_POLL_S))
         try:
             entry = self.get(key, deadline)  # what the other process has just stored
@@ -159,7 +154,7 @@ class TranscriptCache:
             self.put(key, transcript, deadline)
             return transcript
         finally:
-            self._claims.give_up(claim)
+            self._claims.give_up(key)
 
 
 def _concerns_first_alone(error: Exception) -> bool:

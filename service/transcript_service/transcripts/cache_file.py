@@ -24,15 +24,13 @@ log = get_logger(__name__)
 
 T = TypeVar("T")
 
-_SCHEMA_VERSION: Final = 1
+_SCHEMA_VERSION: Final = 2
 # The value comes last: what stands after a large blob cannot be read without reading it.
 _SCHEMA: Final = f"""
 DROP TABLE IF EXISTS entries;
 CREATE TABLE entries (
-    video_id TEXT NOT NULL, language TEXT NOT NULL, kind TEXT NOT NULL,
-    stored_at REAL NOT NULL, used_at REAL NOT NULL,
-    size INTEGER NOT NULL, crc INTEGER NOT NULL, value BLOB NOT NULL,
-    PRIMARY KEY (video_id, language, kind)
+    key TEXT PRIMARY KEY, stored_at REAL NOT NULL, used_at REAL NOT NULL,
+    size INTEGER NOT NULL, crc INTEGER NOT NULL, value BLOB NOT NULL
 );
 CREATE INDEX entries_by_use ON entries (used_at, size);
 CREATE INDEX entries_by_age ON entries (stored_at);
@@ -49,16 +47,6 @@ _KEEP_CORRUPT: Final = 2
 
 # Readers never wait in WAL mode; a writer waits this long for another process's write.
 _BUSY_S: Final = 5.0
-
-
-class CacheKey(NamedTuple):
-    """What a value is the answer to."""
-
-    video_id: str
-    language: str
-    """The languages that were asked for, as they were asked for, such as `en,de`."""
-    kind: str
-    """`any`, or `translated:` and the language; with `track:` and a name where one was wanted."""
 
 
 class Kept(NamedTuple):
@@ -86,39 +74,31 @@ class CacheFile:
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
 
-    def read(self, key: CacheKey, now: float, patience_s: float = _BUSY_S) -> Kept | None:
+    def read(self, key: str, now: float, patience_s: float = _BUSY_S) -> Kept | None:
         """The value of a key, however old; `None` if there is none or it is damaged."""
 
         def select(connection: sqlite3.Connection) -> Kept | None:
             row = connection.execute(
-                "SELECT value, stored_at, used_at, crc FROM entries"
-                " WHERE video_id = ? AND language = ? AND kind = ?",
-                key,
+                "SELECT value, stored_at, used_at, crc FROM entries WHERE key = ?", (key,)
             ).fetchone()
             if row is None:
                 return None
             value, stored_at, used_at, crc = row
             if zlib.crc32(value) != crc:  # SQLite has no checksums of its own
                 log.error("transcript.cache.failed", operation="read", error_type="checksum")
-                connection.execute(
-                    "DELETE FROM entries WHERE video_id = ? AND language = ? AND kind = ?", key
-                )
+                connection.execute("DELETE FROM entries WHERE key = ?", (key,))
                 return None
             if now - used_at > _USE_GRAIN_S:
                 connection.execute("PRAGMA busy_timeout = 0")
                 with suppress(sqlite3.OperationalError):  # somebody writes: it is not that urgent
-                    connection.execute(
-                        "UPDATE entries SET used_at = ?"
-                        " WHERE video_id = ? AND language = ? AND kind = ?",
-                        (now, *key),
-                    )
+                    connection.execute("UPDATE entries SET used_at = ? WHERE key = ?", (now, key))
             return Kept(value, stored_at)
 
         return self._run("read", select, None, patience_s)
 
     def write(
         self,
-        key: CacheKey,
+        key: str,
         value: bytes,
         now: float,
         forget_before: float,
@@ -132,10 +112,9 @@ class CacheFile:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("DELETE FROM entries WHERE stored_at < ?", (forget_before,))
             connection.execute(
-                "INSERT OR REPLACE INTO entries"
-                " (video_id, language, kind, stored_at, used_at, size, crc, value)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (*key, now, now, len(value), zlib.crc32(value), value),
+                "INSERT OR REPLACE INTO entries (key, stored_at, used_at, size, crc, value)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (key, now, now, len(value), zlib.crc32(value), value),
             )
             (total,) = connection.execute("SELECT SUM(size) FROM entries").fetchone()
             if total > self._max_bytes:

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from opentelemetry.trace import Span
 
@@ -26,9 +26,9 @@ from ..resilience.deadline import Deadline, DeadlineExceeded
 from ..resilience.retries import retry_call
 from ..settings import Settings
 from ..telemetry import get_logger, instruments, log_context, set_attributes, span
-from ..telemetry.vocabulary import ANSWERS, ErrorType, Outcome
+from ..telemetry.vocabulary import ANSWERS, ErrorType
 from ..telemetry.vocabulary import Stage as StageName
-from .cache import CacheKey, TranscriptCache
+from .cache import TranscriptCache
 from .model import Attempt, NotTried, Transcript, TranscriptError
 from .stages.base import Job, Notes, Stage, rotation_reason_of
 
@@ -69,14 +69,22 @@ _COUNTED_ONCE_S: Final = 60.0
 _MOST_COUNTED: Final = 10_000
 
 
-class Admission(Protocol):
-    """Decides whether there is room for one more; both raise `TranscriptError` where not."""
+class Admission:
+    """Decides whether there is room for one more; this one lets everybody in.
+
+    Others raise `TranscriptError` where there is none.
+    """
 
     def waiting(self) -> AbstractContextManager[None]:
         """Entered by whoever the cache cannot serve."""
+        return nullcontext()
 
     def fetching(self) -> AbstractContextManager[None]:
         """Entered, inside that, by whoever fetches."""
+        return nullcontext()
+
+
+_OPEN: Final = Admission()
 
 
 class Pipeline:
@@ -116,7 +124,7 @@ class Pipeline:
         track: str | None = None,
         deadline_s: float | None = None,
         on_stage: Callable[[StageName], None] | None = None,
-        admission: Admission | None = None,
+        admission: Admission = _OPEN,
     ) -> Transcript:
         """The transcript of a video.
 
@@ -128,7 +136,7 @@ class Pipeline:
             track: the name that the track must have, as `available` lists it.
             deadline_s: seconds for all of it (JOB_DEADLINE_S).
             on_stage: told each stage that begins.
-            admission: asked before anything is fetched; without it nobody is refused.
+            admission: asked before anything is fetched.
 
         Raises:
             TranscriptError: with `attempts` filled in.
@@ -138,39 +146,35 @@ class Pipeline:
         with log_context(video_id=video_id), span("transcript.fetch", video_id=video_id) as opened:
 
             def load() -> Transcript:
-                with admission.fetching() if admission else nullcontext():
+                with admission.fetching():
                     way = self._way_out(deadline)
                     job = Job(
                         video_id, languages, deadline, way, translate_to, track, on_stage=on_stage
                     )
                     return self._stages_in_order(job)
 
-            key = CacheKey(video_id, ",".join(languages), _kind(translate_to, track))
+            result: Transcript | TranscriptError
             try:
-                admit = admission.waiting if admission else nullcontext
-                transcript = self._cached(key, load, deadline, admit)
+                if self._cache is None:
+                    with admission.waiting():
+                        result = load()
+                else:
+                    # What makes a request another one; a track's name may hold spaces.
+                    key = " ".join(
+                        (video_id, ",".join(languages), translate_to or "-", track or "")
+                    )
+                    result = self._cache.fetch(
+                        key, load, deadline, _may_be_hidden, admission.waiting
+                    )
+            except DeadlineExceeded:
+                # Of another request for the same, or while a proxy was looked for.
+                result = TranscriptError("deadline_exceeded", "The request's time was used up.")
             except TranscriptError as error:
-                _tell(opened, time.perf_counter() - started, error)
-                raise
-            _tell(opened, time.perf_counter() - started, transcript)
-            return transcript
-
-    def _cached(
-        self,
-        key: CacheKey,
-        load: Callable[[], Transcript],
-        deadline: Deadline,
-        admit: Callable[[], AbstractContextManager[None]],
-    ) -> Transcript:
-        if self._cache is None:
-            with admit():
-                return load()
-        try:
-            return self._cache.fetch(key, load, deadline, stands_in_for=_may_be_hidden, admit=admit)
-        except DeadlineExceeded:
-            raise TranscriptError(
-                "deadline_exceeded", "Another request for this video took too long."
-            ) from None
+                result = error
+            _tell(opened, time.perf_counter() - started, result)
+            if isinstance(result, TranscriptError):
+                raise result
+            return result
 
     def _way_out(self, deadline: Deadline) -> JobProxy:
         try:
@@ -179,23 +183,18 @@ class Pipeline:
             raise TranscriptError(
                 "proxy_error", "All proxies are resting.", retry_after_s=error.retry_after_s
             ) from None
-        except DeadlineExceeded:
-            raise TranscriptError(
-                "deadline_exceeded", "The time was used up finding a proxy."
-            ) from None
 
     def _stages_in_order(self, job: Job) -> Transcript:
         attempts: list[Attempt] = []
         errors: list[TranscriptError] = []
         for stage in self._stages:
-            if any(error.error_type == "transcripts_disabled" for error in errors) and (
-                stage.name in _NEEDS_CAPTIONS
-            ):
+            has_captions = not any(error.error_type == "transcripts_disabled" for error in errors)
+            if stage.name in _NEEDS_CAPTIONS:
+                fits = has_captions and (stage.translates or not job.translate_to)
+            else:  # speech is not translated, and no named track
+                fits = not job.translate_to and not job.track
+            if not fits:
                 continue
-            if job.translate_to and not stage.translates:
-                continue
-            if job.track and stage.name not in _NEEDS_CAPTIONS:
-                continue  # speech is no named track
             attempt, result = self._attempt(stage, job)
             attempts.append(attempt)
             if isinstance(result, Transcript):
@@ -222,39 +221,43 @@ class Pipeline:
             job = replace(job, notes=Notes())
             result = self._guarded(stage, job)
             error = result if isinstance(result, TranscriptError) else None
-            error_type = error.error_type if error else None
             attempt = Attempt(
                 stage=stage.name,
                 outcome=error.outcome if error else "success",
-                error_type=error_type,
+                error_type=error.error_type if error else None,
                 duration_s=round(time.perf_counter() - started, 6),
                 profile=job.notes.profile,
                 proxy_used=job.notes.proxy_used,
             )
             told = {
-                "attempt": job.notes.tries,
                 "outcome": attempt.outcome,
-                "error_type": error_type,
+                "error_type": attempt.error_type,
                 "profile": attempt.profile,
-                "proxy_used": attempt.proxy_used,
             }
-            set_attributes(opened, video_id=job.video_id, **told)
-            late = error_type == "deadline_exceeded" and job.notes.tries == 0
+            tries, proxy_used = job.notes.tries, attempt.proxy_used
+            set_attributes(
+                opened, video_id=job.video_id, attempt=tries, proxy_used=proxy_used, **told
+            )
+            late = attempt.error_type == "deadline_exceeded" and tries == 0
             if attempt.outcome == "skipped" or late:
                 # No duration: a refusal in microseconds would ruin the stage's quantiles.
-                reason = error_type if error_type in _NO_TRY else "unavailable"
+                reason = attempt.error_type if attempt.error_type in _NO_TRY else "unavailable"
                 instruments.TRANSCRIPT_STAGE_SKIPPED.add(1, stage=stage.name, reason=reason)
                 log.info("transcript.stage.skipped", stage=stage.name, reason=reason)
             else:
                 instruments.TRANSCRIPT_STAGE_DURATION.record(
                     attempt.duration_s,
                     stage=stage.name,
-                    outcome=attempt.outcome,
-                    error_type=error_type,
-                    profile=attempt.profile,
-                    proxy_used="true" if attempt.proxy_used else "false",
+                    proxy_used="true" if proxy_used else "false",
+                    **told,
                 )
-                log.info("transcript.stage.finished", duration_s=attempt.duration_s, **told)
+                log.info(
+                    "transcript.stage.finished",
+                    attempt=tries,
+                    duration_s=attempt.duration_s,
+                    proxy_used=proxy_used,
+                    **told,
+                )
         return attempt, result
 
     def _guarded(self, stage: Stage, job: Job) -> Transcript | TranscriptError:
@@ -321,17 +324,9 @@ class Pipeline:
             raise DeadlineExceeded("the call did not end in time") from None
 
 
-def _kind(translate_to: str | None, track: str | None) -> str:
-    """What besides video and languages makes a request another one, for the cache's key."""
-    kind = f"translated:{translate_to}" if translate_to else "any"
-    return f"{kind} track:{track}" if track else kind
-
-
 def _may_be_hidden(error: Exception) -> bool:
     """Whether an old transcript is a better answer than this error."""
-    if isinstance(error, DeadlineExceeded):
-        return True  # another request's fetch, waited for in vain
-    return isinstance(error, TranscriptError) and error.error_type not in ANSWERS
+    return not isinstance(error, TranscriptError) or error.error_type not in ANSWERS
 
 
 def _tries(stage: Stage, job: Job) -> Transcript:
@@ -370,19 +365,15 @@ def _tell_retry(error: Exception, attempt: int, delay_s: float) -> None:
 
 def _tell(opened: Span, duration_s: float, result: Transcript | TranscriptError) -> None:
     """The request's span, metrics and log line, from one set of facts."""
-    source, error_type = None, None
-    outcome: Outcome = "success"
+    told: dict[str, str | None]
     if isinstance(result, TranscriptError):
-        outcome, error_type = result.outcome, result.error_type
+        told = {"outcome": result.outcome, "source": None, "error_type": result.error_type}
     else:
         source = "cache" if result.cached else result.source
-    set_attributes(opened, outcome=outcome, source=source, error_type=error_type)
-    instruments.TRANSCRIPT_REQUESTS.add(1, outcome=outcome, source=source, error_type=error_type)
-    instruments.TRANSCRIPT_REQUEST_DURATION.record(duration_s, outcome=outcome, source=source)
-    log.info(
-        "transcript.request.finished",
-        outcome=outcome,
-        source=source,
-        error_type=error_type,
-        duration_s=round(duration_s, 6),
+        told = {"outcome": "success", "source": source, "error_type": None}
+    set_attributes(opened, **told)
+    instruments.TRANSCRIPT_REQUESTS.add(1, **told)
+    instruments.TRANSCRIPT_REQUEST_DURATION.record(
+        duration_s, outcome=told["outcome"], source=told["source"]
     )
+    log.info("transcript.request.finished", duration_s=round(duration_s, 6), **told)

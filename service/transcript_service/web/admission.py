@@ -14,11 +14,12 @@ from typing import Final
 
 from ..telemetry import instruments
 from ..transcripts.model import TranscriptError
+from ..transcripts.pipeline import Admission
 
 _RETRY_AFTER_S: Final = 5.0
 
 
-class Places:
+class Places(Admission):
     """See the module. One per worker, shared by its threads.
 
     Args:
