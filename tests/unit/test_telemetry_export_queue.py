@@ -247,6 +247,48 @@ def test_a_record_put_in_the_middle_of_another_call_waits_for_nothing(exporter: 
     assert balance(queue.ledger()) == 0
 
 
+class LogsWhenItGoes:
+    """A record whose end, which comes while the queue drops it, waits for another's lock."""
+
+    def __init__(self, handler: threading.RLock, going: threading.Event) -> None:  # type: ignore[valid-type]
+        self._handler, self._going = handler, going
+
+    def __del__(self) -> None:
+        self._going.set()
+        with self._handler:  # type: ignore[attr-defined]
+            pass
+
+
+def test_a_logging_handler_may_log_while_a_finaliser_in_the_queue_waits_for_it() -> None:
+    """Two locks in two orders: the handler's is held by who puts, the queue's by who drops."""
+    queue: ExportQueue[object] = ExportQueue("logs", lambda _: Delivery.RETRY, capacity=2)
+    handler, going, held = threading.RLock(), threading.Event(), threading.Event()
+
+    def handle() -> None:
+        with handler:
+            held.set()
+            assert going.wait(10)
+            queue.put("from the handler")
+
+    queue.put(LogsWhenItGoes(handler, going))
+    queue.put("second")
+    handling = threading.Thread(target=handle, daemon=True)
+    handling.start()
+    assert held.wait(10)
+
+    def drop() -> None:
+        queue.put("third, for which the first has to go")
+        queue.ledger()
+
+    dropping = threading.Thread(target=drop, daemon=True)
+    dropping.start()
+    for thread in (handling, dropping):
+        thread.join(10)
+        assert not thread.is_alive(), "they wait for each other"
+    assert balance(queue.ledger()) == 0
+    assert queue.ledger().accepted == 4
+
+
 def test_the_wait_that_was_asked_for_is_kept(exporter: Exporter) -> None:
     times: list[float] = []
 

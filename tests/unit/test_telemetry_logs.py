@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import threading
 import time
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import pytest
 
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.settings import Settings
-from transcript_service.telemetry import get_logger, log_context, logs, span
+from transcript_service.telemetry import get_logger, instruments, log_context, logs, span
 from transcript_service.telemetry.logs import RateLimit, configure_logging
 
 log = get_logger("test")
@@ -307,3 +310,72 @@ def test_lone_surrogates_and_odd_numbers_are_logged_wherever_they_stand(
     log.info("service.started", deep={"a\ud800": {"b\udfff": ["\ud800", 1 << 70]}})
     (line,) = telemetry.lines()
     assert line["deep"] == {"a?": {"b?": ["?", str(1 << 70)]}}
+
+
+class LogsInItsFinaliser:
+    def __del__(self) -> None:
+        log.warning("service.stopping")
+        logging.getLogger("some.library").warning("gone")
+        instruments.JOB_QUEUE_SIZE.set(3)
+        instruments.TRANSCRIPT_REQUESTS.add(1, outcome="success", source="asr")
+
+
+def test_finalisers_and_handlers_may_log_and_measure_wherever_they_run(
+    telemetry: InMemoryTelemetry,
+) -> None:
+    """Each object dies in the middle of a line: as a value in it, below the handler's emit."""
+    configure_logging(Settings(log_rate_limit_per_min=0))
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.name == "outer":
+                log.info("service.started", value=LogsInItsFinaliser())
+                logging.getLogger("inner").warning("again")
+
+    root = logging.getLogger()
+    handler = Handler()
+    root.addHandler(handler)
+
+    def write() -> None:
+        for _ in range(20):
+            logging.getLogger("outer").warning("line")
+
+    threads = [threading.Thread(target=write, daemon=True) for _ in range(4)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+            assert not thread.is_alive()
+    finally:
+        root.removeHandler(handler)
+    assert len(telemetry.events("service.started")) == 80
+    assert len(telemetry.events("service.stopping")) == 80
+    messages = Counter(line["message"] for line in telemetry.events("log.record"))
+    assert messages == {"line": 80, "again": 80, "gone": 80}
+    assert telemetry.metric("job.queue.size") == 3
+    assert telemetry.metric("transcript.requests", outcome="success", source="asr") == 80
+
+
+def test_a_finaliser_in_the_rate_limit_or_the_registry_hinders_nobody(
+    telemetry: InMemoryTelemetry,
+) -> None:
+    """The garbage collector runs where it likes, so every allocation may be somebody's end."""
+    limited(3)
+    made = 0
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        for number in range(200):
+            cycle: list[Any] = [LogsInItsFinaliser()]
+            cycle.append(cycle)
+            made += 1
+            del cycle
+            log.info("transcript.stage.finished", video_id=str(number % 7))
+            instruments.CIRCUIT_BREAKER_STATE.set(1, name="asr", state="open")
+    finally:
+        gc.set_threshold(*before)
+        gc.collect()
+    assert telemetry.metric("transcript.requests", outcome="success", source="asr") == made
+    written = len(telemetry.lines())
+    assert written + telemetry.metric("logs.suppressed", signal="logs") == 200 + 2 * made

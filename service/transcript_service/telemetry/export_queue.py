@@ -16,9 +16,10 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
+from queue import Empty, SimpleQueue
 from typing import Final, Generic, TypeVar
 
 from opentelemetry import context as otel_context
@@ -117,12 +118,13 @@ class ExportQueue(Generic[T]):
 
     def _reset(self) -> None:
         """Begin empty, also in a forked child: the parent delivers what it has queued."""
+        # What was put and is not counted yet: `put` may run in a finaliser or signal handler in
+        # the middle of all this, or below a lock that whoever is here waits for.
+        self._arrived: deque[T] = deque()
         self._records: deque[T] = deque()
-        # `__del__` and signal handlers may log in the middle of all this, on the same thread.
         self._lock = threading.RLock()
         self._busy = False
-        self._late: deque[T] = deque()
-        self._wake = threading.Event()
+        self._wake: SimpleQueue[None] = SimpleQueue()
         self._idle = threading.Condition(self._lock)
         self._ledger = Ledger()
         self._thread: threading.Thread | None = None
@@ -134,38 +136,37 @@ class ExportQueue(Generic[T]):
 
     @contextmanager
     def _exclusively(self) -> Iterator[None]:
-        """Alone with the counts. What is put meanwhile on this thread is queued at the end."""
+        """Alone with the counts, of all that has arrived."""
         with self._lock:
             inside, self._busy = self._busy, True
             try:
+                while self._arrived and not inside:
+                    self._accept(self._arrived.popleft())
                 yield
-                while self._late and not inside:
-                    self._accept(self._late.popleft())
             finally:
                 self._busy = inside
 
     def put(self, record: T) -> None:
-        """Queue one record. Never blocks on the network, never waits for itself, never raises."""
-        with self._lock:
+        """Queue one record. Never waits for anything, never raises."""
+        self._arrived.append(record)
+        if self._thread is not None and len(self._arrived) < self._batch_size:
+            return
+        # Where somebody has the lock, they or the next record see to it.
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
             if self._busy:  # in the middle of another call of this thread
-                self._late.append(record)
                 return
             with self._exclusively():
-                self._accept(record)
                 full_batch = len(self._records) >= self._batch_size
-                thread = self._thread
-                if thread is None and not self._closing:
-                    thread = self._thread = threading.Thread(
-                        target=self._run, name=f"telemetry-{self.signal}", daemon=True
-                    )
-                    thread.start()
-                elif (
-                    full_batch
-                    and self._outage_began is None
-                    and thread is not threading.current_thread()
-                    and not self._wake.is_set()
-                ):
-                    self._wake.set()
+        finally:
+            self._lock.release()
+        if full_batch and self._outage_began is None:
+            self._rouse()
+
+    def _rouse(self) -> None:
+        if self._wake.empty():
+            self._wake.put(None)
 
     def _accept(self, record: T) -> None:
         self._ledger.accepted += 1
@@ -178,6 +179,11 @@ class ExportQueue(Generic[T]):
                 return
             self._records.popleft()
         self._records.append(record)
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._run, name=f"telemetry-{self.signal}", daemon=True
+            )
+            self._thread.start()
 
     def ledger(self) -> Ledger:
         """A consistent copy of the counts."""
@@ -193,10 +199,11 @@ class ExportQueue(Generic[T]):
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until nothing is queued or in flight. Returns whether that happened in time."""
-        self._wake.set()
+        with self._exclusively():
+            self._rouse()
         with self._idle:
             return self._idle.wait_for(
-                lambda: not self._records and not self._ledger.in_flight, timeout_s
+                lambda: not (self._arrived or self._records or self._ledger.in_flight), timeout_s
             )
 
     def close(self, timeout_s: float) -> int:
@@ -209,7 +216,7 @@ class ExportQueue(Generic[T]):
         with self._exclusively():
             self._closing = True
             thread = self._thread
-        self._wake.set()
+        self._rouse()
         if thread is not None:
             thread.join(max(0.0, deadline - time.monotonic()))
         with self._exclusively():
@@ -237,8 +244,8 @@ class ExportQueue(Generic[T]):
         wait_s = self._delay_s
         while True:
             if not self._closing:
-                self._wake.wait(wait_s)
-            self._wake.clear()
+                with suppress(Empty):
+                    self._wake.get(timeout=wait_s)
             batch = self._take()
             while batch:
                 if self._send(batch) is Delivery.RETRY:

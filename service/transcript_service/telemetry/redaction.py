@@ -189,12 +189,19 @@ class Harmless(dict[Any, Any]):
         return _literals.changes
 
     def keep(self, key: Any, result: Any, since: int) -> None:
-        """Remember `result`, unless a secret became known while it was looked for."""
-        with _literals.lock:
+        """Remember `result`, unless a secret became known while it was looked for.
+
+        Or may be becoming known: nobody waits here, who may hold a lock of their own.
+        """
+        if not _literals.lock.acquire(blocking=False):
+            return
+        try:
             if _literals.changes == since:
                 if len(self) >= _MOST_CLEAN:
                     self.clear()
                 self[key] = result
+        finally:
+            _literals.lock.release()
 
 
 _memories: Final[list[Harmless]] = []
