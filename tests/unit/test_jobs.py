@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from pydantic import SecretStr
 
 from tests.live import wait_for
@@ -113,6 +116,22 @@ def test_a_job_is_done_in_the_trace_of_the_request_that_asked(
     assert worked.context.trace_id == asking.get_span_context().trace_id
     assert worked.parent is not None
     assert worked.parent.span_id == asking.get_span_context().span_id
+
+
+def test_a_job_of_a_request_that_was_not_sampled_is_not_either(
+    store: JobStore, run: Callable[[Any], JobRunner], telemetry: InMemoryTelemetry
+) -> None:
+    nobody = SpanContext(0x1234, 0x5678, is_remote=True, trace_flags=TraceFlags.get_default())
+    asking = otel_context.attach(trace.set_span_in_context(NonRecordingSpan(nobody)))
+    try:
+        job = store.submit(VIDEO, ("en",))
+    finally:
+        otel_context.detach(asking)
+    run(FakePipeline(lambda: TRANSCRIPT))
+    assert finished(store, job).state == "succeeded"
+    (line,) = wait_for("its line", lambda: telemetry.events("job.finished"), 20)
+    assert telemetry.spans("transcript.job") == []
+    assert line["trace_id"] == f"{0x1234:032x}"
 
 
 def test_a_failure_is_kept_with_its_error_type(

@@ -53,7 +53,7 @@ class JobRecord:
     """What is known of a job; times in seconds since the epoch.
 
     `stage` is the one being tried. `run` counts the starts. The ids are those of the span
-    that asked first, whose trace the job continues. `result` is the name of what it found.
+    that asked first, whose trace the job continues, `sampled` or not. `result` is the name of what it found.
     """
 
     id: str
@@ -73,6 +73,7 @@ class JobRecord:
     translate_to: str | None = None
     track: str | None = None
     result: str | None = None
+    sampled: bool = True
 
     @property
     def finished(self) -> bool:
@@ -153,6 +154,7 @@ class JobStore:
             track=track,
             trace_id=trace.format_trace_id(here.trace_id),
             parent_span_id=trace.format_span_id(here.span_id),
+            sampled=here.trace_flags.sampled,
             created_at=self.clock(),
         )
         same = f"same:{job.request}"

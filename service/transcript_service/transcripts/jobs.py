@@ -142,7 +142,7 @@ def _in_trace_of(job: JobRecord) -> Iterator[None]:
         trace_id=int(job.trace_id, 16),
         span_id=int(job.parent_span_id, 16),
         is_remote=True,
-        trace_flags=TraceFlags(TraceFlags.SAMPLED),
+        trace_flags=TraceFlags(TraceFlags.SAMPLED if job.sampled else TraceFlags.DEFAULT),
     )
     token = context.attach(trace.set_span_in_context(NonRecordingSpan(parent)))
     try:
