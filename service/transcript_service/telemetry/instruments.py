@@ -20,15 +20,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from keyword import iskeyword
+from math import prod
 from typing import Any, ClassVar, Final
 from weakref import WeakMethod
 
-from opentelemetry import metrics, trace
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.trace import NonRecordingSpan, SpanContext
 
 from .vocabulary import BREAKER_STATES, ERROR_TYPES, OUTCOMES, PROFILES, SOURCES, STAGES, outcome_of
+
+# The attributes of one series, sorted.
+_Series = tuple[tuple[str, str], ...]
 
 OTHER: Final = "other"
 # Most attribute sets remembered per instrument; beyond it a call only gets slower.
@@ -87,7 +91,8 @@ class Instrument(ABC):
             description: one sentence for people.
             attributes: what a call may say.
             zeros: attribute sets (by parameter) that exist from the start with 0, because
-                the first increment of a series is invisible to `increase()`.
+                the first increment of a series is invisible to `increase()`. By default, of a
+                counter whose attributes all have closed lists: every combination.
             series_limit: cardinality budget where it is less than the product of all
                 values, because most combinations cannot occur.
         """
@@ -95,20 +100,13 @@ class Instrument(ABC):
         self.unit = unit
         self.description = description
         self.attributes = {attribute.parameter: attribute for attribute in attributes}
-        self.zeros = [dict(zero) for zero in zeros]
-        budget = 1
-        for attribute in attributes:
-            budget *= attribute.budget
+        self.zeros = list(zeros)
+        if not self.zeros and isinstance(self, (Counter, UpDownCounter)):
+            combinations = product(*(attribute.values for attribute in attributes))
+            self.zeros = [dict(zip(self.attributes, each, strict=True)) for each in combinations]
+        budget = prod(attribute.budget for attribute in attributes)
         self.series_limit = min(budget, series_limit or budget)
-        self._started = False
-        self._lock = threading.RLock()
-        self._open_values: dict[str, set[str]] = {p: set() for p in self.attributes}
-        self._series: dict[tuple[tuple[str, str], ...], Any] = {}
-        self._known: dict[tuple[Any, ...], Any] = {}
-        os.register_at_fork(after_in_child=self._after_fork)
-
-    def _after_fork(self) -> None:
-        self._lock = threading.RLock()  # another thread may have held it
+        self.stop()
 
     def start(self, meter: Meter) -> None:
         """Count from now on, zero series included, and let the SDK read it; once stopped."""
@@ -119,45 +117,39 @@ class Instrument(ABC):
 
     def stop(self) -> None:
         """Forget all series; calls do nothing until the next `start`."""
-        with self._lock:
-            self._started = False
-            self._series = {}
-            self._known.clear()
-            for values in self._open_values.values():
-                values.clear()
+        self._started = False
+        self._series: dict[_Series, float] = {}
+        self._known: dict[tuple[Any, ...], _Series] = {}
+        self._open_values: dict[str, set[str]] = {p: set() for p in self.attributes}
 
     @abstractmethod
     def _read_by(self, meter: Meter) -> None: ...
 
     @abstractmethod
-    def _new(self, attributes: dict[str, str]) -> Any: ...
-
-    @abstractmethod
-    def _count(self, value: float, given: Mapping[str, str | None], span: SpanContext) -> None:
+    def _count(self, value: float, series: _Series, span: SpanContext) -> None:
         """Count one call."""
 
-    def _of(self, given: Mapping[str, str | None]) -> Any:
+    def _of(self, given: Mapping[str, str | None]) -> _Series:
         """The series that a call with these parameters belongs to."""
         key = tuple(given.items())
         found = self._known.get(key)
         if found is None:
-            with self._lock:
-                attributes = self._resolve(given)
-                found = self._series.setdefault(_key(attributes), self._new(attributes))
-                if len(self._known) < _REMEMBERED:
-                    self._known[key] = found
+            found = self._resolve(given)
+            self._series.setdefault(found, 0)
+            if len(self._known) < _REMEMBERED:
+                self._known[key] = found
         return found
 
-    def _resolve(self, given: Mapping[str, str | None]) -> dict[str, str]:
+    def _resolve(self, given: Mapping[str, str | None]) -> _Series:
         resolved: dict[str, str] = {}
         for parameter, value in given.items():
             attribute = self.attributes.get(parameter)
-            if attribute is None or value is None:
-                continue
-            resolved[attribute.key] = self._bounded(attribute, str(value))
-        if len(self._series) >= self.series_limit and _key(resolved) not in self._series:
-            return dict.fromkeys(resolved, OTHER)
-        return resolved
+            if attribute is not None and value is not None:
+                resolved[attribute.key] = self._bounded(attribute, str(value))
+        series = tuple(sorted(resolved.items()))
+        if len(self._series) >= self.series_limit and series not in self._series:
+            return tuple((key, OTHER) for key, _ in series)
+        return series
 
     def _bounded(self, attribute: Attribute, value: str) -> str:
         if attribute.values:
@@ -170,20 +162,6 @@ class Instrument(ABC):
         return value
 
 
-def _key(attributes: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(attributes.items()))
-
-
-class _Number:
-    """One series of a number."""
-
-    __slots__ = ("attributes", "value")
-
-    def __init__(self, attributes: dict[str, str]) -> None:
-        self.attributes = attributes
-        self.value: float = 0
-
-
 class _Numbers(Instrument):
     """Read by the SDK through a callback."""
 
@@ -194,35 +172,27 @@ class _Numbers(Instrument):
         super().stop()
         self._refresh = None
 
-    def _new(self, attributes: dict[str, str]) -> _Number:
-        return _Number(attributes)
-
     def _read_by(self, meter: Meter) -> None:
         series = self._series  # of this start: a provider that was left behind reads on
 
         def read(_: CallbackOptions) -> list[Observation]:
-            _count_pending()
             if self._refresh and (refresh := self._refresh()):
                 refresh()
-            with self._lock:
-                return [Observation(one.value, one.attributes) for one in series.values()]
+            _count_pending()
+            return [Observation(value, dict(key)) for key, value in series.copy().items()]
 
-        self._observed_by(meter)(self.name, [read], self.unit, self.description)
+        kind = self.kind.replace("-", "_").replace(" ", "_")
+        create = getattr(meter, f"create_observable_{kind}")
+        create(self.name, [read], self.unit, self.description)
 
-    @abstractmethod
-    def _observed_by(self, meter: Meter) -> Callable[..., object]: ...
-
-    def _count(self, value: float, given: Mapping[str, str | None], _: SpanContext) -> None:
-        self._of(given).value += value
+    def _count(self, value: float, series: _Series, _: SpanContext) -> None:
+        self._series[series] += value
 
 
 class Counter(_Numbers):
     """Only ever grows."""
 
     kind = "counter"
-
-    def _observed_by(self, meter: Meter) -> Callable[..., object]:
-        return meter.create_observable_counter
 
     def add(self, amount: float = 1, /, **attributes: str | None) -> None:
         """Count `amount`, a finite number that is not negative. `None` leaves an attribute out."""
@@ -235,9 +205,6 @@ class UpDownCounter(_Numbers):
 
     kind = "up-down counter"
 
-    def _observed_by(self, meter: Meter) -> Callable[..., object]:
-        return meter.create_observable_up_down_counter
-
     def add(self, amount: float, /, **attributes: str | None) -> None:
         """Add `amount`, a finite number; negative to take away."""
         if self._started and _usable(amount):
@@ -249,13 +216,13 @@ class Gauge(_Numbers):
 
     kind = "gauge"
 
-    def _observed_by(self, meter: Meter) -> Callable[..., object]:
-        return meter.create_observable_gauge
-
     def set(self, value: float, /, **attributes: str | None) -> None:
         """Replace the value of one series by a finite number."""
         if self._started and _usable(value):
-            self._of(attributes).value = value
+            _note(self, value, attributes)
+
+    def _count(self, value: float, series: _Series, _: SpanContext) -> None:
+        self._series[series] = value
 
     def refreshed_by(self, refresh: Callable[[], None]) -> None:
         """Have a method of the measured object called before each collection.
@@ -270,10 +237,6 @@ class Histogram(Instrument):
     """A distribution: the SDK's histogram, whose aggregation the provider chooses."""
 
     kind = "histogram"
-    _sdk: metrics.Histogram
-
-    def _new(self, attributes: dict[str, str]) -> dict[str, str]:
-        return attributes
 
     def _read_by(self, meter: Meter) -> None:
         self._sdk = meter.create_histogram(self.name, self.unit, self.description)
@@ -283,9 +246,9 @@ class Histogram(Instrument):
         if self._started and _usable(value, least=0):
             _note(self, value, attributes)
 
-    def _count(self, value: float, given: Mapping[str, str | None], span: SpanContext) -> None:
+    def _count(self, value: float, series: _Series, span: SpanContext) -> None:
         around = trace.set_span_in_context(NonRecordingSpan(span), Context())
-        self._sdk.record(float(value), self._of(given), around)
+        self._sdk.record(float(value), dict(series), around)
 
 
 def _usable(value: Any, least: float = -math.inf) -> bool:
@@ -310,8 +273,12 @@ _counting = threading.Lock()
 
 def _note(instrument: Instrument, value: float, attributes: Mapping[str, str | None]) -> None:
     if len(_pending) == _MOST_PENDING:
-        TELEMETRY_UNKNOWN._count(1, {"kind": "overflow"}, trace.INVALID_SPAN_CONTEXT)
+        _count_unknown("overflow")
     _pending.append((instrument, value, attributes, trace.get_current_span().get_span_context()))
+
+
+def _count_unknown(kind: str) -> None:
+    TELEMETRY_UNKNOWN._count(1, TELEMETRY_UNKNOWN._of({"kind": kind}), trace.INVALID_SPAN_CONTEXT)
 
 
 def _count_pending() -> None:
@@ -324,9 +291,9 @@ def _count_pending() -> None:
                 break
             instrument, value, attributes, span = _pending.popleft()
             try:
-                instrument._count(value, attributes, span)
+                instrument._count(value, instrument._of(attributes), span)
             except Exception:  # a call that makes no sense costs nobody else's
-                TELEMETRY_UNKNOWN._count(1, {"kind": "value"}, span)
+                _count_unknown("value")
     finally:
         _counting.release()
 
@@ -359,12 +326,6 @@ _RETIRE_REASONS: Final = (
 )
 
 
-def _each(**lists: Iterable[str]) -> list[dict[str, str]]:
-    """Every combination of the given values, as attribute sets."""
-    names = list(lists)
-    return [dict(zip(names, values, strict=True)) for values in product(*lists.values())]
-
-
 HTTP_SERVER_REQUEST_DURATION: Final = Histogram(
     "http.server.request.duration",
     "s",
@@ -386,7 +347,7 @@ TRANSCRIPT_REQUESTS: Final = Counter(
     _SOURCE,
     _ERROR_TYPE,
     zeros=[
-        *_each(outcome=["success"], source=SOURCES),
+        *({"outcome": "success", "source": source} for source in SOURCES),
         *({"outcome": outcome_of(word), "error_type": word} for word in ERROR_TYPES),
     ],
     series_limit=200,
@@ -415,7 +376,6 @@ TRANSCRIPT_STAGE_SKIPPED: Final = Counter(
     "Stages that were not tried, and why.",
     _STAGE,
     Attribute("reason", ("breaker_open", "deadline_exceeded", "unavailable")),
-    zeros=_each(stage=STAGES, reason=["breaker_open", "deadline_exceeded", "unavailable"]),
 )
 CIRCUIT_BREAKER_STATE: Final = Gauge(
     "circuit_breaker.state",
@@ -448,7 +408,6 @@ CIRCUIT_BREAKER_CALLS: Final = Counter(
     "Calls through a breaker by result; `slow` counts in addition to successful or failed.",
     _BREAKER,
     Attribute("kind", ("successful", "failed", "ignored", "slow", "not_permitted")),
-    zeros=_each(name=STAGES, kind=["successful", "failed", "ignored", "slow", "not_permitted"]),
 )
 CIRCUIT_BREAKER_RECOVERY_DURATION: Final = Histogram(
     "circuit_breaker.recovery.duration",
@@ -462,7 +421,6 @@ BROWSER_CONTEXTS: Final = UpDownCounter(
     "Browser contexts that exist, by what they are doing.",
     _PROFILE,
     Attribute("state", ("idle", "leased")),
-    zeros=_each(profile=PROFILES, state=["idle", "leased"]),
 )
 BROWSER_CONTEXTS_LIMIT: Final = Gauge(
     "browser.contexts.limit", "{context}", "Most browser contexts a worker keeps at once."
@@ -471,11 +429,7 @@ BROWSER_MEMORY_USAGE: Final = Gauge(
     "browser.memory.usage", "By", "Proportional set size (PSS) of the browser's process tree."
 )
 BROWSER_CONTEXTS_CREATED: Final = Counter(
-    "browser.contexts.created",
-    "{context}",
-    "Browser contexts created.",
-    _PROFILE,
-    zeros=_each(profile=PROFILES),
+    "browser.contexts.created", "{context}", "Browser contexts created.", _PROFILE
 )
 BROWSER_CONTEXTS_CLOSED: Final = Counter(
     "browser.contexts.closed",
@@ -483,7 +437,6 @@ BROWSER_CONTEXTS_CLOSED: Final = Counter(
     "Browser contexts closed, and why.",
     _PROFILE,
     Attribute("reason", _RETIRE_REASONS),
-    zeros=_each(profile=PROFILES, reason=_RETIRE_REASONS),
 )
 BROWSER_CONTEXT_LEASES: Final = Counter(
     "browser.context.leases",
@@ -491,7 +444,6 @@ BROWSER_CONTEXT_LEASES: Final = Counter(
     "Leases given out, on a context used before or a new one.",
     _PROFILE,
     Attribute("reused", ("true", "false")),
-    zeros=_each(profile=PROFILES, reused=["true", "false"]),
 )
 BROWSER_CONTEXT_WAIT_DURATION: Final = Histogram(
     "browser.context.wait.duration", "s", "Time a caller waited for a context.", _PROFILE
@@ -517,14 +469,13 @@ PROXY_POOL_PROXIES: Final = Gauge(
 )
 _ROTATION_REASONS: Final = (
     "http_401", "http_403", "http_407", "http_429", "bot_check", "rate_limited", "country",
-    "proxy_error",
+    "proxy_error"
 )  # fmt: skip
 PROXY_ROTATIONS: Final = Counter(
     "proxy.rotations",
     "{rotation}",
     "Times a job changed its proxy, and why.",
     Attribute("reason", _ROTATION_REASONS),
-    zeros=_each(reason=_ROTATION_REASONS),
 )
 DASHBOARD_QUERY_DURATION: Final = Histogram(
     "dashboard.query.duration",
@@ -538,7 +489,6 @@ DASHBOARD_CACHE_LOOKUPS: Final = Counter(
     "{lookup}",
     "Lookups in the dashboard API's answer cache.",
     Attribute("result", ("hit", "miss", "stale")),
-    zeros=_each(result=["hit", "miss", "stale"]),
 )
 _REFUSALS: Final = (
     "missing",
@@ -555,7 +505,6 @@ DASHBOARD_AUTH_FAILURES: Final = Counter(
     "{failure}",
     "Dashboard API requests refused, and why.",
     Attribute("reason", _REFUSALS),
-    zeros=_each(reason=_REFUSALS),
 )
 _REJECTIONS: Final = ("full", "waited", "queue", "rate")
 REQUESTS_REJECTED: Final = Counter(
@@ -563,7 +512,6 @@ REQUESTS_REJECTED: Final = Counter(
     "{request}",
     "Requests refused because there are too many; why is in docs/scaling.md.",
     Attribute("reason", _REJECTIONS),
-    zeros=_each(reason=_REJECTIONS),
 )
 JOB_QUEUE_SIZE: Final = Gauge(
     "job.queue.size", "{job}", "Requests to be answered later that wait for a thread.", zeros=[{}]
@@ -588,21 +536,18 @@ TELEMETRY_REDACTIONS: Final = Counter(
     "{value}",
     "Secrets masked before leaving the process.",
     Attribute("signal", ("traces", "metrics", "logs")),
-    zeros=_each(signal=["traces", "metrics", "logs"]),
 )
 TELEMETRY_REDACTION_FAILURES: Final = Counter(
     "telemetry.redaction.failures",
     "{record}",
     "Records replaced whole because masking them failed.",
     Attribute("signal", ("traces", "metrics", "logs")),
-    zeros=_each(signal=["traces", "metrics", "logs"]),
 )
 TELEMETRY_UNKNOWN: Final = Counter(
     "telemetry.unknown",
     "{call}",
     "Calls with an event, metric, label or unit that the code does not declare, or lost in number.",
     Attribute("kind", ("event", "metric", "label", "unit", "value", "overflow")),
-    zeros=_each(kind=["event", "metric", "label", "unit", "value", "overflow"]),
 )
 OPERATION_DURATION: Final = Histogram(
     "operation.duration",
@@ -616,7 +561,6 @@ LOGS_SUPPRESSED: Final = Counter(
     "{record}",
     "Log lines left out by the rate limit.",
     Attribute("signal", ("logs",)),
-    zeros=[{"signal": "logs"}],
 )
 
 REGISTRY: Final[dict[str, Instrument]] = {

@@ -53,7 +53,8 @@ class JobRecord:
     """What is known of a job; times in seconds since the epoch.
 
     `stage` is the one being tried. `run` counts the starts. The ids are those of the span
-    that asked first, whose trace the job continues, `sampled` or not. `result` is the name of what it found.
+    that asked first, whose trace the job continues, `sampled` or not. `result` is the name of
+    what it found.
     """
 
     id: str
