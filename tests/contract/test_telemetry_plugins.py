@@ -102,7 +102,13 @@ broken = shop_telemetry:LogProcessor
 [opentelemetry_traces_sampler]
 Shop = shop_telemetry:ShopSampler
 broken = shop_telemetry:Nothing
+[opentelemetry_traces_exporter]
+absent = shop_telemetry:Nothing
+broken = shop_telemetry:ShopSampler
+[opentelemetry_metrics_exporter]
+broken = shop_telemetry:ShopSampler
 [opentelemetry_propagator]
+broken = shop_telemetry:ShopSampler
 shop = shop_telemetry:Propagator
 """
 _TRACE = "0123456789abcdef" * 2
@@ -206,6 +212,10 @@ def test_a_log_record_processor_sees_every_line(seen: Seen) -> None:
         ("OTEL_PYTHON_LOGGER_PROVIDER", "broken"),
         ("OTEL_PYTHON_TRACER_PROVIDER", "nobody"),
         ("OTEL_TRACES_SAMPLER", "broken"),
+        ("OTEL_TRACES_EXPORTER", "otlp,absent"),
+        ("OTEL_TRACES_EXPORTER", "broken,otlp"),
+        ("OTEL_METRICS_EXPORTER", "broken"),
+        ("OTEL_PROPAGATORS", "broken"),
     ],
 )
 def test_what_cannot_be_made_is_named_and_done_without(

@@ -377,7 +377,7 @@ def exporter_class(signal: str, word: str) -> Exporter | None:
         made: type[Any] = entry.load()
         options = _compressed(signal) if name == "otlp_proto_grpc" else {}
         return made, name == "otlp_proto_http", options
-    except (ImportError, ValueError):
+    except (AttributeError, ImportError, ValueError):
         if name == "otlp_proto_grpc":
             why = "gRPC needs the extra `grpc` (opentelemetry-exporter-otlp); HTTP is used."
             problems.append(("OTEL_EXPORTER_OTLP_PROTOCOL", why))
