@@ -124,6 +124,9 @@ def _prometheus(layout: Layout, options: Options, folder: Path) -> list[str]:
         "--web.cors.origin=none",  # no page of another origin; the default is every one
         "--web.enable-otlp-receiver",  # off by default; metrics are pushed here
         "--enable-feature=exemplar-storage",  # off by default; trace ids of slow requests
+        # With the default, ten minutes, a restart forgets how long an alert with a shorter `for`
+        # (all of ours) has been pending.
+        "--rules.alert.for-grace-period=1m",
     ]
 
 
