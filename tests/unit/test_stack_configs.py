@@ -83,7 +83,13 @@ def test_every_exporter_queues_on_disk_and_never_gives_up() -> None:
     for name, exporter in COLLECTOR["exporters"].items():
         assert exporter["sending_queue"]["storage"] == "file_storage", name
         assert exporter["retry_on_failure"]["max_elapsed_time"] == "0s", name
-        assert exporter["sending_queue"]["batch"]["max_size"] < 4 * 2**20, name
+        if "batch" in exporter["sending_queue"]:
+            assert exporter["sending_queue"]["batch"]["max_size"] < 4 * 2**20, name
+
+
+def test_one_workers_metrics_are_one_request() -> None:
+    # Prometheus rejects a whole request for one point (docs/reliability.md, row 12).
+    assert "batch" not in COLLECTOR["exporters"]["otlp_http/prometheus"]["sending_queue"]
 
 
 def test_traces_and_logs_pass_the_redaction() -> None:
