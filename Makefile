@@ -52,9 +52,21 @@ secrets: setup ## the files that containers read their secrets from, made once
 	@$(PY) service/create_secrets.py
 
 .PHONY: soak
-soak: setup ## no alert may fire during 15 minutes of healthy load on the real stack
+soak: setup ## 15 minutes of healthy load without an alert; HOURS=n: random faults for n hours, a ledger each
 	@$(PY) -m stack build
+ifdef HOURS
+	@$(PY) -m tests.faults.matrix.soak $(HOURS)
+else
 	@SOAK_MINUTES=15 $(PY) -m pytest tests/integration/test_alerts_live.py -k healthy_load -m slow
+endif
+
+.PHONY: reliability
+reliability: setup ## run the fault matrix and take what it measures into docs/reliability.md
+	@$(PY) -m stack build
+	@rm -f .stack/reliability.json
+	@$(PY) -m pytest tests/faults/test_matrix.py tests/faults/test_matrix_long.py tests/faults/test_request_path.py
+	@$(PY) -m tests.faults.matrix.take
+	@$(PY) docs/generate.py
 
 .PHONY: check
 check: setup ## format, lint, types, import contract, engine configs, generated files

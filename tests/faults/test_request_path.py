@@ -1,0 +1,118 @@
+"""Requests while a telemetry engine is dead, frozen or full, against healthy ones, in one run."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+import requests
+
+from stack.layout import CHECKOUT
+from tests.faults.matrix.rig import ENGINES, MountingForbidden, Rig, running_rig
+from tests.live import FAST_TELEMETRY, healthy_videos
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+REQUESTS = 200
+CLIENTS = 2
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    disks = [name for name in ENGINES if name != "alertmanager"]
+    service = {**FAST_TELEMETRY, "WEB_CONCURRENCY": "2"}
+    with running_rig("request-path", disks=disks, environ={"service": service}) as running:
+        running.start("simulator")
+        running.start("service")
+        yield running
+
+
+@contextmanager
+def _dead(rig: Rig, name: str) -> Iterator[None]:
+    rig.kill(name)
+    try:
+        yield
+    finally:
+        rig.start(name)
+
+
+@contextmanager
+def _full(rig: Rig, name: str) -> Iterator[None]:
+    with rig.full(name):
+        yield
+    if not rig.running(name):  # some end when they cannot write
+        rig.start(name)
+
+
+FAULTS: dict[str, Callable[[Rig, str], AbstractContextManager[None]]] = {
+    "dead": _dead,
+    "frozen": Rig.frozen,
+    "full": _full,
+}
+
+
+def _measure(rig: Rig, video: str) -> tuple[float, float, int]:
+    """P50 and P99 in ms of some requests, and how many were not answered with 200."""
+    durations: list[float] = []
+    failed = 0
+
+    def client() -> None:
+        nonlocal failed
+        session = requests.Session()
+        for _ in range(REQUESTS // CLIENTS):
+            began = time.perf_counter()
+            try:
+                answer = session.get(
+                    rig.layout.url("service", f"/api/transcripts/{video}"), timeout=60
+                )
+                failed += answer.status_code != 200
+            except requests.RequestException:
+                failed += 1
+            durations.append((time.perf_counter() - began) * 1000)
+
+    clients = [threading.Thread(target=client) for _ in range(CLIENTS)]
+    for one in clients:
+        one.start()
+    for one in clients:
+        one.join()
+    cuts = statistics.quantiles(durations, n=100)
+    return cuts[49], cuts[98], failed
+
+
+def test_no_engine_in_trouble_costs_a_request_anything(rig: Rig) -> None:
+    video = healthy_videos(rig.live)[0]
+    _measure(rig, video)  # the first requests warm everything up
+    measured = {}
+    healthy = []
+    for engine in ENGINES:
+        measured[f"healthy before {engine}"] = _measure(rig, video)
+        healthy.append(measured[f"healthy before {engine}"])
+        for what, fault in FAULTS.items():
+            if what == "full" and engine == "alertmanager":
+                continue
+            try:
+                with fault(rig, engine):
+                    measured[f"{engine} {what}"] = _measure(rig, video)
+            except MountingForbidden:
+                continue
+    for name, (p50, p99, failed) in measured.items():
+        print(f"{name:32} P50 {p50:6.1f} ms  P99 {p99:6.1f} ms  failed {failed}")
+    path = CHECKOUT / ".stack/reliability.json"
+    notes = json.loads(path.read_text()) if path.exists() else {}
+    notes["requests"] = {
+        name: {"p50_ms": round(p50, 1), "p99_ms": round(p99, 1), "failed": failed}
+        for name, (p50, p99, failed) in measured.items()
+    }
+    path.write_text(json.dumps(notes, indent=1) + "\n")
+    assert not any(failed for _, _, failed in measured.values()), measured
+    # Within the noise of this machine: what the healthy phases show, twice.
+    bound_p50 = 2 * max(p50 for p50, _, _ in healthy)
+    bound_p99 = 2 * max(p99 for _, p99, _ in healthy)
+    for name, (p50, p99, _) in measured.items():
+        assert p50 <= bound_p50, (name, measured)
+        assert p99 <= bound_p99, (name, measured)
