@@ -14,17 +14,17 @@ def killed(scene: Scene) -> Outcome:
         generator.tell("rate", rate)
         time.sleep(3)
         generator.kill()
-    truth = scene.account.truth()
-    before = len(truth.items)
+    before = len(scene.account.truth().items)
     with scene.generating() as generator:
         generator.tell("make", 50)
     balance = scene.account.settled()
+    truth = scene.account.truth()
     held = {
         "traces": set(scene.account.spans(truth.items.values())),
         "logs": set(scene.account.lines()[0]),
     }
     for signal, numbers in held.items():
-        missing = sorted(set(scene.account.truth().items) - numbers)
+        missing = sorted(truth.items.keys() - numbers)
         # Only the newest of the killed one, of one delay and one request on its way.
         assert missing == list(range(before - len(missing), before)), (signal, missing, before)
         assert len(missing) <= rate, signal
