@@ -262,7 +262,7 @@ def test_traces_are_found_by_video_sorted_and_shared_by_their_link(
     other.goto(page.url)
     settled(other)
     assert other.get_by_role("textbox", name="Video").input_value() == video
-    assert other.locator("#found th[aria-sort=descending]").inner_text().startswith("duration")
+    expect(other.locator("#found th[aria-sort=descending]")).to_contain_text("duration")
     assert other.locator("#found tbody tr").count() >= len(rows)
     click_point(page, "#scatter")
     expect(page).to_have_url(re.compile(r"/dashboard/trace/[0-9a-f]{32}$"))
