@@ -102,6 +102,15 @@ def test_every_parameter_and_body_has_an_example_that_is_as_its_schema_says(
     assert [f"{e.instance_path}: {e.message}" for e in validator.iter_errors(example)] == []
 
 
+def test_the_document_is_not_sent_again_to_those_who_have_it(
+    engine: FakeEngine, tmp_path: Path
+) -> None:
+    client = service(tmp_path, engine.url).test_client()
+    first = client.get("/api/openapi.json", headers={"Accept-Encoding": "gzip"})
+    again = client.get("/api/openapi.json", headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.data) == (304, b"")
+
+
 def test_the_readable_page_loads_nothing_from_elsewhere(engine: FakeEngine, tmp_path: Path) -> None:
     client = service(tmp_path, engine.url).test_client()
     page = client.get("/api/docs")

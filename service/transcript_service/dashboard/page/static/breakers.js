@@ -23,7 +23,7 @@ export function drawBreakers(answer) {
 /** What it did in the window, in words. */
 function did({ calls, transitions, recovery_p95_s: recovery }) {
   const opened = transitions?.filter((t) => t.from === "closed").reduce((sum, t) => sum + t.count, 0);
-  const refused = calls?.not_permitted ?? 0;
+  const refused = calls?.["not_permitted"] ?? 0;
   return [
     opened > FLAT ? `opened ${count(opened)}×` : transitions ? "not opened" : null,
     refused > FLAT ? `${count(refused)} refused` : null,

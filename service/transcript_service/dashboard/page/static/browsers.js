@@ -13,7 +13,7 @@ export function drawBrowsers(answer) {
     h("dl", { class: "facts" },
       fact("Reused", percent(data.reuse_ratio)), fact("Leases", count(data.leases)),
       fact("Contexts", `${data.contexts.length ? count(held) : DASH}${data.limit === null ? "" : ` of ${count(data.limit)}`}`),
-      fact("Memory change", grown(data.series)),
+      fact("Growth", grown(data.series)),
       fact("Wait P95", seconds(data.wait_p95_s)), fact("Age P95", seconds(data.age_p95_s))),
     Object.values(data.closed ?? {}).some((value) => value >= 0.05) ? h("p", {}, "Closed because of ", chips(data.closed)) : null);
 }
