@@ -115,17 +115,13 @@ class AlertLog:
         with self._connection() as connection:
             # Take the write lock first: two workers must not both find the alert new.
             connection.execute("BEGIN IMMEDIATE")
-            try:
+            with connection:
                 yield ((alert, self._record(connection, alert)) for alert in alerts)
                 connection.execute(
                     "DELETE FROM alerts WHERE rowid IN"
                     " (SELECT rowid FROM alerts ORDER BY last_notified DESC LIMIT -1 OFFSET ?)",
                     (self._limit,),
                 )
-            except BaseException:
-                connection.rollback()
-                raise
-            connection.commit()
 
     def _record(self, connection: sqlite3.Connection, alert: Alert) -> Notification:
         now = self._clock()
@@ -182,10 +178,6 @@ class AlertLog:
             log.warning("alert.history.unreadable", error_type=type(error).__name__)
             return []
         return [self._entry(row) for row in rows]
-
-    def active(self) -> Sequence[Mapping[str, Any]]:
-        """The alerts that are firing as far as we were told, newest first."""
-        return [entry for entry in self.recent(self._limit) if entry["state"] == "firing"]
 
     def _entry(self, row: sqlite3.Row) -> dict[str, Any]:
         labels, annotations = orjson.loads(row["labels"]), orjson.loads(row["annotations"])

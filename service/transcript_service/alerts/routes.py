@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -12,8 +13,8 @@ from flask import Blueprint, Response, abort, request
 from ..problem import Problem
 from ..settings import Settings
 from ..telemetry import AlertLogger
+from . import runbooks
 from .log import Alert, AlertLog, Notification
-from .runbooks import Runbooks
 from .webhook import MAX_BODY_BYTES, NotUnderstood, parse
 
 # Pages without scripts, forms or frames, that load nothing: what a hostile runbook could do.
@@ -39,7 +40,7 @@ def create_blueprint(settings: Settings, log: AlertLog | None = None) -> Bluepri
     blueprint = Blueprint("alerts", __name__)
     alert_log = log or create_alert_log(settings)
     logger = AlertLogger()
-    runbooks = Runbooks(settings.runbooks_dir)
+    pages = runbooks.folder(settings.runbooks_dir)
 
     @blueprint.post("/api/alerts/webhook")
     def webhook() -> dict[str, int]:
@@ -53,11 +54,13 @@ def create_blueprint(settings: Settings, log: AlertLog | None = None) -> Bluepri
     def receive() -> dict[str, int]:
         counts = {"accepted": 0, "duplicates": 0, "rejected": 0}
         try:
-            alerts, refused = parse(_body())
-            for reason in refused:
+            found = parse(_body())
+            for reason in found:
                 # The others of the group are still worth having.
-                logger.rejected(str(reason))
-                counts["rejected"] += 1
+                if isinstance(reason, NotUnderstood):
+                    logger.rejected(str(reason))
+                    counts["rejected"] += 1
+            alerts = (alert for alert in found if isinstance(alert, Alert))
             with alert_log.receiving(alerts) as received:
                 for alert, notification in received:
                     if notification is Notification.DUPLICATE:
@@ -74,11 +77,11 @@ def create_blueprint(settings: Settings, log: AlertLog | None = None) -> Bluepri
 
     @blueprint.get("/runbooks")
     def index() -> Response:
-        return _html(runbooks.index())
+        return _html(runbooks.index(pages))
 
     @blueprint.get("/runbooks/<name>")
     def runbook(name: str) -> Response:
-        page = runbooks.page(name)
+        page = runbooks.page(pages, name)
         return abort(404) if page is None else _html(page)
 
     return blueprint
@@ -106,10 +109,8 @@ def _authorize(token_file: Path | None) -> None:
     """Let the holder of the token pass. The file is read each time, so it can be rotated."""
     expected = b""
     if token_file is not None:
-        try:
+        with suppress(OSError):
             expected = token_file.read_bytes().strip()
-        except OSError:
-            expected = b""
     if not expected:
         raise Problem(
             503,

@@ -27,39 +27,31 @@ table { border-collapse: collapse; } th, td { border: 1px solid; padding: .3rem 
 """
 
 
-class Runbooks:
-    """The runbooks of a folder. Files are read at each request: they are small and may change.
+def folder(configured: Path | None) -> Path:
+    """Where they are: unless configured, in the wheel or in the checkout."""
+    packaged, checkout = Path(__file__).with_name("pages"), Path(__file__).parents[3]
+    return configured or (packaged if packaged.is_dir() else checkout / "prometheus/runbooks")
 
-    Args:
-        folder: those of the wheel, or of the checkout, unless given.
+
+def page(pages: Path, name: str) -> str | None:
+    """The runbook of an alert as an HTML page, `None` where there is none.
+
+    Read at each request: they are small and may change.
     """
+    if not _NAME.fullmatch(name):
+        return None
+    try:
+        text = (pages / f"{name}.md").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    return _page(name, f'<p><a href="../runbooks">All runbooks</a></p>{_MARKDOWN.render(text)}')
 
-    def __init__(self, folder: Path | None = None) -> None:
-        packaged, checkout = Path(__file__).with_name("pages"), Path(__file__).parents[3]
-        if folder is None:
-            folder = packaged if packaged.is_dir() else checkout / "prometheus/runbooks"
-        self._folder = folder
 
-    def names(self) -> list[str]:
-        """The alerts that have a runbook, in alphabetical order."""
-        return sorted(f.stem for f in self._folder.glob("*.md") if _NAME.fullmatch(f.stem))
-
-    def page(self, name: str) -> str | None:
-        """The runbook of an alert as an HTML page, `None` where there is none."""
-        if not _NAME.fullmatch(name):
-            return None
-        try:
-            text = (self._folder / f"{name}.md").read_text(encoding="utf-8")
-        except OSError:
-            return None
-        # As files they link to each other with their ending, as pages without.
-        body = _FILE_LINK.sub(r'href="\1"', _MARKDOWN.render(text))
-        return _page(name, f'<p><a href="../runbooks">All runbooks</a></p>{body}')
-
-    def index(self) -> str:
-        """A page that links to all of them."""
-        links = "".join(f'<li><a href="runbooks/{n}">{n}</a></li>' for n in self.names())
-        return _page("Runbooks", f"<h1>Runbooks</h1><ul>{links}</ul>")
+def index(pages: Path) -> str:
+    """A page that links to all of them, in alphabetical order."""
+    names = sorted(f.stem for f in pages.glob("*.md") if _NAME.fullmatch(f.stem))
+    links = "".join(f'<li><a href="runbooks/{name}">{name}</a></li>' for name in names)
+    return _page("Runbooks", f"<h1>Runbooks</h1><ul>{links}</ul>")
 
 
 def _page(title: str, body: str) -> str:

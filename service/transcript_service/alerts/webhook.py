@@ -39,8 +39,8 @@ class _Alert(BaseModel):
     fingerprint: str = Field(pattern=r"^[0-9a-f]{1,32}$")
 
 
-def parse(body: bytes) -> tuple[list[Alert], list[NotUnderstood]]:
-    """The alerts of a notification, and for each that cannot be used, the reason.
+def parse(body: bytes) -> list[Alert | NotUnderstood]:
+    """The alerts of a notification, and in the place of each that cannot be used, the reason.
 
     Raises:
         NotUnderstood: the body as a whole is not a notification.
@@ -51,34 +51,26 @@ def parse(body: bytes) -> tuple[list[Alert], list[NotUnderstood]]:
         raise NotUnderstood("not JSON") from None
     if not isinstance(document, dict) or document.get("version") != "4":
         raise NotUnderstood("not a notification of version 4")
-    alerts = document.get("alerts")
-    if not isinstance(alerts, list):
+    if not isinstance(document.get("alerts"), list):
         raise NotUnderstood("without a list of alerts")
-    found = [_alert(item) for item in alerts]
-    return (
-        [alert for alert in found if isinstance(alert, Alert)],
-        [reason for reason in found if isinstance(reason, NotUnderstood)],
-    )
+    return [_alert(item) for item in document["alerts"]]
 
 
 def _alert(item: Any) -> Alert | NotUnderstood:
     try:
         alert = _Alert.model_validate(item)
     except ValidationError as error:
-        fields = {".".join(str(part) for part in problem["loc"][:1]) for problem in error.errors()}
+        fields = {str(part) for problem in error.errors() for part in problem["loc"][:1]}
         return NotUnderstood(f"bad or missing: {', '.join(sorted(fields)) or 'the alert'}")
     if "alertname" not in alert.labels:
         return NotUnderstood("without an alertname")
+    end = alert.ends_at
     return Alert(
         fingerprint=alert.fingerprint,
         status=alert.status,
         labels=alert.labels,
         annotations=alert.annotations,
         starts_at=alert.starts_at.timestamp(),
-        ends_at=_end(alert.ends_at),
+        # Alertmanager writes year 1 where it knows no end.
+        ends_at=end.timestamp() if end is not None and 1970 <= end.year < 9999 else None,
     )
-
-
-def _end(at: datetime | None) -> float | None:
-    """Alertmanager writes year 1 where it knows no end."""
-    return at.timestamp() if at is not None and 1970 <= at.year < 9999 else None
