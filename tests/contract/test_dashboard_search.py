@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,6 @@ from transcript_service.problem import Problem
 TRACES, FAILURES, LOGS = (f"/api/dashboard/{name}" for name in ("traces", "failures", "logs"))
 START_US = 1_800_000_000_000_000
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-
-
-@pytest.fixture
-def engine() -> Iterator[FakeEngine]:
-    engine = FakeEngine()
-    yield engine
-    engine.close()
 
 
 @pytest.fixture

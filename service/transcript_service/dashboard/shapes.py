@@ -81,16 +81,24 @@ class StageNumbers(TypedDict):
     skipped: Annotated[Tally | None, Field(examples=[{"breaker_open": 12.0}])]
 
 
-class Request(TypedDict):
-    trace_id: TraceId
-    duration_s: Seconds
-    at: Time
-    outcome: Annotated[str | None, Field(examples=["success"])]
-    source: Annotated[str | None, Field(examples=["timedtext"])]
+class Ended(TypedDict):
+    """How something ended. `worker` is the `service.instance.id`."""
+
     video_id: Annotated[str | None, Field(examples=["dQw4w9WgXcQ"])]
-    stage: Annotated[str | None, Field(description="The last one tried.", examples=["timedtext"])]
-    error_type: Annotated[str | None, Field(examples=[None])]
+    outcome: Annotated[str | None, Field(examples=["blocked"])]
+    error_type: Annotated[str | None, Field(examples=["ip_blocked"])]
     worker: Annotated[str | None, Field(examples=["f3a1c2d4"])]
+
+
+class TracedRequest(Ended):
+    trace_id: TraceId
+    at: Time
+    duration_s: Seconds
+    source: Annotated[str | None, Field(examples=[None])]
+
+
+class Request(TracedRequest):
+    stage: Annotated[str | None, Field(description="The last one tried.", examples=["timedtext"])]
 
 
 class Point(TypedDict):
@@ -283,19 +291,21 @@ class Alerts(TypedDict):
     history: list[LoggedAlert]
 
 
+Age = Annotated[float, Field(ge=0, examples=[4.2])]
+Stale = Annotated[bool, Field(description="Asking again failed; these are the last good numbers.")]
+Partial = Annotated[bool, Field(description="Some queries failed; `missing` says which and why.")]
+Missing = Annotated[Mapping[str, str], Field(examples=[{}])]
+
+
 class InnerBlock(TypedDict, Generic[T]):
     """A block inside of `/metrics`, which may be unavailable while others are not."""
 
     status: Availability
     as_of: Time | None
-    age_s: NotRequired[Annotated[float, Field(ge=0, examples=[4.2])]]
-    stale: NotRequired[
-        Annotated[bool, Field(description="Asking again failed; these are the last good numbers.")]
-    ]
-    partial: NotRequired[
-        Annotated[bool, Field(description="Some queries failed; `missing` says which and why.")]
-    ]
-    missing: NotRequired[Annotated[Mapping[str, str], Field(examples=[{}])]]
+    age_s: NotRequired[Age]
+    stale: NotRequired[Stale]
+    partial: NotRequired[Partial]
+    missing: NotRequired[Missing]
     reason: NotRequired[Annotated[str, Field(examples=[])]]
     data: T | None
 
@@ -306,10 +316,10 @@ class Block(TypedDict, Generic[T]):
     window: Window
     status: Literal["ok", "no_data"]
     as_of: Time
-    age_s: Annotated[float, Field(ge=0, examples=[4.2])]
-    stale: bool
-    partial: bool
-    missing: Annotated[Mapping[str, str], Field(examples=[{}])]
+    age_s: Age
+    stale: Stale
+    partial: Partial
+    missing: Missing
     reason: NotRequired[Annotated[str, Field(examples=[])]]
     data: T | None
 
@@ -355,26 +365,24 @@ class Span(TypedDict):
     events: list[Event]
 
 
-class Line(TypedDict):
+class AnyLine(TypedDict):
     at: Time
-    offset_s: Annotated[
-        float,
-        Field(description="After the trace's start, or the first line's while there is no trace."),
-    ]
     level: Annotated[str, Field(examples=["info"])]
-    span_id: Annotated[str | None, Field(examples=["00f067aa0ba902b7"])]
     text: Annotated[str, Field(examples=["transcript.request.finished"])]
     attributes: Annotated[Mapping[str, str], Field(examples=[{"outcome": "success"}])]
 
 
-class Spans(TypedDict):
-    status: Availability
-    data: list[Span] | None
+class Line(AnyLine):
+    offset_s: Annotated[
+        float,
+        Field(description="After the trace's start, or the first line's while there is no trace."),
+    ]
+    span_id: Annotated[str | None, Field(examples=["00f067aa0ba902b7"])]
 
 
-class Lines(TypedDict):
+class Part(TypedDict, Generic[T]):
     status: Availability
-    data: list[Line] | None
+    data: list[T] | None
 
 
 class Trace(TypedDict):
@@ -382,8 +390,8 @@ class Trace(TypedDict):
     partial: bool
     start: Time | None
     duration_s: Seconds | None
-    spans: Spans
-    logs: Lines
+    spans: Part[Span]
+    logs: Part[Line]
 
 
 class StageAttempt(TypedDict):
@@ -393,17 +401,7 @@ class StageAttempt(TypedDict):
     duration_s: Seconds
 
 
-class FoundTrace(TypedDict):
-    """A request that was traced. `worker` is its `service.instance.id`."""
-
-    trace_id: TraceId
-    at: Time
-    duration_s: Seconds
-    video_id: Annotated[str | None, Field(examples=["dQw4w9WgXcQ"])]
-    outcome: Annotated[str | None, Field(examples=["success"])]
-    error_type: Annotated[str | None, Field(examples=[None])]
-    source: Annotated[str | None, Field(examples=["timedtext"])]
-    worker: Annotated[str | None, Field(examples=["f3a1c2d4"])]
+class FoundTrace(TracedRequest):
     stages: list[StageAttempt]
     spans: Annotated[int, Field(examples=[14])]
 
@@ -417,18 +415,14 @@ class TraceList(TypedDict):
     traces: list[FoundTrace]
 
 
-class FailureGroup(TypedDict):
+class FailureGroup(Ended):
     """Failures of one kind; without a stage they are those of whole requests."""
 
     stage: Annotated[str | None, Field(examples=["youtube_api"])]
-    error_type: Annotated[str | None, Field(examples=["ip_blocked"])]
-    outcome: Annotated[str | None, Field(examples=["blocked"])]
     count: Annotated[int, Field(examples=[34])]
     first: Time
     last: Time
     trace_id: Annotated[str | None, Field(description="Of the last one.", examples=[None])]
-    video_id: Annotated[str | None, Field(examples=["dQw4w9WgXcQ"])]
-    worker: Annotated[str | None, Field(examples=["f3a1c2d4"])]
 
 
 class Failures(TypedDict):
@@ -437,16 +431,12 @@ class Failures(TypedDict):
     groups: list[FailureGroup]
 
 
-class TailedLine(TypedDict):
+class TailedLine(AnyLine):
     id: Annotated[
         str, Field(description="The same for the same line.", examples=["9f00aa11bb22cc33"])
     ]
-    at: Time
-    level: Annotated[str, Field(examples=["info"])]
-    text: Annotated[str, Field(examples=["transcript.request.finished"])]
     trace_id: Annotated[str | None, Field(examples=["4bf92f3577b34da6a3ce929d0e0e4736"])]
     worker: Annotated[str | None, Field(examples=["f3a1c2d4"])]
-    attributes: Annotated[Mapping[str, str], Field(examples=[{"outcome": "success"}])]
 
 
 class LogTail(TypedDict):

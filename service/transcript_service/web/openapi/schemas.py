@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 Schema = dict[str, Any]
 _REF: Final = "#/components/schemas/"
 # How pydantic names a generic shape that is filled with another: `Block_Proxy_`.
-_FILLED: Final = re.compile(r"\b(Block|InnerBlock)_([A-Za-z]+)_")
+_FILLED: Final = re.compile(r"\b(Block|InnerBlock|Part)_([A-Za-z]+)_")
 
 
 def schemas_of(shapes: Iterable[Any]) -> tuple[dict[Any, Schema], dict[str, Schema]]:
