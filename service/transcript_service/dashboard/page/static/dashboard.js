@@ -44,7 +44,7 @@ function look(changed) {
 }
 
 function zoom(start, end) {
-  look(start ? stretch(start, end) : { hours: "1", end: "" });
+  look(stretch(start, end));
 }
 
 async function refresh() {
@@ -157,7 +157,7 @@ function setUp() {
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("change", ({ target }) =>
     look({ [target.name]: target.value, ...(target.name === "hours" ? { end: "" } : {}) }));
-  $("#unzoom").addEventListener("click", () => zoom());
+  $("#unzoom").addEventListener("click", () => look({ hours: "1", end: "" }));
   $("#latency").addEventListener("change", (event) => {
     state.quantile = event.target.value;
     if (state.latest) drawLatency(state.latest, state);

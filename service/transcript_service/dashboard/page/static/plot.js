@@ -20,20 +20,18 @@ const CONFIG = { displayModeBar: false, responsive: true, showTips: false, scrol
 
 /**
  * Draws into `plot`, and again whenever the theme changes.
- * `traces()` and `layout()` are asked each time; `zoom(start, end)` gets milliseconds, or nothing
- * on a double click; `pick(point)` what was clicked.
+ * `traces()` and `layout()` are asked each time; `zoom(start, end)` gets milliseconds, `pick`
+ * the points that were clicked.
  */
 export function draw(plot, { traces, layout, zoom, pick }) {
   const now = () => library.then(async (plotly) => {
     await plotly.react(plot, traces(), { ...common(), ...layout() }, CONFIG);
     plot.removeAllListeners("plotly_relayout");
     plot.removeAllListeners("plotly_click");
-    plot.removeAllListeners("plotly_doubleclick");
     plot.on("plotly_relayout", (change) => {
       const [start, end] = [change["xaxis.range[0]"], change["xaxis.range[1]"]];
       if (start && end && zoom) zoom(at(start), at(end));
     });
-    plot.on("plotly_doubleclick", () => zoom?.());
     plot.on("plotly_click", (event) => pick?.(event.points));
   }).catch((error) => { plot.textContent = error.message; });
   drawn.set(plot, now);

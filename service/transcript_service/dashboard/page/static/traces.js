@@ -122,7 +122,7 @@ function scatter({ traces, start, end }) {
       xaxis: { ...axis("time"), type: "date", showgrid: false, fixedrange: false, range: [new Date(start), new Date(end)] },
       yaxis: { ...axis("duration"), ...logTicks(traces.map((trace) => trace.duration_s), seconds) },
     }),
-    zoom: (from, to) => search(from ? stretch(from, to) : { hours: "1", end: "" }),
+    zoom: (from, to) => search(stretch(from, to)),
     pick: ([point]) => { location.href = `${ROOT}/dashboard/trace/${encodeURIComponent(point.id)}`; },
   });
 }
