@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from tests.browser.conftest import MakePool, idle, wait_until
 from tests.browser.site import Site
 from tests.telemetry_memory import InMemoryTelemetry
-from transcript_service.browser import BrowserPool, BrowserUnavailable, memory
+from transcript_service.browser import BrowserPool, BrowserUnavailable
 
 MIB = 2**20
 # Memory that is really used: untouched pages cost nothing. Kept by the window.
@@ -113,21 +112,6 @@ def test_idle_contexts_are_given_up_for_a_leased_one_that_grows(
         wait_until(lambda: pool.stats().closed == {"memory": 1})
         assert page.evaluate("window.kept[0]") == 7
     assert telemetry.metric("browser.contexts.closed", profile="mobile", reason="memory") == 1
-
-
-def test_without_psutil_contexts_are_recycled_and_memory_is_unknown(
-    make_pool: MakePool, site: Site, telemetry: InMemoryTelemetry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(memory, "psutil", None)
-        pool = make_pool(max_uses=1, memory_interval_s=0.1)
-        started = time.monotonic()
-        for _ in range(2):
-            use(pool, site)
-        wait_until(lambda: pool.stats().closed == {"uses": 2} and time.monotonic() - started > 0.5)
-        assert pool.stats().memory_bytes is None
-        assert len(telemetry.events("browser.memory.unknown")) == 1
-        pool.close(grace_s=0)
 
 
 def test_the_pools_state_is_in_its_metrics(

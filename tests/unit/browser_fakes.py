@@ -94,7 +94,9 @@ class FakeProcess:
         self.pid = 1
         self.version = "156.0.0.0"
         self.started_at = time.monotonic()
-        self.baseline_bytes: int | None = 100
+        self.baseline_bytes = 100
+        self.missed = 0
+        self.ended = False
         self.memory: Callable[[], int | None] = lambda: 100
         self.contexts: list[FakeContext] = []
         self.most_contexts = 0
@@ -147,7 +149,7 @@ class Lab:
 
     def __init__(self, **config: Any) -> None:
         self.clock = Clock()
-        self.launched: list[FakeProcess] = []
+        self.launched: list[Any] = []
         self.refusal: BrowserUnavailable | None = None
         # No background ticks: a test that wants one calls `pool.tick()`.
         settings: dict[str, Any] = {"wait_s": 1.0, "tick_s": 3600.0, "age_jitter": 0.0, **config}
@@ -163,7 +165,7 @@ class Lab:
         return self.launched[-1]
 
     @property
-    def browser(self) -> FakeProcess:
+    def browser(self) -> Any:
         return self.launched[-1]
 
     @property

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from transcript_service.browser.identity import Identity
-from transcript_service.browser.profiles import DEVICES
+from transcript_service.browser.identity import DEVICES, Identity
 from transcript_service.proxies import Proxy
 
 PROXY = {"server": "http://proxy.test:8080", "username": "user", "password": "p+w/d@1"}

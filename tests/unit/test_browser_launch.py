@@ -60,9 +60,9 @@ def test_the_systems_browser_is_found_by_its_usual_names(machine: Path, name: st
 
 
 def test_every_switch_has_its_reason_and_is_given_once() -> None:
-    names = [switch.split("=", 1)[0] for switch, _ in launch.SWITCHES]
+    names = [switch.split("=", 1)[0] for switch in launch.SWITCHES]
     assert len(set(names)) == len(names)
-    assert all(len(reason) > 20 for _, reason in launch.SWITCHES)
+    assert all(len(reason) > 20 for reason in launch.SWITCHES.values())
     # Playwright passes its own; a second one would replace it.
     assert not {"--disable-features", "--enable-features", "--blink-settings"} & set(names)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -97,10 +96,3 @@ def test_a_process_that_is_gone_has_no_memory() -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     assert memory.usage_bytes(gone.pid) is None
-
-
-def test_without_psutil_memory_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "psutil", None)
-    assert not memory.known()
-    assert memory.usage_bytes(os.getpid()) is None
-    assert memory.kill_tree([]) == 0

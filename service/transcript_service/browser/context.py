@@ -8,6 +8,7 @@ keeps is what makes it worth keeping: open connections and the HTTP cache of its
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -18,8 +19,9 @@ from urllib.parse import urlsplit
 from playwright.async_api import Error as PlaywrightError
 
 from ..telemetry import get_logger
+from .errors import LostReason
 from .identity import Identity
-from .process import Process
+from .process import ChromiumProcess
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, Page
@@ -38,7 +40,7 @@ PROBES_KEPT: Final = 5
 # takes longer than this occupies nothing but itself: others need not wait for it.
 SLOW_S: Final = 3.0
 # Playwright's own default, which a lease may have changed.
-_DEFAULT_TIMEOUT_MS: Final = 30_000
+DEFAULT_TIMEOUT_MS: Final = 30_000
 
 
 class State(Enum):
@@ -56,7 +58,7 @@ class PooledContext:
     """A browser context in the pool."""
 
     identity: Identity
-    process: Process
+    process: ChromiumProcess
     context: BrowserContext
     created_at: float
     expires_at: float
@@ -67,11 +69,14 @@ class PooledContext:
     spare: Page | None = None
     uses: int = 0
     occupancy: Occupancy = "idle"
+    # Who leases it: span and log fields for what its pages say.
+    holder: contextvars.Context = field(default_factory=contextvars.Context)
+    # Why it was taken from its holder. Nobody gets it after that.
+    lost: LostReason | None = None
     # Set as soon as it is known that the context ends with its present lease.
     retire: RetireReason | None = None
     detail: str | None = None
     replaced: bool = False
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
     # Origins that pages of this context have shown: where storage may have been written.
     origins: set[str] = field(default_factory=set)
     probes_s: deque[float] = field(default_factory=lambda: deque(maxlen=PROBES_KEPT))
@@ -86,8 +91,11 @@ class PooledContext:
 
     @property
     def is_slow(self) -> bool:
-        """Whether cleaning or closing it takes longer than others should wait for."""
-        busy = self.state in (State.CLEANING, State.CLOSING)
+        """Whether cleaning or closing it takes longer than others should wait for.
+
+        Not where it is being made: the next one would have to wait for that all the same.
+        """
+        busy = self.state is State.CLOSING or (self.state is State.CLEANING and self.uses > 0)
         return busy and time.monotonic() - self.state_since >= SLOW_S
 
     def saw_url(self, url: str) -> None:
@@ -95,6 +103,11 @@ class PooledContext:
         parts = urlsplit(url)
         if parts.scheme in ("http", "https") and parts.netloc:
             self.origins.add(f"{parts.scheme}://{parts.netloc}")
+
+    def lose(self, reason: LostReason) -> None:
+        """Take it from whoever holds it."""
+        if self.state is State.LEASED:
+            self.lost = reason
 
     def condemn(self, reason: RetireReason, detail: str | None = None) -> None:
         """Retire it at the end of its lease. The first reason stays."""
@@ -122,8 +135,8 @@ class PooledContext:
         await context.set_extra_http_headers({})
         await context.set_geolocation(None)
         await context.set_offline(False)
-        context.set_default_timeout(_DEFAULT_TIMEOUT_MS)
-        context.set_default_navigation_timeout(_DEFAULT_TIMEOUT_MS)
+        context.set_default_timeout(DEFAULT_TIMEOUT_MS)
+        context.set_default_navigation_timeout(DEFAULT_TIMEOUT_MS)
         await self._open_spare()
         # What a closing page had opened has arrived by now, the browser having answered twice.
         await self._close_pages()

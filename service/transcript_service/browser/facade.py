@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextvars
 import os
 import threading
 from collections.abc import (
@@ -16,7 +15,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -25,14 +24,13 @@ from contextlib import (
     suppress,
 )
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
-from playwright.async_api import Error as PlaywrightError
+from opentelemetry.trace import Span
 
 from ..proxies import Proxy
 from ..settings import get_settings
-from ..telemetry import span
-from ..telemetry.spans import set_attributes
+from ..telemetry import set_attributes, span
 from .config import PoolConfig
 from .context import State
 from .errors import BrowserUnavailable, LeaseLost
@@ -50,8 +48,8 @@ ProxyLike = Proxy | Mapping[str, Any] | None
 
 # For a loop that does not answer at all; every wait on the loop has its own bound.
 _LOOP_SLACK_S: Final = 5.0
-# Threads for `on` and `route` handlers of sync leaseholders.
-_HANDLER_THREADS: Final = 8
+# Threads for `on` and `route` handlers of sync leaseholders, and for measuring.
+_THREADS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -80,6 +78,12 @@ class PoolStats:
         return self.created - sum(self.closed.values())
 
 
+class _Running(NamedTuple):
+    loop: asyncio.AbstractEventLoop
+    thread: threading.Thread
+    core: ContextPool
+
+
 class BrowserPool:
     """Browser contexts for the threads of one process.
 
@@ -91,10 +95,7 @@ class BrowserPool:
     def __init__(self, config: PoolConfig | None = None) -> None:
         self.config = config or PoolConfig.from_settings(get_settings())
         self._start_lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._core: ContextPool | None = None
-        self._handlers: ThreadPoolExecutor | None = None
+        self._running: _Running | None = None
         self._closed = False
         self._pid = os.getpid()
 
@@ -131,25 +132,21 @@ class BrowserPool:
             ValueError: unknown profile, or credentials inside the proxy's address.
         """
         identity = self._identity(profile, proxy, cookies)
-        loop, core, handlers = self._started()
+        loop, _, core = self._started()
         wait_s = self.config.wait_s if timeout_s is None else timeout_s
-        with _lease_span(identity) as begin:
-            future = _submit(core.acquire(identity, wait_s=wait_s, hold_s=deadline_s), loop)
-            lease = _result_or_give_back(future, wait_s + _LOOP_SLACK_S, core)
-            begin(lease)
+        with _lease_span(identity) as opened:
+            leased: Future[Lease] = Future()
+            holding = _submit(_hold(core, identity, wait_s, deadline_s, leased), loop)
             try:
-                yield cast(
-                    "SyncBrowserContext", SyncView(lease.context, Bridge(loop, lease, handlers))
-                )
-            except PlaywrightError as error:
-                if _is_closed(error):
-                    _submit(core.is_lost(lease), loop).result(_LOOP_SLACK_S)
-                raise _explained(error, lease) from error
+                if not wait([leased], wait_s + _LOOP_SLACK_S).done:
+                    text = "The browser pool's loop does not answer."
+                    raise BrowserUnavailable("wait_timeout", text, 60.0)
+                lease = leased.result()
+                with _block(opened, lease):
+                    view = SyncView(lease.context, Bridge(loop, lease, core.explaining))
+                    yield cast("SyncBrowserContext", view)
             finally:
-                lease.end()
-                # Where the pool was closed meanwhile, there is nothing left to return.
-                with suppress(RuntimeError):
-                    loop.call_soon_threadsafe(core.release, lease)
+                holding.cancel()  # wherever this thread was stopped, the lease goes back
 
     @asynccontextmanager
     async def lease_async(
@@ -163,18 +160,15 @@ class BrowserPool:
     ) -> AsyncIterator[LeasedContext]:
         """`lease` for a coroutine that runs on the pool's loop (see `run`)."""
         identity = self._identity(profile, proxy, cookies)
-        loop, core, _ = self._started()
+        loop, _, core = self._started()
         if running_loop() is not loop:
             raise RuntimeError("lease_async works on the pool's own loop: use BrowserPool.run")
-        with _lease_span(identity) as begin:
+        with _lease_span(identity) as opened:
             lease = await core.acquire(identity, wait_s=timeout_s, hold_s=deadline_s)
-            begin(lease)
             try:
-                yield lease.context
-            except PlaywrightError as error:
-                if _is_closed(error):
-                    await core.is_lost(lease)
-                raise _explained(error, lease) from error
+                with _block(opened, lease):
+                    async with core.explaining(lease):
+                        yield lease.context
             finally:
                 core.release(lease)
 
@@ -200,42 +194,34 @@ class BrowserPool:
             TimeoutError: the work did not end in time.
             LeaseLost: the browser died.
         """
-        loop, _, _ = self._started()
-        future = _submit(self._run(work, profile, proxy, cookies, timeout_s), loop)
+
+        async def leased() -> T:
+            wait_s = min(self.config.wait_s, timeout_s)
+            lease = self.lease_async(
+                profile, proxy, cookies, timeout_s=wait_s, deadline_s=timeout_s
+            )
+            async with asyncio.timeout(timeout_s), lease as context:
+                return await work(context)
+
+        future = _submit(leased(), self._started().loop)
         try:
             # The second bound is for work that swallows its cancellation.
             return future.result(timeout_s + 1.0)
         except TimeoutError:
             future.cancel()
             raise
-
-    async def _run(
-        self,
-        work: Callable[[LeasedContext], Awaitable[T]],
-        profile: str,
-        proxy: ProxyLike,
-        cookies: Sequence[Cookie] | None,
-        timeout_s: float,
-    ) -> T:
-        wait_s = min(self.config.wait_s, timeout_s)
-        async with asyncio.timeout(timeout_s):
-            lease = self.lease_async(
-                profile, proxy, cookies, timeout_s=wait_s, deadline_s=timeout_s
-            )
-            try:
-                async with lease as context:
-                    return await work(context)
-            except LeaseLost as error:
-                if error.reason == "expired":
-                    raise TimeoutError from error
-                raise
+        except LeaseLost as error:
+            if error.reason == "expired":
+                raise TimeoutError from error
+            raise
 
     # Life
 
     def stats(self) -> PoolStats:
         """Numbers for health checks and tests; cheap, from any thread."""
-        if (core := self._core) is None:
+        if self._running is None:
             return PoolStats(limit=self.config.max_contexts)
+        core = self._running.core
         report, stock = core.report, core.stock
         process, problem = stock.process, stock.launches.problem
         return PoolStats(
@@ -265,18 +251,15 @@ class BrowserPool:
         if self._pid != os.getpid():
             return
         with self._start_lock:
-            self._closed = True
-            loop, core, thread, handlers = self._loop, self._core, self._thread, self._handlers
-            self._loop = self._thread = None
-        if loop is None or core is None or thread is None or handlers is None:
+            again, self._closed = self._closed, True
+        if again or self._running is None:
             return
         atexit.unregister(self.close)
-        closing = asyncio.run_coroutine_threadsafe(core.close(grace_s), loop)
+        loop, thread, core = self._running
         with suppress(TimeoutError):
-            closing.result(grace_s + 4 * self.config.operation_s)
+            _submit(_end(core, grace_s), loop).result(grace_s + 4 * self.config.operation_s)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(_LOOP_SLACK_S)
-        handlers.shutdown(wait=False, cancel_futures=True)
 
     def _identity(
         self, profile: str, proxy: ProxyLike, cookies: Sequence[Cookie] | None
@@ -285,68 +268,80 @@ class BrowserPool:
             profile, proxy, cookies, ignore_https_errors=self.config.ignore_https_errors
         )
 
-    def _started(self) -> tuple[asyncio.AbstractEventLoop, ContextPool, ThreadPoolExecutor]:
+    def _started(self) -> _Running:
         with self._start_lock:
             if self._closed:
                 raise BrowserUnavailable("shutting_down", "The browser pool is closed.")
-            if self._loop is None or self._core is None or self._handlers is None:
-                ready: Future[ContextPool] = Future()
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=self._work, args=(self._loop, ready), name="browser-pool", daemon=True
+            if self._running is None:
+                loop = asyncio.new_event_loop()
+                loop.set_default_executor(ThreadPoolExecutor(_THREADS, "browser-handler"))
+                thread = threading.Thread(
+                    target=_serve, args=(loop,), name="browser-pool", daemon=True
                 )
-                self._thread.start()
-                self._core = ready.result()
-                self._handlers = ThreadPoolExecutor(_HANDLER_THREADS, "browser-handler")
+                thread.start()
+                core = ContextPool(self.config, lambda: ChromiumProcess.launch(self.config.launch))
+                self._running = _Running(loop, thread, core)
                 # A script that ends without closing the pool must not leave a browser.
                 atexit.register(self.close, 0.0)
-            return self._loop, self._core, self._handlers
+            return self._running
 
-    def _work(self, loop: asyncio.AbstractEventLoop, ready: Future[ContextPool]) -> None:
-        asyncio.set_event_loop(loop)
-        loop.call_soon(
-            lambda: ready.set_result(
-                ContextPool(self.config, lambda: ChromiumProcess.launch(self.config.launch))
-            )
-        )
-        loop.run_forever()
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+
+
+async def _end(core: ContextPool, grace_s: float) -> None:
+    await core.close(grace_s)
+    # Of leaseholders who did not come back.
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=_LOOP_SLACK_S)
+
+
+async def _hold(
+    core: ContextPool,
+    identity: Identity,
+    wait_s: float,
+    hold_s: float | None,
+    leased: Future[Lease],
+) -> None:
+    """Lease a context for a thread, until that cancels this."""
+    try:
+        lease = await core.acquire(identity, wait_s=wait_s, hold_s=hold_s)
+    except Exception as error:
+        leased.set_exception(error)
+        return
+    try:
+        leased.set_result(lease)
+        await asyncio.get_running_loop().create_future()
+    finally:
+        core.release(lease)
+
+
+def _lease_span(identity: Identity) -> AbstractContextManager[Span]:
+    return span("browser.lease", profile=identity.profile, proxy_used=identity.proxy is not None)
 
 
 @contextmanager
-def _lease_span(identity: Identity) -> Iterator[Callable[[Lease], None]]:
-    """The span around a lease; what it yields is told the lease once there is one."""
-    leases: list[Lease] = []
-    proxy_used = identity.proxy is not None
-    with span("browser.lease", profile=identity.profile, proxy_used=proxy_used) as opened:
-
-        def begin(lease: Lease) -> None:
-            leases.append(lease)
-            lease.caller = contextvars.copy_context()
-            set_attributes(
-                opened,
-                reused=lease.reused,
-                uses=lease.entry.uses,
-                wait_s=round(lease.wait_s, 4),
-                context_key=lease.entry.key,
-            )
-
-        try:
-            yield begin
-        finally:
-            for lease in leases:
-                set_attributes(opened, retired=lease.retired)
-
-
-def _explained(error: PlaywrightError, lease: Lease) -> Exception:
-    """The error to raise for one inside a lease's block."""
-    return error if lease.lost is None else LeaseLost(lease.lost)
-
-
-def _is_closed(error: PlaywrightError) -> bool:
-    """Whether the context went away, rather than that a call failed in it."""
-    return "closed" in error.message
+def _block(opened: Span, lease: Lease) -> Iterator[None]:
+    """What a lease's span says, and the end of what may be done with the context."""
+    set_attributes(
+        opened,
+        reused=lease.reused,
+        uses=lease.entry.uses,
+        wait_s=round(lease.wait_s, 4),
+        context_key=lease.entry.key,
+    )
+    try:
+        yield
+    finally:
+        lease.end()
+        set_attributes(opened, retired=lease.entry.retire)
 
 
 def _submit(work: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> Future[T]:
@@ -355,26 +350,6 @@ def _submit(work: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> Fu
     except RuntimeError as error:  # closed between two lines of the caller's
         work.close()
         raise BrowserUnavailable("shutting_down", "The browser pool is closed.") from error
-
-
-def _result_or_give_back(future: Future[Lease], timeout_s: float, core: ContextPool) -> Lease:
-    try:
-        return future.result(timeout_s)
-    except BaseException as error:
-        # The thread was interrupted, or the loop is stuck: whatever lease still comes
-        # out of it must not be lost. The callback runs on the loop.
-        if not future.cancel():
-            future.add_done_callback(lambda done: _give_back(done, core))
-        if isinstance(error, TimeoutError):
-            raise BrowserUnavailable(
-                "wait_timeout", "The browser pool's loop does not answer.", 60.0
-            ) from error
-        raise
-
-
-def _give_back(done: Future[Lease], core: ContextPool) -> None:
-    if not done.cancelled() and done.exception() is None:
-        core.release(done.result())
 
 
 _pool: BrowserPool | None = None

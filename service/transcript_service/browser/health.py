@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import deque
-from typing import Final
+from typing import Final, Literal
 
 from .context import PROBES_KEPT, PooledContext
 from .errors import BrowserUnavailable
@@ -68,9 +68,22 @@ class MemoryPressure:
         self.high = False
         self._strikes = 0
 
-    def is_over(self, used_bytes: int, baseline_bytes: int) -> bool:
-        """Whether a measurement is past the threshold."""
-        return used_bytes - baseline_bytes > self._threshold_bytes
+    def judge(
+        self, used_bytes: int, baseline_bytes: int, *, cgroup: bool
+    ) -> Literal["threshold", "cgroup"] | None:
+        """Take a measurement into account; the reason where it is the first that is too high.
+
+        Args:
+            used_bytes: what the browser takes now.
+            baseline_bytes: what it took when idle.
+            cgroup: whether the container is near its own limit.
+        """
+        was_high, self.used_bytes = self.high, used_bytes
+        over = used_bytes - baseline_bytes > self._threshold_bytes
+        self.high = over or cgroup
+        if was_high or not self.high:
+            return None
+        return "threshold" if over else "cgroup"
 
     def should_replace(self, *, empty: bool) -> bool:
         """Whether a browser that is `empty` stays above for too long."""
@@ -111,15 +124,12 @@ class Launches:
     def failed(self, error: Exception) -> BrowserUnavailable:
         """Remember a failure; the refusal to tell those who wait."""
         if not isinstance(error, BrowserUnavailable):
-            cause = error
             error = BrowserUnavailable(
                 "launch_failed", f"Chromium did not start: {type(error).__name__}"
             )
-            error.__cause__ = cause
-        pause_s = min(_RETRY_MOST_S, _RETRY_S * 2**self._failures)
+        error.retry_after_s = min(_RETRY_MOST_S, _RETRY_S * 2**self._failures)
         self._failures += 1
-        self._refusal, self._retry_at = error, time.monotonic() + pause_s
-        error.retry_after_s = pause_s
+        self._refusal, self._retry_at = error, time.monotonic() + error.retry_after_s
         return error
 
     def died(self, lived_s: float) -> None:

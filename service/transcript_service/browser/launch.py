@@ -11,13 +11,7 @@ from typing import Any, Final, NamedTuple
 from .errors import BrowserUnavailable
 
 # Debian and Fedora, Ubuntu, Google's packages.
-_NAMES: Final = (
-    "chromium",
-    "chromium-browser",
-    "google-chrome-stable",
-    "google-chrome",
-    "chrome",
-)
+_NAMES: Final = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
 # Where an installation does not put itself on PATH.
 _PLACES: Final = (
     "/opt/google/chrome/chrome",
@@ -34,36 +28,27 @@ HOW_TO_INSTALL: Final = (
 # no background networking, no extensions, headless); these are the pool's. Switches that
 # are often copied and do nothing in current Chromium are left out: --memory-pressure-off
 # and --max_old_space_size are not switches of the browser.
-SWITCHES: Final[tuple[tuple[str, str], ...]] = (
-    (
-        "--disable-quic",
-        "HTTP/3 does not pass through an HTTP proxy: without it a context could go direct.",
+SWITCHES: Final = {
+    "--disable-quic": (
+        "HTTP/3 does not pass through an HTTP proxy: without it a context could go direct."
     ),
-    (
-        "--webrtc-ip-handling-policy=disable_non_proxied_udp",
-        "A page must not learn the machine's own address while its context uses a proxy.",
+    "--webrtc-ip-handling-policy=disable_non_proxied_udp": (
+        "A page must not learn the machine's own address while its context uses a proxy."
     ),
-    (
-        "--autoplay-policy=user-gesture-required",
-        "A watch page would otherwise play the video: bandwidth, CPU and memory for nothing.",
+    "--autoplay-policy=user-gesture-required": (
+        "A watch page would otherwise play the video: bandwidth, CPU and memory for nothing."
     ),
-    (
-        "--no-proxy-server",
-        "A context without a proxy goes out directly, whatever https_proxy or a desktop says.",
+    "--no-proxy-server": (
+        "A context without a proxy goes out directly, whatever https_proxy or a desktop says."
     ),
-    (
-        "--disable-notifications",
-        "No page here has a person to ask; the prompt and its service stay away.",
+    "--disable-notifications": (
+        "No page here has a person to ask; the prompt and its service stay away."
     ),
-    (
-        "--disable-speech-api",
-        "An unused service process less.",
+    "--disable-speech-api": "An unused service process less.",
+    "--js-flags=--max-old-space-size=512": (
+        "One page's script heap (MB) ends in a page crash before it takes the whole budget."
     ),
-    (
-        "--js-flags=--max-old-space-size=512",
-        "One page's script heap (MB) ends in a page crash before it takes the whole budget.",
-    ),
-)
+}
 
 # Names that belong to YouTube, and the hosts its pages load from.
 YOUTUBE_HOSTS: Final = (
@@ -76,8 +61,6 @@ YOUTUBE_HOSTS: Final = (
     "youtubei.googleapis.com",
     "*.ggpht.com",
 )
-
-
 # Names and literal addresses of this machine and of private networks, as Chromium writes
 # them (RFC 1122, 1918, 3927, 6598, 6761; `0x7f.1` and the like are 127.0.0.1 by then). No
 # page has business with an IPv6 literal.
@@ -113,7 +96,7 @@ class LaunchOptions:
 
     def switches(self) -> list[str]:
         """The command line's switches, without their reasons."""
-        switches = [switch for switch, _ in SWITCHES]
+        switches = [*SWITCHES]
         if rules := self.resolver_rules():
             switches.append(f"--host-resolver-rules={', '.join(rules)}")
         return switches
@@ -183,17 +166,11 @@ def find_chromium(configured: str | None = None, playwrights_own: str | None = N
     Raises:
         BrowserUnavailable: nothing found, or `configured` cannot be executed.
     """
-    if configured:
-        found = shutil.which(configured)
-        if found is None:
-            raise BrowserUnavailable(
-                "not_installed", f"BROWSER_EXECUTABLE={configured} is not an executable file."
-            )
+    candidates = [configured] if configured else [playwrights_own or "", *_NAMES, *_PLACES]
+    for found in filter(None, map(shutil.which, candidates)):
         return found
-    if playwrights_own and os.access(playwrights_own, os.X_OK):
-        return playwrights_own
-    for candidate in (*_NAMES, *(place for place in _PLACES if Path(place).exists())):
-        found = shutil.which(candidate)
-        if found is not None:
-            return found
+    if configured:
+        raise BrowserUnavailable(
+            "not_installed", f"BROWSER_EXECUTABLE={configured} is not an executable file."
+        )
     raise BrowserUnavailable("not_installed", HOW_TO_INSTALL)

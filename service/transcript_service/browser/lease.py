@@ -6,7 +6,6 @@ Both are thin: what is not defined here is Playwright's own method of the same n
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import functools
 import inspect
 import time
@@ -14,17 +13,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from playwright.async_api import Error as PlaywrightError
-
-from ..telemetry import span
-from ..telemetry.spans import set_attributes
-from .context import PooledContext, RetireReason
+from ..telemetry import set_attributes, span
+from .context import DEFAULT_TIMEOUT_MS, PooledContext
 from .errors import LeaseLost, LostReason
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, Page, Response
-
-_PLAYWRIGHT_DEFAULT_MS: Final = 30_000
 
 # What a leaseholder may do to a context and cleaning takes back. Anything else (init
 # scripts, exposed functions, clocks, HAR and socket routes, raw sessions, Playwright's own
@@ -60,26 +54,24 @@ _UNDOABLE: Final = frozenset(
 class Lease:
     """The right to use one context for some seconds."""
 
-    def __init__(self, entry: PooledContext, *, reused: bool, hold_s: float) -> None:
+    def __init__(self, entry: PooledContext, *, hold_s: float, wait_s: float) -> None:
         self.entry = entry
-        self.reused = reused
+        self.reused = entry.uses > 0
+        self.wait_s = wait_s
         # Measured by the same clock as the loop's timers.
         self.started_at = time.monotonic()
         self.deadline = self.started_at + hold_s
-        self.wait_s = 0.0
-        self.lost: LostReason | None = None
-        # The block has ended; the pool learns of it a moment later.
+        # The block has ended; the pool learns of it a moment later and takes the context back
+        # unless it was lost.
         self.ended = False
         self.returned = False
         self.reaper: asyncio.TimerHandle | None = None
         self.context = LeasedContext(self)
-        # Who uses it, once it was handed out: span and log fields for what its pages say.
-        self.caller = contextvars.Context()
 
     @property
-    def retired(self) -> RetireReason | None:
-        """Why the context ends with this lease, if it does."""
-        return self.entry.retire
+    def lost(self) -> LostReason | None:
+        """Why the context was taken away, if it was."""
+        return None if self.returned else self.entry.lost
 
     @property
     def held_s(self) -> float:
@@ -210,19 +202,13 @@ class LeasedPage:
         """Navigate, in a span `browser.navigate` with the host (never the query) and status."""
         lease = self.context._lease
         lease.check()
-        left_ms = max(1.0, self.context.remaining_s * 1000)
+        left_ms = max(1.0, lease.remaining_s * 1000)
         wanted_ms = options.get("timeout")
-        if wanted_ms is not None or left_ms < _PLAYWRIGHT_DEFAULT_MS:
+        if wanted_ms is not None or left_ms < DEFAULT_TIMEOUT_MS:
             options["timeout"] = min(wanted_ms or left_ms, left_ms)  # 0 is no limit to Playwright
-        with span(
-            "browser.navigate", profile=lease.entry.identity.profile, host=urlsplit(url).hostname
-        ) as opened:
-            try:
-                response = await self._page.goto(url, **options)
-            except PlaywrightError as error:
-                if lease.lost is not None:
-                    raise LeaseLost(lease.lost) from error
-                raise
+        profile, host = lease.entry.identity.profile, urlsplit(url).hostname
+        with span("browser.navigate", profile=profile, host=host) as opened:
+            response = await self._page.goto(url, **options)
             set_attributes(opened, status=response.status if response is not None else None)
             return response
 
@@ -233,6 +219,5 @@ class LeasedPage:
         return hash(self._page)
 
     def __getattr__(self, name: str) -> Any:
-        lease = self.context._lease
-        lease.check()
-        return lease.guarded(getattr(self._page, name))
+        self.context._lease.check()
+        return self.context._lease.guarded(getattr(self._page, name))

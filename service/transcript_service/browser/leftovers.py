@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from . import memory
+import psutil
+
 from .launch import BROWSER_UID
 
 # What Playwright calls the folders; and how long after making one the browser has started.
@@ -20,11 +21,11 @@ _STARTS_S: Final = 10.0
 
 def profile_of(browser_pid: int) -> Path | None:
     """The folder that a browser keeps its profile in, where that can be known."""
-    return next(map(_profile_in, memory.command_lines(browser_pid)), None)
-
-
-def _profile_in(command: list[str]) -> Path | None:
     prefix = "--user-data-dir="
+    try:
+        command = psutil.Process(browser_pid).cmdline()
+    except psutil.Error:
+        return None
     found = next((word for word in command if word.startswith(prefix)), None)
     folder = Path(found.removeprefix(prefix)) if found else None
     return folder if folder and folder.match(_PROFILES) else None
@@ -36,11 +37,9 @@ def sweep_profiles(folder: Path | None = None) -> int:
     A killed worker takes its driver along, which would have removed them. A folder is left
     alone while a process names it, and for a moment before that.
     """
-    if not memory.known():
-        return 0
     folder = folder or Path(tempfile.gettempdir())
     found = {path for path in folder.glob(_PROFILES) if _is_left(path)}
-    found -= {_profile_in(command) for command in memory.command_lines()}
+    found -= set(map(profile_of, psutil.pids()))
     for path in found:
         shutil.rmtree(path, ignore_errors=True)
     return len(found)

@@ -11,33 +11,24 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-# Optional: without it (no wheel for a platform, a slim image) the pool must still serve.
-# It then recycles by age and uses, and says once that memory is unknown.
-try:
-    import psutil
-except ImportError:  # pragma: no cover - the tests set `psutil` to None instead
-    psutil = None  # type: ignore[assignment]
+import psutil
 
 # Above this share of the container's limit the kernel may kill any moment.
 CGROUP_SHARE: Final = 0.9
 
 _NO_LIMIT: Final = 1 << 60  # cgroup v1 writes a huge number for "no limit"
+# Names of usage, limit and droppable file cache in versions 1 and 2.
+_V1: Final = ("memory.usage_in_bytes", "memory.limit_in_bytes", "total_inactive_file")
+_V2: Final = ("memory.current", "memory.max", "inactive_file")
 
 
-def known() -> bool:
-    """Whether memory can be measured on this machine."""
-    return psutil is not None
-
-
-def process_tree(browser_pid: int) -> list[Any]:
+def process_tree(browser_pid: int) -> list[psutil.Process]:
     """The browser's processes: Playwright's driver (its parent, our child) and all below.
 
-    Empty where the browser is gone or psutil is absent.
+    Empty where the browser is gone.
     """
-    if psutil is None:
-        return []
     try:
         root = psutil.Process(browser_pid)
         parent = root.parent()
@@ -49,13 +40,12 @@ def process_tree(browser_pid: int) -> list[Any]:
 
 
 def usage_bytes(browser_pid: int) -> int | None:
-    """PSS of the browser's process tree in bytes; `None` where it cannot be known.
+    """PSS of the browser's process tree in bytes; `None` where it is gone.
 
     Takes 50 to 80 ms for thirty processes: call it in a thread, every few seconds.
     """
-    tree = process_tree(browser_pid)
     total = 0
-    for process in tree:
+    for process in process_tree(browser_pid):
         # Processes come and go while the tree is read.
         with suppress(psutil.Error, ProcessLookupError, FileNotFoundError, PermissionError):
             info = process.memory_full_info()
@@ -63,22 +53,11 @@ def usage_bytes(browser_pid: int) -> int | None:
     return total or None
 
 
-def command_lines(pid: int | None = None) -> Iterator[list[str]]:
-    """The command line of one process, or of all that may be looked at."""
-    if psutil is None:
-        return
-    for number in psutil.pids() if pid is None else [pid]:
-        with suppress(psutil.Error):
-            yield psutil.Process(number).cmdline()
-
-
-def kill_tree(tree: list[Any], timeout_s: float = 2.0) -> int:
+def kill_tree(tree: list[psutil.Process], timeout_s: float = 2.0) -> int:
     """Kill what is left of a process tree; returns how many were still alive.
 
     psutil compares start times, so a process that got an old pid is never hit.
     """
-    if psutil is None:
-        return 0
     _, left = psutil.wait_procs(tree, timeout=timeout_s)
     left = [process for process in left if alive(process)]
     for process in left:
@@ -88,10 +67,10 @@ def kill_tree(tree: list[Any], timeout_s: float = 2.0) -> int:
     return len(left)
 
 
-def alive(process: Any) -> bool:
+def alive(process: psutil.Process) -> bool:
     """Whether a process still runs. A zombie does not: it waits for its parent only."""
     try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 
@@ -102,17 +81,18 @@ def cgroup_pressure(root: Path = Path("/sys/fs/cgroup"), proc: Path = Path("/pro
     Counts the working set (usage less file cache that can be dropped), as Kubernetes does.
     False where there is no limit.
     """
-    for folder, current, limit, inactive in _cgroup_files(root, proc):
-        most = _number(folder / limit)
-        used = _number(folder / current)
-        if most is None or used is None or most >= _NO_LIMIT:
-            continue
-        if used - _stat(folder / "memory.stat", inactive) > CGROUP_SHARE * most:
-            return True
+    for folder, (current, limit, inactive) in _cgroups(root, proc):
+        with suppress(OSError, ValueError):  # "max" means no limit
+            most = int((folder / limit).read_text())
+            used = int((folder / current).read_text())
+            statistics = (folder / "memory.stat").read_text().splitlines()
+            cache = int(dict(line.split(" ", 1) for line in statistics).get(inactive, 0))
+            if most < _NO_LIMIT and used - cache > CGROUP_SHARE * most:
+                return True
     return False
 
 
-def _cgroup_files(root: Path, proc: Path) -> Iterator[tuple[Path, str, str, str]]:
+def _cgroups(root: Path, proc: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
     """The group of this process and those above it: the tightest limit counts."""
     try:
         lines = (proc / "cgroup").read_text().splitlines()
@@ -120,38 +100,11 @@ def _cgroup_files(root: Path, proc: Path) -> Iterator[tuple[Path, str, str, str]
         return
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            names = (root, "memory.current", "memory.max", "inactive_file")
-        elif "memory" in controllers.split(","):
-            names = (
-                root / "memory",
-                "memory.usage_in_bytes",
-                "memory.limit_in_bytes",
-                "total_inactive_file",
-            )
-        else:
+        if controllers and "memory" not in controllers.split(","):
             continue
-        top, *files = names
+        top, names = (root / "memory", _V1) if controllers else (root, _V2)
         folder = top / path.lstrip("/")
-        while True:
-            yield folder, files[0], files[1], files[2]
-            if folder in (top, folder.parent):
+        for group in (folder, *folder.parents):
+            yield group, names
+            if group == top:
                 break
-            folder = folder.parent
-
-
-def _number(path: Path) -> int | None:
-    try:
-        text = path.read_text().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() else None  # "max" means no limit
-
-
-def _stat(path: Path, name: str) -> int:
-    with suppress(OSError):
-        for line in path.read_text().splitlines():
-            key, _, value = line.partition(" ")
-            if key == name and value.isdigit():
-                return int(value)
-    return 0

@@ -12,20 +12,22 @@ import math
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
+
+from playwright.async_api import Error as PlaywrightError
 
 from ..telemetry import get_logger
 from .config import PoolConfig
 from .context import PooledContext, State
-from .errors import BrowserUnavailable, LostReason
+from .errors import BrowserUnavailable, LeaseLost
 from .identity import Identity
 from .lease import Lease
-from .process import Process
+from .process import ChromiumProcess
 from .report import Report
-from .stock import Stock, Told
+from .stock import Stock
 
 log = get_logger(__name__)
 
@@ -52,7 +54,7 @@ class ContextPool:
     def __init__(
         self,
         config: PoolConfig,
-        launch: Callable[[], Awaitable[Process]],
+        launch: Callable[[], Awaitable[ChromiumProcess]],
         *,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
@@ -68,17 +70,9 @@ class ContextPool:
         self.config = config
         self.report = Report()
         self.clock = clock
-        told = Told(
-            changed=self._pump,
-            no_context=self._refuse_one,
-            no_browser=self._refuse_all,
-            lost=self._lose,
-            console=self._say,
-        )
         jitter = rng or random.Random()  # noqa: S311 - no secret
-        self.stock = Stock(config, launch, self.report, told, clock, jitter)
+        self.stock = Stock(config, launch, self.report, self._pump, clock, jitter)
         self._waiters: deque[_Waiter] = deque()
-        self._leases: dict[PooledContext, Lease] = {}
         self._ticking: asyncio.Task[None] | None = None
         self._returned = asyncio.Event()
         self._hold_s = 1.0  # how long leases last on average, for Retry-After
@@ -119,23 +113,26 @@ class ContextPool:
             self._waiters.append(waiter)
             self.stock.ensure_browser()
             self._pump()
-            async with asyncio.timeout(self.config.wait_s if wait_s is None else wait_s):
-                lease = await waiter.lease
-        except TimeoutError:
-            if not _has_come(waiter):  # not even in this moment
-                raise self._refused(waiter, self._waited_in_vain()) from None
+            await asyncio.wait(
+                [waiter.lease], timeout=self.config.wait_s if wait_s is None else wait_s
+            )
+            if not waiter.lease.done():
+                raise self._waited_in_vain()
             lease = waiter.lease.result()
         except BrowserUnavailable as refusal:
-            raise self._refused(waiter, refusal) from refusal.__cause__
+            waited_s = time.monotonic() - waiter.since
+            self.report.lease_refused(identity.profile, refusal.reason, waited_s)
+            raise
         except asyncio.CancelledError:
-            if _has_come(waiter):
+            if waiter.lease.done() and waiter.lease.exception() is None:
                 self.release(waiter.lease.result())
             raise
         finally:
             with suppress(ValueError):
                 self._waiters.remove(waiter)
-        # By the caller's task, so that it belongs to its trace.
+        # In the caller's task: this and what the pages say belong to its trace.
         self.report.context_leased(lease.entry, reused=lease.reused, wait_s=lease.wait_s)
+        lease.entry.holder = contextvars.copy_context()
         return lease
 
     def release(self, lease: Lease) -> None:
@@ -143,29 +140,30 @@ class ContextPool:
         if lease.returned:
             return
         lease.end()
-        lease.returned = True
         self._returned.set()
         if lease.reaper is not None:
             lease.reaper.cancel()
         if lease.lost is not None:
             return
-        del self._leases[lease.entry]
+        lease.returned = True
         self._hold_s += 0.2 * (lease.held_s - self._hold_s)
         self.report.context_returned(lease.entry, lease.held_s)
         lease.context.forget_listeners()
         self.stock.take_back(lease.entry)
         self._pump()
 
-    async def is_lost(self, lease: Lease) -> bool:
-        """Whether a lease's browser is gone, asked now: Playwright cannot always tell."""
-        if lease.lost is None:
-            await self.stock.check(lease.entry.process)
-        return lease.lost is not None
-
-    def _refused(self, waiter: _Waiter, refusal: BrowserUnavailable) -> BrowserUnavailable:
-        waited_s = time.monotonic() - waiter.since
-        self.report.lease_refused(waiter.identity.profile, refusal.reason, waited_s)
-        return refusal
+    @asynccontextmanager
+    async def explaining(self, lease: Lease) -> AsyncIterator[None]:
+        """Turns an error of Playwright's into `LeaseLost` where the context is gone."""
+        try:
+            yield
+        except PlaywrightError as error:
+            if lease.lost is None and "closed" in error.message:
+                # Asked now, because Playwright cannot always tell.
+                await self.stock.check(lease.entry.process)
+            if lease.lost is not None:
+                raise LeaseLost(lease.lost) from error
+            raise
 
     def _admit(self) -> None:
         if self.stock.closing:
@@ -204,15 +202,16 @@ class ContextPool:
 
     def _pump(self) -> None:
         """Give idle contexts to waiters, and see that contexts for the others are made."""
-        if self.stock.closing or self.stock.process is None:
+        if self.stock.closing:
             return
-        self._hand_out()
-        self._make_room()
+        if self.stock.process is not None:
+            self._hand_out()
+            self._make_room()
+        elif (problem := self.stock.launches.problem) is not None:
+            self._refuse_all(problem)
 
     def _hand_out(self) -> None:
         for waiter in tuple(self._waiters):
-            if waiter.lease.done():
-                continue
             head = self._waiters[0]
             if waiter is not head and self._head_is_next():
                 return
@@ -240,13 +239,12 @@ class ContextPool:
         )
 
     def _lend(self, entry: PooledContext, waiter: _Waiter) -> Lease:
-        lease = Lease(entry, reused=entry.uses > 0, hold_s=waiter.hold_s)
-        lease.wait_s = time.monotonic() - waiter.since
+        wait_s = time.monotonic() - waiter.since
+        lease = Lease(entry, hold_s=waiter.hold_s, wait_s=wait_s)
+        lease.reaper = asyncio.get_running_loop().call_later(waiter.hold_s, self._expire, lease)
         entry.enter(State.LEASED)
-        self._leases[entry] = lease
         entry.uses += 1
         entry.last_used_at = self.clock()
-        lease.reaper = asyncio.get_running_loop().call_later(waiter.hold_s, self._expire, lease)
         self.report.context_moved(entry, "leased")
         if entry.uses >= self.config.max_uses:
             entry.condemn("uses")
@@ -257,7 +255,7 @@ class ContextPool:
         """The holder did not come back: take the context away."""
         if lease.returned or lease.lost is not None:
             return
-        self._lose(lease.entry, "expired")
+        lease.entry.lose("expired")
         self.report.lease_expired(lease.entry, lease.held_s)
         lease.entry.retire = None  # whatever was planned, this is what happened
         self.stock.retire(lease.entry, "expired")
@@ -275,17 +273,14 @@ class ContextPool:
         waiters = list(self._waiters)[: 1 if self._head_is_next() else None]
         for waiter in waiters:
             key = waiter.identity.key
-            if waiter.lease.done():
-                continue
             if coming[key] > 0:
                 coming[key] -= 1
             elif self.stock.has_room():
-                self.stock.make(waiter.identity)
+                self.stock.make(waiter.identity, self._refuse_one)
             elif leaving > 0:
                 leaving -= 1
             else:
-                victim = self._least_recent_idle()
-                if victim is None:
+                if (victim := self._least_recent_idle()) is None:
                     return
                 self.stock.retire(victim, "capacity")
 
@@ -300,36 +295,27 @@ class ContextPool:
         idle = [e for e in self.stock.entries if e.state is State.IDLE and e.key not in wanted]
         return min(idle, key=lambda entry: entry.last_used_at, default=None)
 
-    # What has happened to contexts and browsers
-
-    def _lose(self, entry: PooledContext, reason: LostReason) -> None:
-        if (lease := self._leases.pop(entry, None)) is not None:
-            lease.lost = reason
-
-    def _say(self, entry: PooledContext, level: str, text: str) -> None:
-        if (lease := self._leases.get(entry)) is not None:
-            # In the context of whoever leased it: the line belongs to that request.
-            lease.caller.run(self.report.console, entry.identity.profile, level, text)
+    # Refusing
 
     def _refuse_one(self, identity: Identity, error: Exception) -> None:
         """A context that cannot be made is the answer to the one who waited for it."""
-        for waiter in self._waiters:
-            if waiter.identity.key == identity.key and not waiter.lease.done():
-                waiter.failures += 1
-                if waiter.failures >= _TRIES:
-                    refusal = BrowserUnavailable(
-                        "context_failed",
-                        f"The browser could not make a context: {type(error).__name__}",
-                        self.retry_after_s(),
-                    )
-                    refusal.__cause__ = error
-                    waiter.lease.set_exception(refusal)
-                return
+        waiter = next((w for w in self._waiters if w.identity.key == identity.key), None)
+        if waiter is None:
+            return
+        waiter.failures += 1
+        if waiter.failures >= _TRIES:
+            text = f"The browser could not make a context: {type(error).__name__}"
+            refusal = BrowserUnavailable("context_failed", text, self.retry_after_s())
+            refusal.__cause__ = error
+            self._refuse(waiter, refusal)
 
-    def _refuse_all(self, error: BrowserUnavailable) -> None:
-        for waiter in self._waiters:
-            if not waiter.lease.done():
-                waiter.lease.set_exception(error)
+    def _refuse(self, waiter: _Waiter, refusal: BrowserUnavailable) -> None:
+        self._waiters.remove(waiter)
+        waiter.lease.set_exception(refusal)
+
+    def _refuse_all(self, refusal: BrowserUnavailable) -> None:
+        for waiter in tuple(self._waiters):
+            self._refuse(waiter, refusal)
 
     # Time passing
 
@@ -359,14 +345,9 @@ class ContextPool:
         self._refuse_all(BrowserUnavailable("shutting_down", "The browser pool is shutting down."))
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
-                while self._leases:
+                while any(entry.state is State.LEASED for entry in self.stock.entries):
                     self._returned.clear()
                     await self._returned.wait()
         if self._ticking is not None:
             self._ticking.cancel()
         await self.stock.close()
-
-
-def _has_come(waiter: _Waiter) -> bool:
-    lease = waiter.lease
-    return lease.done() and not lease.cancelled() and lease.exception() is None

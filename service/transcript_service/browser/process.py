@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 import shutil
-import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
 
 from playwright.async_api import Browser, BrowserContext, CDPSession, Playwright, async_playwright
 from playwright.async_api import Error as PlaywrightError
@@ -25,27 +22,12 @@ from . import leftovers, memory
 from .errors import BrowserUnavailable
 from .identity import Identity
 from .launch import LaunchOptions, Way, find_chromium
+from .tasks import Tasks
 
 log = get_logger(__name__)
 
 # Beyond this the driver is not waited for; its processes are killed.
 _CLOSE_S = 5.0
-
-
-class Process(Protocol):
-    """What the pool needs of a browser; the unit tests have one without Chromium."""
-
-    pid: int
-    version: str
-    started_at: float
-    baseline_bytes: int | None
-
-    def is_connected(self) -> bool: ...
-    def on_lost(self, callback: Callable[[], None]) -> None: ...
-    async def new_context(self, identity: Identity) -> BrowserContext: ...
-    async def heartbeat(self) -> None: ...
-    async def usage_bytes(self) -> int | None: ...
-    async def destroy(self) -> None: ...
 
 
 class ChromiumProcess:
@@ -58,8 +40,13 @@ class ChromiumProcess:
         self.pid = pid
         self.version = browser.version
         self.started_at = time.monotonic()
-        self.baseline_bytes: int | None = None
-        self._tree: list[Any] = memory.process_tree(pid)
+        self.baseline_bytes = 0
+        # Heartbeats in a row that went unanswered.
+        self.missed = 0
+        # Dead, or told to go.
+        self.ended = False
+        self._late = Tasks()
+        self._tree = memory.process_tree(pid)
         self._profile = leftovers.profile_of(pid)
 
     @classmethod
@@ -71,40 +58,34 @@ class ChromiumProcess:
         """
         started = time.monotonic()
         with span("browser.launch"):
+            # The driver's reader task lives as long as the driver: with an empty context, or
+            # every event of the browser would carry the first caller's trace.
+            driver = await asyncio.create_task(
+                async_playwright().start(), context=contextvars.Context()
+            )
             try:
-                process = await cls._launch(options)
-            except PlaywrightError as error:
-                first_line = error.message.strip().splitlines()[0]
-                raise BrowserUnavailable(
-                    "launch_failed", f"Chromium did not start: {first_line}"
-                ) from error
+                executable = find_chromium(options.executable, driver.chromium.executable_path)
+                await asyncio.to_thread(leftovers.sweep_profiles)
+                browser = await _started(driver, executable, options)
+                control = await browser.new_browser_cdp_session()
+                process = cls(driver, browser, control, await _pid_of(control))
+                process.baseline_bytes = await process.usage_bytes() or 0
+            except BaseException as error:
+                # Stopping the driver ends whatever it had started.
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(asyncio.shield(driver.stop()), _CLOSE_S)
+                if isinstance(error, PlaywrightError):
+                    first_line = error.message.strip().splitlines()[0]
+                    raise BrowserUnavailable(
+                        "launch_failed", f"Chromium did not start: {first_line}"
+                    ) from error
+                raise
         log.info(
             "browser.launched",
             browser_version=process.version,
             duration_s=round(time.monotonic() - started, 3),
             baseline_bytes=process.baseline_bytes,
         )
-        return process
-
-    @classmethod
-    async def _launch(cls, options: LaunchOptions) -> ChromiumProcess:
-        # The driver's reader task lives as long as the driver: with an empty context, or
-        # every event of the browser would carry the first caller's trace.
-        driver = await asyncio.create_task(
-            async_playwright().start(), context=contextvars.Context()
-        )
-        try:
-            executable = find_chromium(options.executable, driver.chromium.executable_path)
-            await asyncio.to_thread(leftovers.sweep_profiles)
-            browser = await _started(driver, executable, options)
-            control = await browser.new_browser_cdp_session()
-            process = cls(driver, browser, control, await _pid_of(control))
-            process.baseline_bytes = await process.usage_bytes()
-        except BaseException:
-            # Stopping the driver ends whatever it had started.
-            with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(driver.stop()), _CLOSE_S)
-            raise
         return process
 
     def is_connected(self) -> bool:
@@ -116,18 +97,25 @@ class ChromiumProcess:
         self._browser.on("disconnected", lambda _: callback())
 
     async def new_context(self, identity: Identity) -> BrowserContext:
-        """A fresh context with the identity's options."""
-        return await self._browser.new_context(**identity.options(self.version))
+        """A fresh context with the identity's options; none is left where the wait is given up."""
+        options = identity.options(self.version)
+        making = asyncio.ensure_future(self._browser.new_context(**options))
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            self._late.spawn(_close_late(making))
+            raise
 
     async def heartbeat(self) -> None:
         """One round trip through driver and browser; raises when either is dead."""
         await self._control.send("Browser.getVersion")
 
     async def usage_bytes(self) -> int | None:
-        """PSS of driver and browser, measured in a thread; `None` where unknown."""
+        """PSS of driver and browser, measured in a thread; `None` where they are gone."""
         return await asyncio.to_thread(self._measure)
 
     def _measure(self) -> int | None:
+        # What is gone cannot be asked for its children, so the last answer is kept.
         self._tree = memory.process_tree(self.pid) or self._tree
         return memory.usage_bytes(self.pid)
 
@@ -140,16 +128,17 @@ class ChromiumProcess:
         for step in (self._browser.close, self._driver.stop):
             with suppress(Exception):
                 await asyncio.wait_for(step(), _CLOSE_S)
-        if memory.known():
-            try:
-                await asyncio.to_thread(memory.kill_tree, self._tree)
-            except RuntimeError:  # the interpreter is shutting down: no more threads
-                memory.kill_tree(self._tree)
-        elif _exists(self.pid):
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+        try:
+            await asyncio.to_thread(memory.kill_tree, self._tree)
+        except RuntimeError:  # the interpreter is shutting down: no more threads
+            memory.kill_tree(self._tree)
         if self._profile is not None:  # there still where the driver was killed
             shutil.rmtree(self._profile, ignore_errors=True)
+
+
+async def _close_late(making: asyncio.Future[BrowserContext]) -> None:
+    with suppress(Exception):
+        await (await making).close()
 
 
 async def _started(driver: Playwright, executable: str, options: LaunchOptions) -> Browser:
@@ -180,16 +169,5 @@ _refused: set[Way] = set()
 
 
 async def _pid_of(control: CDPSession) -> int:
-    # Asked from the browser itself, so that it is known without psutil.
     answer = await control.send("SystemInfo.getProcessInfo")
     return next(int(item["id"]) for item in answer["processInfo"] if item["type"] == "browser")
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -12,6 +12,7 @@ from ..telemetry import get_logger
 from ..telemetry import instruments as metric
 from ..telemetry.vocabulary import Profile
 from .context import Occupancy, PooledContext, RetireReason
+from .errors import BrowserUnavailable
 
 log = get_logger(__name__)
 
@@ -29,7 +30,6 @@ class Report:
         self.reused = 0
         self.launches = 0
         self.crashes = 0
-        self._said_memory_unknown = False
 
     def limit(self, contexts: int) -> None:
         metric.BROWSER_CONTEXTS_LIMIT.set(contexts)
@@ -112,22 +112,23 @@ class Report:
     def browser_replaced(self, reason: RetireReason, used_bytes: int | None) -> None:
         log.warning("browser.replaced", reason=reason, used_bytes=used_bytes)
 
-    def browser_unavailable(self, reason: str, text: str, retry_after_s: float | None) -> None:
-        log.error("browser.unavailable", reason=reason, problem=text, retry_after_s=retry_after_s)
+    def browser_unavailable(self, refusal: BrowserUnavailable) -> None:
+        log.error(
+            "browser.unavailable",
+            reason=refusal.reason,
+            problem=str(refusal),
+            retry_after_s=refusal.retry_after_s,
+        )
 
-    def memory(self, used_bytes: int | None) -> None:
-        if used_bytes is not None:
-            metric.BROWSER_MEMORY_USAGE.set(used_bytes)
-        elif not self._said_memory_unknown:
-            self._said_memory_unknown = True
-            log.warning("browser.memory.unknown", reason="psutil is not installed")
+    def memory(self, used_bytes: int) -> None:
+        metric.BROWSER_MEMORY_USAGE.set(used_bytes)
 
-    def memory_high(self, used_bytes: int, baseline_bytes: int, *, cgroup: bool) -> None:
+    def memory_high(self, used_bytes: int, baseline_bytes: int, reason: str) -> None:
         log.warning(
             "browser.memory.high",
             used_bytes=used_bytes,
             baseline_bytes=baseline_bytes,
-            reason="cgroup" if cgroup else "threshold",
+            reason=reason,
         )
 
 

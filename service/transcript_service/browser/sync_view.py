@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
-from concurrent.futures import Executor
-from contextlib import suppress
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from functools import partial
 from typing import Any, Final
 
 from .errors import LeaseLost
@@ -31,19 +30,22 @@ _ROUTE_METHODS: Final = frozenset({"route", "unroute"})
 # A lease past its deadline is closed by the pool; this is only for a loop that is stuck.
 _SLACK_S: Final = 2.0
 
+Explaining = Callable[[Lease], AbstractAsyncContextManager[None]]
+
 
 class Bridge:
-    """Carries calls of one lease from threads to the loop and handlers back to threads."""
+    """Carries calls of one lease from threads to the loop and handlers back to threads.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, lease: Lease, executor: Executor) -> None:
+    `explaining` is put around each call and says what its errors mean for the lease.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, lease: Lease, explaining: Explaining
+    ) -> None:
         self._loop = loop
-        self._lease = lease
-        self._executor = executor
+        self.lease = lease
+        self._explaining = explaining
         self._adapted: dict[Callable[..., Any], Callable[..., Any]] = {}
-
-    def check(self) -> None:
-        """Raise `LeaseLost` if the context was taken away or given back."""
-        self._lease.check()
 
     def call(self, function: Callable[[], Any]) -> Any:
         """Run on the loop, wait for the result, and show it as a sync view.
@@ -54,38 +56,43 @@ class Bridge:
         """
         if running_loop() is self._loop:
             raise RuntimeError("predicates run on the browser's loop and can only read properties")
-        self._lease.check()
+        self.lease.check()  # now, because a loop that has ended answers nothing
 
         async def on_loop() -> Any:
-            self._lease.check()  # once more: the block may have ended meanwhile
-            result = function()
-            return await result if inspect.isawaitable(result) else result
+            self.lease.check()  # once more: the block may have ended meanwhile
+            async with self._explaining(self.lease):
+                result = function()
+                return await result if inspect.isawaitable(result) else result
 
         future = asyncio.run_coroutine_threadsafe(on_loop(), self._loop)
-        left_s = self._lease.remaining_s + _SLACK_S
         try:
-            return self.show(future.result(left_s))
+            return self.show(future.result(self.lease.remaining_s + _SLACK_S))
         except TimeoutError:
             if future.done():  # Playwright's own TimeoutError, or the call's
                 raise
             future.cancel()
             raise LeaseLost("expired") from None
-        except Exception as error:
-            if self._lease.lost is not None:
-                raise LeaseLost(self._lease.lost) from error
-            raise
 
     def show(self, value: Any) -> Any:
         """A value for the caller: Playwright's objects as views, everything else as it is."""
         if _is_playwright(value):
             return SyncView(value, self)
-        if isinstance(value, list):
-            return [self.show(item) for item in value]
-        if isinstance(value, tuple):
-            return tuple(self.show(item) for item in value)
+        if isinstance(value, list | tuple):
+            return type(value)(map(self.show, value))
         if hasattr(value, "__aenter__"):
-            return _SyncExpectation(value, self)
+            return self._expecting(value)
         return value
+
+    @contextmanager
+    def _expecting(self, manager: Any) -> Iterator[Any]:
+        """`with page.expect_response(...) as info: ...`; afterwards `info.value`."""
+        info = SyncView(self.call(manager.__aenter__), self)
+        try:
+            yield info
+        except BaseException as error:
+            self.call(partial(manager.__aexit__, type(error), error, error.__traceback__))
+            raise
+        self.call(partial(manager.__aexit__, None, None, None))
 
     def arguments(
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -98,8 +105,9 @@ class Bridge:
                 return value._target
             if not callable(value):
                 return value
+            # The first argument of `route` says what to match.
             is_handler = method in _HANDLER_METHODS or (
-                method in _ROUTE_METHODS and value is functions[-1] and _follows_url(args, value)
+                method in _ROUTE_METHODS and value is functions[-1] and value not in args[:1]
             )
             return self._handler(value) if is_handler else self._predicate(value)
 
@@ -107,8 +115,8 @@ class Bridge:
 
     def _handler(self, function: Callable[..., Any]) -> Callable[..., Any]:
         async def in_thread(*args: Any) -> Any:
-            shown = [self.show(item) for item in args]
-            return await self._loop.run_in_executor(self._executor, lambda: function(*shown))
+            shown = map(self.show, args)
+            return await self._loop.run_in_executor(None, lambda: function(*shown))
 
         # Playwright passes as many arguments as a handler has parameters.
         with suppress(TypeError, ValueError):
@@ -117,9 +125,7 @@ class Bridge:
         return self._adapted.setdefault(function, in_thread)
 
     def _predicate(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return self._adapted.setdefault(
-            function, lambda *args: function(*(self.show(item) for item in args))
-        )
+        return self._adapted.setdefault(function, lambda *args: function(*map(self.show, args)))
 
 
 class SyncView:
@@ -130,8 +136,10 @@ class SyncView:
         self._bridge = bridge
 
     def __getattr__(self, name: str) -> Any:
-        self._bridge.check()
+        self._bridge.lease.check()
         value = getattr(self._target, name)
+        if inspect.isawaitable(value):
+            return self._bridge.call(lambda: value)
         if not callable(value) or _is_playwright(value):
             return self._bridge.show(value)
 
@@ -159,61 +167,14 @@ class SyncView:
         self.close()
 
 
-class _SyncExpectation:
-    """`with page.expect_response(...) as info: ...`; afterwards `info.value`."""
-
-    def __init__(self, manager: Any, bridge: Bridge) -> None:
-        self._manager = manager
-        self._bridge = bridge
-        self._info: Any = None
-
-    def __enter__(self) -> _SyncExpectation:
-        self._info = self._bridge.call(lambda: _Plain.enter(self._manager)).value
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace_back: TracebackType | None,
-    ) -> None:
-        self._bridge.call(lambda: self._manager.__aexit__(kind, error, trace_back))
-
-    @property
-    def value(self) -> Any:
-        """What was waited for."""
-        return self._bridge.call(lambda: self._info.value)
-
-    def is_done(self) -> bool:
-        """Whether it has happened."""
-        return bool(self._info.is_done())
-
-
-class _Plain:
-    """Keeps a value from being shown as a view on its way through `Bridge.call`."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    @classmethod
-    async def enter(cls, manager: Any) -> _Plain:
-        return cls(await manager.__aenter__())
-
-
 def running_loop() -> asyncio.AbstractEventLoop | None:
     """The loop this thread is running right now, if any."""
-    try:
+    with suppress(RuntimeError):
         return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+    return None
 
 
 def _is_playwright(value: Any) -> bool:
-    return isinstance(value, (LeasedContext, LeasedPage)) or type(value).__module__.startswith(
+    return isinstance(value, LeasedContext | LeasedPage) or type(value).__module__.startswith(
         "playwright.async_api"
     )
-
-
-def _follows_url(args: tuple[Any, ...], function: Any) -> bool:
-    """Whether `function` is not the first argument, which says what to match."""
-    return not args or args[0] is not function

@@ -144,7 +144,6 @@ _CATALOGUE: Final = (
         "The browser takes more memory than it may; contexts are retired.",
         ("reason", "used_bytes", "baseline_bytes"),
     ),
-    Event("browser.memory.unknown", "Memory cannot be measured; said once.", ("reason",)),
     Event("browser.janitor.failed", "Background work of the pool ended in an error."),
     Event(
         "browser.context.created",
