@@ -8,15 +8,12 @@ connections are shut down, whatever they are doing.
 
 from __future__ import annotations
 
-import io
 import math
+import os
 import socket
-from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from functools import partial
-from http.client import HTTPException
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlencode
 
@@ -24,16 +21,52 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import NewConnectionError
+from urllib3.exceptions import NewConnectionError, ProtocolError
 
 from .deadline import Deadline, DeadlineExceeded
 
-# Who is told of connections that this thread opens.
+# Connections that are kept to one server; more threads than that seldom ask it at once.
+_KEPT: Final = 16
+# Who is told of the connections that this thread uses.
 _told: ContextVar[Callable[[socket.socket], None]] = ContextVar("told")
 
 
 class BodyTooLarge(requests.RequestException):
     """An answer is larger than was asked to read."""
+
+
+@contextmanager
+def _ending(deadline: Deadline) -> Iterator[None]:
+    """Shuts down what this thread uses meanwhile when the deadline's work is left behind."""
+    used: list[socket.socket] = []
+    left_behind = False
+
+    def note(connected: socket.socket) -> None:
+        # A second handle: TLS takes over the first one at once.
+        used.append(socket.socket(fileno=os.dup(connected.fileno())))
+        if left_behind:  # meanwhile, during the look-up of a name
+            shut_down()
+
+    def shut_down() -> None:
+        nonlocal left_behind
+        left_behind = True
+        for connected in list(used):
+            with suppress(OSError):  # over already
+                connected.shutdown(socket.SHUT_RDWR)
+
+    token = _told.set(note)
+    try:
+        with deadline.ending(shut_down):
+            yield
+    finally:
+        _told.reset(token)
+        for connected in used:
+            connected.close()
+
+
+def _tell(connected: socket.socket) -> socket.socket:
+    _told.get()(connected)
+    return connected
 
 
 class _Connection(HTTPConnection):
@@ -46,16 +79,17 @@ class _SecureConnection(HTTPSConnection):
         return _tell(super()._new_conn())
 
 
-def _tell(opened: socket.socket) -> socket.socket:
-    _told.get()(opened)
-    return opened
-
-
 class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Connection
+    ConnectionCls: Any = _Connection
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        connection: Any = super()._get_conn(timeout)
+        if connection.sock is not None:  # one that was kept
+            _tell(connection.sock)
+        return connection
 
 
-class _SecurePool(urllib3.HTTPSConnectionPool):
+class _SecurePool(_Pool, urllib3.HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
@@ -63,7 +97,7 @@ _POOLS: Final = {"http": _Pool, "https": _SecurePool}
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Reads answers within a deadline and a size. For one session in one thread.
+    """Reads answers within a deadline and a size.
 
     Args:
         deadline: of the job.
@@ -79,8 +113,6 @@ class BoundedAdapter(HTTPAdapter):
         self._max_body_bytes = max_body_bytes
         self._connect_s = connect_s
         self._read_s = read_s
-        self._opened: list[socket.socket] = []
-        self._left_behind = False
         super().__init__(max_retries=0)
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
@@ -103,69 +135,32 @@ class BoundedAdapter(HTTPAdapter):
             self._deadline.timeout(self._read_s),
         )
         kwargs["stream"] = True
-        token = _told.set(self._note)
-        try:
-            with self._deadline.ending(self._shut_down):
-                response = super().send(request, *args, **kwargs)
-                response.raw = self._read(response.raw)
-        finally:
-            _told.reset(token)
+        with _ending(self._deadline):
+            response: Any = super().send(request, *args, **kwargs)
+            try:
+                response._content = _whole(response.raw, self._deadline, self._max_body_bytes)
+            except BodyTooLarge:  # which is an OSError as well, as all errors of requests are
+                raise
+            except urllib3.exceptions.TimeoutError as error:
+                raise requests.ReadTimeout(error) from error
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                raise requests.ConnectionError(error) from error
+        response._content_consumed = True
         return response
-
-    def close(self) -> None:
-        """Close all connections."""
-        super().close()
-        with ExitStack() as stack:
-            for opened in self._opened:
-                stack.callback(opened.close)
-        self._opened.clear()
-
-    def _note(self, opened: socket.socket) -> None:
-        # A second handle on the connection: the first one is taken over by TLS at once.
-        self._opened.append(opened.dup())
-        if self._left_behind:  # meanwhile, during the look-up of a name
-            self._shut_down()
-
-    def _shut_down(self) -> None:
-        self._left_behind = True
-        for opened in list(self._opened):
-            with suppress(OSError):  # over already
-                opened.shutdown(socket.SHUT_RDWR)
-
-    def _read(self, raw: urllib3.HTTPResponse) -> urllib3.HTTPResponse:
-        try:
-            body = _whole(raw, self._deadline, self._max_body_bytes)
-        except BodyTooLarge:  # which is an OSError as well, as all errors of requests are
-            raise
-        except urllib3.exceptions.TimeoutError as error:
-            raise requests.ReadTimeout(error) from error
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise requests.ConnectionError(error) from error
-        finally:
-            raw.close()
-        headers = urllib3.HTTPHeaderDict(raw.headers)
-        headers.discard("Content-Encoding")
-        headers.discard("Transfer-Encoding")
-        headers["Content-Length"] = str(len(body))  # it was that of the packed body
-        return urllib3.HTTPResponse(
-            body=io.BytesIO(body),
-            headers=headers,
-            status=raw.status,
-            preload_content=False,
-            request_method=None,
-            original_response=raw._original_response,  # requests reads Set-Cookie from it
-        )
 
 
 def _whole(raw: urllib3.BaseHTTPResponse, deadline: Deadline, most: int) -> bytes:
     body = bytearray()
-    # read1 returns what has arrived, so a body that dribbles cannot hold us.
-    while chunk := raw.read1(65536, decode_content=True):
-        body += chunk
-        deadline.check()
-        if len(body) > most:
-            raise BodyTooLarge("the answer is too large")
-    deadline.check()  # a connection that was shut down ends as if the answer did
+    try:
+        # read1 returns what has arrived, so a body that dribbles cannot hold us.
+        while chunk := raw.read1(65536, decode_content=True):
+            body += chunk
+            deadline.check()
+            if len(body) > most:
+                raise BodyTooLarge("the answer is too large")
+        deadline.check()  # a connection that was shut down ends as if the answer did
+    finally:
+        raw.close()  # the connection too, unless it was read to its end
     return bytes(body)
 
 
@@ -177,37 +172,26 @@ class Answer(NamedTuple):
     """A whole answer, unpacked. Redirects are answers as any other."""
 
     status: int
-    headers: Mapping[str, str]
     body: bytes
 
 
 class BoundedClient:
     """GETs at one server, which end in time as a whole and in size; for any threads.
 
-    Connections are kept and used again. There are as many as threads that ask at once.
-
     Args:
         base_url: scheme, host, port and the path that stands before all others; a user and a
             password in it are sent as basic authentication.
         max_body_bytes: largest body that is read, unpacked.
-        headers: sent with every request, such as credentials.
     """
 
-    def __init__(
-        self, base_url: str, *, max_body_bytes: int, headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, base_url: str, *, max_body_bytes: int) -> None:
         url = urllib3.util.parse_url(base_url)
-        self._make = partial(
-            HTTPSConnection if url.scheme == "https" else HTTPConnection,
-            (url.host or "").strip("[]"),
-            url.port,
-        )
+        self._pool = _POOLS[url.scheme or "http"](url.host or "", url.port, maxsize=_KEPT)
         self._base = (url.path or "").rstrip("/")
         self._max_body_bytes = max_body_bytes
-        self._headers = {"Accept-Encoding": "gzip", **(headers or {})}
-        if url.auth:
-            self._headers |= urllib3.util.make_headers(basic_auth=unquote(url.auth))
-        self._idle: deque[HTTPConnection] = deque()
+        self._headers = urllib3.util.make_headers(
+            accept_encoding="gzip", basic_auth=unquote(url.auth) if url.auth else None
+        )
 
     def get(self, path: str, parameters: Mapping[str, str], deadline: Deadline) -> Answer:
         """The answer to a GET.
@@ -219,54 +203,43 @@ class BoundedClient:
             OSError: the server cannot be reached, or hung up.
         """
         target = f"{self._base}{path}?{urlencode(parameters)}"
-        while True:
-            kept = self._kept()
-            connection = kept or self._make()
-            try:
-                answer = self._exchange(connection, target, deadline)
-            except BaseException as error:
-                connection.close()
-                deadline.check()  # whatever it looks like, being late is the reason
-                if kept is not None and isinstance(error, ConnectionError):
-                    continue  # it was closed over there while nobody looked
-                if isinstance(error, NewConnectionError):
-                    raise ConnectionError("no connection") from error
-                if isinstance(error, TimeoutError | urllib3.exceptions.TimeoutError):
-                    raise DeadlineExceeded("no answer in time") from error
-                if isinstance(error, ConnectionError):  # some are an HTTPException too
-                    raise
-                if isinstance(error, urllib3.exceptions.HTTPError | HTTPException):
-                    raise InvalidAnswer(type(error).__name__) from error
+        try:
+            with _ending(deadline):
+                raw = self._ask(target, deadline)
+                return Answer(raw.status, _whole(raw, deadline, self._max_body_bytes))
+        except (OSError, urllib3.exceptions.HTTPError) as error:
+            deadline.check()  # whatever it looks like, being late is the reason
+            if isinstance(error, OSError):
                 raise
-            if connection.is_connected:
-                self._idle.append(connection)
-            return answer
+            if isinstance(error, NewConnectionError) or _is_hung_up(error):
+                raise ConnectionError("no connection") from error
+            if isinstance(error, urllib3.exceptions.TimeoutError):
+                raise DeadlineExceeded("no answer in time") from error
+            raise InvalidAnswer(type(error).__name__) from error
+
+    def _ask(self, target: str, deadline: Deadline) -> Any:
+        def ask() -> Any:
+            return self._pool.urlopen(
+                "GET",
+                target,
+                headers=self._headers,
+                timeout=deadline.timeout(math.inf),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+
+        try:
+            return ask()
+        except ProtocolError as error:
+            if not _is_hung_up(error):
+                raise
+            return ask()  # a kept connection may have been closed while nobody looked
 
     def close(self) -> None:
         """Close the connections that are kept."""
-        while (connection := self._kept()) is not None:
-            connection.close()
+        self._pool.close()
 
-    def _kept(self) -> HTTPConnection | None:
-        with suppress(IndexError):
-            while True:
-                connection = self._idle.pop()
-                if connection.is_connected:
-                    return connection
-                connection.close()  # from over there, meanwhile
-        return None
 
-    def _exchange(self, connection: HTTPConnection, target: str, deadline: Deadline) -> Answer:
-        def hang_up() -> None:
-            with suppress(AttributeError, OSError):  # not connected yet, or over already
-                connection.sock.shutdown(socket.SHUT_RDWR)
-
-        connection.timeout = deadline.timeout(math.inf)
-        with deadline.ending(hang_up):
-            if connection.sock is None:
-                connection.connect()
-            connection.sock.settimeout(deadline.timeout(math.inf))
-            connection.request("GET", target, headers=self._headers, preload_content=False)
-            raw = connection.getresponse()
-            body = _whole(raw, deadline, self._max_body_bytes)
-        return Answer(raw.status, raw.headers, body)
+def _is_hung_up(error: Exception) -> bool:
+    return isinstance(error, ProtocolError) and isinstance(error.args[-1], ConnectionError)
