@@ -95,12 +95,12 @@ def worker(server: Server, config: CircuitBreakerConfig = CONFIG) -> CircuitBrea
     It waits longer than a store that must not: on a busy machine half a second is short, and who
     found Redis away would decide alone.
     """
-    return CircuitBreaker("timedtext", config, store=RedisStore(redis.Redis.from_url(server.url)))
+    return CircuitBreaker("timedtext", config, store=RedisStore(server.url, timeout_s=30))
 
 
 def impatient(server: Server) -> CircuitBreaker:
     """As the service has it, which does not wait for Redis."""
-    return CircuitBreaker("timedtext", CONFIG, store=RedisStore.connect(server.url))
+    return CircuitBreaker("timedtext", CONFIG, store=RedisStore(server.url))
 
 
 def fail(breaker: CircuitBreaker, times: int) -> None:
@@ -198,7 +198,7 @@ def test_eight_threads_of_eight_workers_get_exactly_the_permitted_probes(
 
 def _record_in_another_process(url: str, failures: int, answers: int) -> None:
     config = CircuitBreakerConfig(window_size=400, minimum_calls=400)
-    breaker = CircuitBreaker("asr", config, store=RedisStore.connect(url))
+    breaker = CircuitBreaker("asr", config, store=RedisStore(url))
     for turn in range(failures + answers):
         with breaker.permit() as permit:
             permit.failure() if turn < failures else permit.success()
@@ -215,7 +215,7 @@ def test_no_result_is_lost_when_processes_write_at_the_same_time(server: Server)
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    store = RedisStore.connect(server.url)
+    store = RedisStore(server.url)
     calls, failure_rate, _ = store.update("asr", lambda record, _: record.rates())
     assert calls == 150
     assert failure_rate == pytest.approx(60 / 150)
@@ -238,7 +238,7 @@ def test_without_redis_a_worker_goes_on_from_what_it_knew_and_says_so_once(
     config = CircuitBreakerConfig(minimum_calls=4, open_s=60)
     now = [0.0]
     breaker = CircuitBreaker(
-        "timedtext", config, store=RedisStore.connect(server.url, clock=lambda: now[0])
+        "timedtext", config, store=RedisStore(server.url, clock=lambda: now[0])
     )
     fail(breaker, 4)
     server.stop()

@@ -15,7 +15,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import orjson
 import redis
@@ -90,6 +90,9 @@ return 1
 """
 # A breaker that nobody asked for a day may forget: any window is far shorter.
 _KEEP_S = 86_400
+_PREFIX = "transcript-service:breaker:"
+# How long Redis is not asked again after a failure.
+_ALONE_S = 5.0
 # Every round one writer wins, so this is enough for that many at the same instant.
 _TRIES = 64
 
@@ -98,51 +101,38 @@ class RedisStore:
     """Records shared through Redis. When Redis fails, this process goes on alone.
 
     It goes on from the last record it saw, so an outage of Redis does not close an open
-    breaker; it says so once per outage and asks Redis again every `retry_s` seconds.
+    breaker; it says so once per outage and asks Redis again after some seconds.
     What was decided meanwhile is dropped when Redis is back: the shared record counts.
 
     Args:
-        client: a redis client with short timeouts (see `connect`).
-        prefix: of the keys.
-        retry_s: seconds without Redis after a failure.
+        url: where Redis is; it is connected to at the first use.
+        timeout_s: seconds to connect and to wait for an answer. There is no second try: a
+            breaker must cost less than what it saves, and to go on alone is better than to wait.
         clock: monotonic seconds of this process, used while Redis is away.
-        sleep: how to wait after losing a race; tests pass their own.
     """
 
     shared = True
 
     def __init__(
         self,
-        client: redis.Redis,
+        url: str,
         *,
-        prefix: str = "transcript-service:breaker:",
-        retry_s: float = 5.0,
+        timeout_s: float = 0.5,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._client = client
-        self._compare_and_set = client.register_script(_COMPARE_AND_SET)
-        self._prefix = prefix
-        self._retry_s = retry_s
+        self._client = redis.Redis.from_url(
+            url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._compare_and_set = self._client.register_script(_COMPARE_AND_SET)
         self._clock = clock
-        self._sleep = sleep
         self._lock = threading.Lock()
         self._seen: dict[str, bytes] = {}
         self._ahead_s = 0.0  # Redis's time less this process's
         self._alone: LocalStore | None = None
         self._ask_again_at = 0.0
-
-    @classmethod
-    def connect(cls, url: str, **options: Any) -> RedisStore:
-        """A store on the Redis at `url`; connects at the first use.
-
-        A breaker must cost less than what it saves, so Redis gets half a second and no
-        second try: the fallback is better than waiting.
-        """
-        client = redis.Redis.from_url(
-            url, socket_timeout=0.5, socket_connect_timeout=0.5, retry=Retry(NoBackoff(), 0)
-        )
-        return cls(client, **options)
 
     def update(self, name: str, change: Change[T]) -> T:
         """See `Store`. At most about a second, then the local fallback decides."""
@@ -158,7 +148,7 @@ class RedisStore:
         return result
 
     def _update_shared(self, name: str, change: Change[T]) -> T:
-        key = self._prefix + name
+        key = _PREFIX + name
         for attempt in range(_TRIES):
             raw, now = self._read(key)
             record = _parse(raw, name)
@@ -169,7 +159,7 @@ class RedisStore:
                     self._seen[name] = new
                     self._ahead_s = now - self._clock()
                 return result
-            self._sleep(random.uniform(0.0, 0.001 * min(attempt + 1, 10)))  # noqa: S311
+            time.sleep(random.uniform(0.0, 0.001 * min(attempt + 1, 10)))  # noqa: S311
         raise StoreError(f"{key} changed {_TRIES} times while it was being updated")
 
     def _read(self, key: str) -> tuple[bytes, float]:
@@ -181,7 +171,7 @@ class RedisStore:
 
     def _fall_back(self, error: Exception) -> LocalStore:
         with self._lock:
-            self._ask_again_at = self._clock() + self._retry_s
+            self._ask_again_at = self._clock() + _ALONE_S
             if self._alone is not None:
                 return self._alone
             ahead = self._ahead_s

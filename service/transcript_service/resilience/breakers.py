@@ -62,7 +62,7 @@ def breakers(settings: Settings) -> dict[Stage, CircuitBreaker]:
 def _store(settings: Settings) -> Store:
     if settings.redis_url is None:
         return LocalStore()
-    return RedisStore.connect(settings.redis_url.get_secret_value())
+    return RedisStore(settings.redis_url.get_secret_value())
 
 
 def _config(settings: Settings, slow_call_s: float | None) -> CircuitBreakerConfig:

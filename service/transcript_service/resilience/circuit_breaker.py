@@ -86,11 +86,6 @@ class CircuitBreaker:
         """The state now; with a shared store this asks it."""
         return self._store.update(self.name, lambda record, _: record.state)
 
-    @property
-    def shared(self) -> bool:
-        """Whether the state is shared with other processes."""
-        return self._store.shared
-
     def permit(self, lifetime_s: float | None = None) -> Permit:
         """A context manager around one call; entering it raises `CallNotPermitted`.
 
@@ -188,9 +183,6 @@ class CircuitBreaker:
         self._shown = state
         for known in BREAKER_STATES:
             instruments.CIRCUIT_BREAKER_STATE.set(int(known == state), name=self.name, state=known)
-
-    def __repr__(self) -> str:
-        return f"CircuitBreaker({self.name!r}, shared={self.shared})"
 
 
 class Permit:
