@@ -16,10 +16,16 @@ from playwright.sync_api import Error as PlaywrightError
 from tests.browser.conftest import MakePool, browser_processes, idle, wait_until
 from tests.browser.site import Site
 from tests.telemetry_memory import InMemoryTelemetry
-from transcript_service.browser import BrowserPool, LeaseLost
+from transcript_service.browser import BrowserPool, LeaseLost, context
 
 # "Serves again within seconds"; on a machine as busy as a CI's it may take a few more.
 SOON_S = 30.0
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine cleaning takes long, and then another context would be made."""
+    monkeypatch.setattr(context, "SLOW_S", SOON_S)
 
 
 def serves(pool: BrowserPool, site: Site) -> None:

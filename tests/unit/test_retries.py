@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.problem import Problem
 from transcript_service.resilience.deadline import Deadline, DeadlineExceeded
-from transcript_service.resilience.retries import parse_retry_after, retry_call
+from transcript_service.resilience.retries import parse_retry_after
+from transcript_service.transcripts import pipeline
+from transcript_service.transcripts.model import TranscriptError
+from transcript_service.transcripts.stages.base import Notes
 
 
-class Blocked(Exception):
-    def __init__(self, retry_after_s: float | None = None) -> None:
-        self.retry_after_s = retry_after_s
-
-
-class Gone(Exception):
-    pass
+def failed(retry_after_s: float | None = None) -> TranscriptError:
+    return TranscriptError("http_5xx", "It failed.", retry_after_s=retry_after_s)
 
 
 class Source:
-    """Raises the given errors one after another, then answers; keeps the time and the tries."""
+    """A stage that raises the given errors one after another, then answers; keeps the time."""
 
-    def __init__(self, *errors: Exception, takes_s: float = 0.0) -> None:
+    def __init__(
+        self, *errors: Exception, takes_s: float = 0.0, attempts: int = 2, deadline_s: float = 60.0
+    ) -> None:
         self.errors = list(errors)
         self.takes_s = takes_s
+        self.attempts = attempts
         self.now = 0.0
         self.waits: list[float] = []
-        self.attempts: list[int] = []
-        self.retries: list[tuple[Exception, int, float]] = []
         self.calls = 0
+        self.job: Any = SimpleNamespace(
+            deadline=Deadline(deadline_s, lambda: self.now), notes=Notes(), proxy=None
+        )
 
-    def __call__(self) -> str:
+    def fetch(self, _: object) -> str:
         self.calls += 1
         self.now += self.takes_s
         if self.errors:
@@ -44,124 +49,113 @@ class Source:
         self.waits.append(seconds)
         self.now += seconds
 
-    def retry(self, deadline_s: float = 60.0, attempts: int = 2) -> str:
-        return retry_call(
-            self,
-            deadline=Deadline(deadline_s, lambda: self.now),
-            is_retryable=lambda error: isinstance(error, Blocked),
-            retry_after=lambda error: error.retry_after_s if isinstance(error, Blocked) else None,
-            attempts=attempts,
-            sleep=self.sleep,
-            on_attempt=self.attempts.append,
-            on_retry=lambda *told: self.retries.append(told),
-        )
+    def answer(self) -> Any:
+        stage: Any = self
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("time.sleep", self.sleep)
+            return pipeline._tries(stage, self.job)
 
 
 def test_a_call_that_works_is_made_once() -> None:
     source = Source()
-    assert source.retry() == "captions"
-    assert (source.calls, source.waits, source.attempts) == (1, [], [1])
+    assert source.answer() == "captions"
+    assert (source.calls, source.waits, source.job.notes.tries) == (1, [], 1)
 
 
 def test_one_failure_is_followed_by_one_more_try_after_half_a_second_or_more() -> None:
-    source = Source(Blocked())
-    assert source.retry() == "captions"
-    assert source.attempts == [1, 2]
+    source = Source(failed())
+    assert source.answer() == "captions"
+    assert source.job.notes.tries == 2
     assert len(source.waits) == 1
     assert 0.5 <= source.waits[0] <= 1.0
 
 
-def test_a_retry_is_told_with_its_error_its_number_and_its_wait() -> None:
-    error = Blocked()
-    source = Source(error)
-    source.retry()
-    assert source.retries == [(error, 1, source.waits[0])]
-    failed = Source(Blocked(), Blocked())
-    with pytest.raises(Blocked):
-        failed.retry()
-    assert len(failed.retries) == 1
+def test_a_retry_is_told_with_its_error_its_number_and_its_wait(
+    telemetry: InMemoryTelemetry,
+) -> None:
+    source = Source(failed(), failed())
+    with pytest.raises(TranscriptError):
+        source.answer()
+    (told,) = telemetry.events("transcript.stage.retried")
+    assert (told["error_type"], told["attempt"]) == ("http_5xx", 1)
+    assert told["delay_s"] == round(source.waits[0], 3)
 
 
 def test_waits_differ_from_call_to_call() -> None:
     waits = set()
     for _ in range(20):
-        source = Source(Blocked())
-        source.retry()
+        source = Source(failed())
+        source.answer()
         waits.add(source.waits[0])
     assert len(waits) > 10
 
 
 def test_two_failures_are_enough_and_the_last_error_comes_out_as_it_was() -> None:
-    first, last = Blocked(), Blocked()
+    first, last = failed(), failed()
     source = Source(first, last)
-    with pytest.raises(Blocked) as raised:
-        source.retry()
+    with pytest.raises(TranscriptError) as raised:
+        source.answer()
     assert raised.value is last
     assert source.calls == 2
 
 
 def test_more_tries_wait_longer_and_longer() -> None:
-    source = Source(*[Blocked() for _ in range(3)])
-    assert source.retry(attempts=4) == "captions"
-    assert source.attempts == [1, 2, 3, 4]
+    source = Source(*[failed() for _ in range(3)], attempts=4)
+    assert source.answer() == "captions"
+    assert source.job.notes.tries == 4
     assert source.waits[0] < source.waits[2]
 
 
-def test_an_error_that_a_retry_cannot_change_is_not_tried_again() -> None:
-    source = Source(Gone())
-    with pytest.raises(Gone):
-        source.retry()
+@pytest.mark.parametrize(
+    "error", [TranscriptError("video_removed_by_uploader", "Gone."), KeyError("mine")]
+)
+def test_an_error_that_a_retry_cannot_change_is_not_tried_again(error: Exception) -> None:
+    source = Source(error)
+    with pytest.raises(type(error)):
+        source.answer()
     assert source.calls == 1
 
 
 def test_retry_after_is_waited_for_in_full() -> None:
-    source = Source(Blocked(retry_after_s=7))
-    assert source.retry() == "captions"
+    source = Source(failed(retry_after_s=7))
+    assert source.answer() == "captions"
     assert 7 <= source.waits[0] <= 7.5
 
 
-def test_a_retry_after_beyond_the_deadline_is_not_waited_for_at_all() -> None:
-    source = Source(Blocked(retry_after_s=61))
-    with pytest.raises(Blocked):
-        source.retry(deadline_s=60)
-    assert (source.calls, source.waits) == (1, [])
-
-
-def test_no_try_follows_when_the_first_one_used_up_the_time() -> None:
-    source = Source(Blocked(), takes_s=60)
-    with pytest.raises(Blocked):
-        source.retry(deadline_s=60)
+@pytest.mark.parametrize(
+    ("errors", "takes_s"), [([failed(retry_after_s=61)], 0.0), ([failed()], 60.0)]
+)
+def test_no_try_follows_that_the_deadline_has_no_time_for(
+    errors: Sequence[Exception], takes_s: float
+) -> None:
+    source = Source(*errors, takes_s=takes_s)
+    with pytest.raises(TranscriptError):
+        source.answer()
     assert (source.calls, source.waits) == (1, [])
 
 
 def test_a_retry_begins_before_the_deadline() -> None:
     for takes_s in (58.0, 59.0, 59.3, 59.6):
-        source = Source(Blocked(), takes_s=takes_s)
+        source = Source(failed(), takes_s=takes_s)
         try:
-            source.retry(deadline_s=60)
-        except Blocked:
+            source.answer()
+        except TranscriptError:
             assert source.waits == []
         else:
             assert takes_s + source.waits[0] < 60
 
 
 def test_nothing_is_tried_after_the_deadline() -> None:
-    source = Source()
+    source = Source(deadline_s=0)
     with pytest.raises(DeadlineExceeded):
-        source.retry(deadline_s=0)
-    assert (source.calls, source.attempts) == (0, [])
+        source.answer()
+    assert (source.calls, source.job.notes.tries) == (0, 0)
 
 
 def test_an_exceeded_deadline_is_never_tried_again() -> None:
     source = Source(DeadlineExceeded())
-    everything: Callable[[BaseException], bool] = lambda _: True  # noqa: E731
     with pytest.raises(DeadlineExceeded):
-        retry_call(
-            source,
-            deadline=Deadline(60, lambda: 0.0),
-            is_retryable=everything,
-            sleep=source.sleep,
-        )
+        source.answer()
     assert source.calls == 1
 
 

@@ -4,7 +4,7 @@ from .breaker_state import CircuitBreakerConfig
 from .breakers import breakers
 from .circuit_breaker import CallNotPermitted, CircuitBreaker, Permit
 from .deadline import Deadline, DeadlineExceeded
-from .retries import parse_retry_after, retry_call
+from .retries import parse_retry_after
 from .single_flight import Flown, SingleFlight
 
 __all__ = [
@@ -18,5 +18,4 @@ __all__ = [
     "SingleFlight",
     "breakers",
     "parse_retry_after",
-    "retry_call",
 ]

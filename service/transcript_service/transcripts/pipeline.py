@@ -23,7 +23,7 @@ from opentelemetry.trace import Span
 from ..proxies import JobProxy, NoProxyAvailable, ProxyPool
 from ..resilience.circuit_breaker import CallNotPermitted, CircuitBreaker
 from ..resilience.deadline import Deadline, DeadlineExceeded
-from ..resilience.retries import retry_call
+from ..resilience.retries import wait_before_retry
 from ..settings import Settings
 from ..telemetry import get_logger, instruments, log_context, set_attributes, span
 from ..telemetry.vocabulary import ANSWERS, ErrorType
@@ -330,37 +330,36 @@ def _may_be_hidden(error: Exception) -> bool:
 
 
 def _tries(stage: Stage, job: Job) -> Transcript:
-    """What a stage gives in as many tries as it has."""
-    return retry_call(
-        lambda: stage.fetch(job),
-        deadline=job.deadline,
-        is_retryable=lambda error: _worth_another_try(error, job),
-        retry_after=lambda error: getattr(error, "retry_after_s", None),
-        attempts=stage.attempts,
-        on_attempt=job.notes.count,
-        on_retry=_tell_retry,
-    )
+    """What a stage gives in as many tries as it has; none begins after the deadline."""
+    job.deadline.check()
+    while True:
+        job.notes.tries += 1
+        try:
+            return stage.fetch(job)
+        except TranscriptError as error:
+            tried = job.notes.tries
+            if not _worth_another_try(error, job) or tried >= stage.attempts:
+                raise
+            delay_s = wait_before_retry(tried, error.retry_after_s)
+            if delay_s >= job.deadline.remaining():
+                raise  # at once: the next stage has what time there is
+            log.info(
+                "transcript.stage.retried",
+                attempt=tried,
+                delay_s=round(delay_s, 3),
+                error_type=error.error_type,
+            )
+        time.sleep(delay_s)
 
 
-def _worth_another_try(error: Exception, job: Job) -> bool:
+def _worth_another_try(error: TranscriptError, job: Job) -> bool:
     """Whether the next try can end otherwise; changes the job's proxy where that is why."""
-    if not isinstance(error, TranscriptError):
-        return False
     if (reason := rotation_reason_of(error)) and job.proxy.rotate(reason, job.deadline):
         return True
     if error.error_type == "ip_blocked":
         # YouTube said when; a longer wait is better spent on the next stage.
         return error.retry_after_s is not None and error.retry_after_s <= _PATIENCE_S
     return error.error_type in _RETRYABLE
-
-
-def _tell_retry(error: Exception, attempt: int, delay_s: float) -> None:
-    log.info(
-        "transcript.stage.retried",
-        attempt=attempt,
-        delay_s=round(delay_s, 3),
-        error_type=error.error_type if isinstance(error, TranscriptError) else type(error).__name__,
-    )
 
 
 def _tell(opened: Span, duration_s: float, result: Transcript | TranscriptError) -> None:

@@ -24,10 +24,6 @@ class Notes:
     proxy_used: bool = False
     tries: int = 0
 
-    def count(self, tries: int) -> None:
-        """Note how many tries there have been."""
-        self.tries = tries
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
