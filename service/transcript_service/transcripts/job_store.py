@@ -13,7 +13,6 @@ import time
 import uuid
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple
 
@@ -198,17 +197,10 @@ class JobStore:
         if job is None or job.finished or job.state == "running":
             return None
         job = replace(job, state="running", run=job.run + 1, started_at=self.clock())
-        begun = f"run:{job.id}:{job.run}"
-        if not self._storage.put_if_empty(begun, b"1"):
-            return None  # somebody else's already
-        try:
-            self.beat(job)
-            self.save(job)
-        except STORAGE_ERRORS:
-            # Nobody runs it. Where even this fails, `_take_up` makes it good.
-            with suppress(*STORAGE_ERRORS):
-                self._storage.delete_data(begun)
-            raise
+        # Where the storage fails between taking and saving, nobody runs it and no heartbeat
+        # comes: `recover` puts it back.
+        self.beat(job)
+        self.save(job)
         self.measure()
         return job
 
@@ -231,8 +223,6 @@ class JobStore:
             self._storage.put_data(f"result:{job.result}", packed)
         self._storage.put_data(_Done(job.finished_at or 0, job.id, job.result or "", size).key, b"")
         self.save(job)
-        for run in range(job.run + 1):
-            self._storage.delete_data(f"run:{job.id}:{run}")
         self._storage.delete_data(f"beat:{job.id}")
         self._storage.delete_data(f"same:{job.request}")
         if transcript is not None:
@@ -274,8 +264,6 @@ class JobStore:
         else:
             # Other processes notice as well: to them it is heard of again.
             self.beat(job)
-            # Of a process that died, or lost its storage, between taking the job and saying so.
-            self._storage.delete_data(f"run:{job.id}:{job.run + 1}")
             self.requeue(job)
 
     def _forget_old(self, keys: list[str]) -> list[_Done]:
