@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..proxies import proxy_pool
 from ..resilience import breakers
 from ..settings import Settings
@@ -24,14 +26,12 @@ def create_pipeline(settings: Settings) -> Pipeline:
     """
     for profile in PROFILES:
         jar_for(settings, profile)  # told at the start, not by each job
-    stages: list[Stage] = []
-    if settings.enable_youtube_api:
-        stages.append(YouTubeApiStage(settings))
-    if settings.enable_timedtext:
-        stages.append(TimedtextStage(settings))
-    if settings.enable_youtubei:
-        stages.append(YoutubeiStage(settings))
-    if settings.enable_asr:
-        stages.append(AsrStage(settings))
+    makers: tuple[tuple[bool, Callable[[Settings], Stage]], ...] = (
+        (settings.enable_youtube_api, YouTubeApiStage),
+        (settings.enable_timedtext, TimedtextStage),
+        (settings.enable_youtubei, YoutubeiStage),
+        (settings.enable_asr, AsrStage),
+    )
+    stages = [make(settings) for enabled, make in makers if enabled]
     cache = transcript_cache(settings) if settings.enable_transcript_cache else None
     return Pipeline(settings, stages, breakers(settings), proxy_pool(settings), cache)

@@ -12,6 +12,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Final, Literal
 from xml.etree.ElementTree import Element, ParseError
 
@@ -119,23 +120,16 @@ def load_json(body: bytes) -> Any:
         TranscriptError: `parse_error`.
     """
     body = body.removeprefix(_BOM)
-    try:
+    with suppress(orjson.JSONDecodeError):
         return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        pass
-    try:
+    with suppress(ValueError, RecursionError):
         # orjson refuses such halves, the standard library hands them on.
         text = body.decode()
         if "\\ud" in text.lower():
-            return orjson.loads(_LONE_SURROGATE.sub("\ufffd", _rewritten(text)).encode())
-    except (ValueError, RecursionError):
-        pass
-    raise TranscriptError("parse_error", "YouTube's answer is damaged JSON.") from None
-
-
-def _rewritten(text: str) -> str:
-    """The same JSON without escapes; pairs become characters, halves stay."""
-    return json.dumps(json.loads(text), ensure_ascii=False)
+            # Without escapes: pairs become characters, halves stay.
+            text = json.dumps(json.loads(text), ensure_ascii=False)
+            return orjson.loads(_LONE_SURROGATE.sub("\ufffd", text).encode())
+    raise TranscriptError("parse_error", "YouTube's answer is damaged JSON.")
 
 
 def parse_get_transcript(body: bytes) -> list[Segment]:
@@ -152,22 +146,14 @@ def _get_transcript(document: Any) -> Iterator[_Row]:
     for key, item in _walk(document, {"transcriptSegmentRenderer", "transcriptCueRenderer"}):
         if key == "transcriptSegmentRenderer":
             start = seconds(item.get("startMs", 0), 1000)
-            yield (
-                start,
-                _between(item.get("startMs", 0), item.get("endMs")),
-                text_of(item.get("snippet")),
-            )
+            end = start if item.get("endMs") is None else seconds(item["endMs"], 1000)
+            lasts = None
+            if start is not None and end is not None:
+                lasts = round(max(0.0, end - start), 3)
+            yield start, lasts, text_of(item.get("snippet"))
         else:
             start = seconds(item.get("startOffsetMs", 0), 1000)
             yield start, seconds(item.get("durationMs", 0), 1000), text_of(item.get("cue"))
-
-
-def _between(start_ms: object, end_ms: object) -> float | None:
-    """The seconds between two times in ms; none where the second is not given."""
-    if end_ms is None:
-        return 0.0
-    start, end = seconds(start_ms, 1000), seconds(end_ms, 1000)
-    return None if start is None or end is None else round(max(0.0, end - start), 3)
 
 
 def parse_get_panel(body: bytes) -> list[Segment]:
@@ -298,6 +284,11 @@ def _xml(body: bytes) -> Element:
         # LookupError: an encoding that does not exist. No cause kept: it quotes the body.
         raise TranscriptError("parse_error", "The caption file is damaged.") from None
     return root
+
+
+def object_of(value: object) -> dict[str, Any]:
+    """A JSON object, empty where the value is none."""
+    return value if isinstance(value, dict) else {}
 
 
 def text_of(value: object) -> str:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import re
 from base64 import b64encode
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qs, quote, urlsplit
 
 import orjson
@@ -26,7 +27,10 @@ from .player import another_video
 if TYPE_CHECKING:
     from playwright.async_api import Page, Response, Route
 
-Layout = Literal["get_panel", "get_transcript", "dom"]
+_PARSERS: Final[dict[str, Callable[[bytes], list[Segment]]]] = {
+    "get_panel": parse_get_panel,
+    "get_transcript": parse_get_transcript,
+}
 
 # Buttons are found by structure first; the words are English because the page is asked for
 # in English. One list each for the desktop and the mobile page's elements.
@@ -59,10 +63,10 @@ _PANEL_ID: Final = b"engagement-panel-searchable-transcript-search-panel"
 
 
 class Captured(NamedTuple):
-    """What the panel gave and which of the three ways it came."""
+    """What the panel gave, and the way it came: one of `_PARSERS`, or `dom`."""
 
     segments: list[Segment]
-    layout: Layout
+    layout: str
 
 
 async def pass_consent(page: Page) -> None:
@@ -95,8 +99,8 @@ async def open_and_capture(page: Page, track: Track, video_id: str, timeout_s: f
     reading: set[asyncio.Task[None]] = set()
 
     def heard(response: Response) -> None:
-        layout = _layout_of(response.url)
-        if layout and response.request.method == "POST":
+        layout = urlsplit(response.url).path.removeprefix("/youtubei/v1/")
+        if layout in _PARSERS and response.request.method == "POST":
             task = asyncio.create_task(_read(response, layout, video_id, arrived))
             reading.add(task)
             task.add_done_callback(reading.discard)
@@ -143,36 +147,32 @@ async def _first(arrived: asyncio.Queue[Captured | TranscriptError]) -> Captured
 
 async def _open(page: Page) -> None:
     """Click through to the panel, with real input: the page ignores clicks made by scripts."""
-    dialog = page.locator(f"{_DIALOG} >> {_CONSENT}")
     if await page.locator(_DIALOG).count():
-        await dialog.first.click(timeout=5000)
-    if await _visible(page, _EXPAND, 3000):
-        with suppress(PlaywrightTimeout):
-            await page.locator(_EXPAND).first.click(timeout=3000)
-    if await _visible(page, _SHOW, 3000):
-        await page.locator(_SHOW).first.click(timeout=5000)
-    elif await _visible(page, _MORE, 500):
-        await page.locator(_MORE).first.click(timeout=3000)
-        if not await _visible(page, _MENU_ENTRY, 2000):
-            raise TranscriptError("parse_error", "The page offers no transcript panel.")
-        await page.locator(_MENU_ENTRY).first.click(timeout=3000)
-    else:
+        await page.locator(f"{_DIALOG} >> {_CONSENT}").first.click(timeout=5000)
+    with suppress(PlaywrightTimeout):
+        await _click(page, _EXPAND, 3000)
+    if not (
+        await _click(page, _SHOW, 3000)
+        or (await _click(page, _MORE, 500) and await _click(page, _MENU_ENTRY, 2000))
+    ):
         raise TranscriptError("parse_error", "The page offers no transcript panel.")
-    if await _visible(page, _TAB, 300):
-        await page.locator(_TAB).first.click(timeout=3000)
+    await _click(page, _TAB, 300)
 
 
-async def _visible(page: Page, selector: str, timeout_ms: float) -> bool:
+async def _click(page: Page, selector: str, timeout_ms: float) -> bool:
+    """Click what becomes visible in time; whether there was anything."""
+    found = page.locator(selector).first
     try:
-        await page.locator(selector).first.wait_for(state="visible", timeout=timeout_ms)
+        await found.wait_for(state="visible", timeout=timeout_ms)
     except PlaywrightTimeout:
         return False
+    await found.click(timeout=5000)
     return True
 
 
 async def _read(
     response: Response,
-    layout: Layout,
+    layout: str,
     video_id: str,
     arrived: asyncio.Queue[Captured | TranscriptError],
 ) -> None:
@@ -183,8 +183,7 @@ async def _read(
         about = _TARGET.search(body)
         if about and about[1].decode() != video_id:
             raise another_video()
-        parse = parse_get_panel if layout == "get_panel" else parse_get_transcript
-        await arrived.put(Captured(parse(body), layout))
+        await arrived.put(Captured(_PARSERS[layout](body), layout))
     except TranscriptError as error:
         await arrived.put(error)
     except PlaywrightError:
@@ -203,13 +202,6 @@ async def _rows(
             await arrived.put(Captured(with_durations(found), "dom"))
         except TranscriptError as error:
             await arrived.put(error)
-
-
-def _layout_of(url: str) -> Layout | None:
-    path = urlsplit(url).path
-    if path == "/youtubei/v1/get_panel":
-        return "get_panel"
-    return "get_transcript" if path == "/youtubei/v1/get_transcript" else None
 
 
 def _for_track(body: bytes | None, track: Track, video_id: str) -> bytes | None:

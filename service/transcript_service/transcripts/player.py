@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs, urljoin, urlsplit
 
-from .captions import check_body, check_page, has_key, load_json, text_of
+from .captions import check_body, check_page, has_key, load_json, object_of, text_of
 from .http import YouTubeSession
 from .model import Track, TranscriptError
 from .refusals import refusal_of
@@ -60,11 +60,11 @@ def read_player(body: bytes, video_id: str) -> Player:
             `html_body`, `consent_required`, `ip_blocked`, `parse_error`).
     """
     check_body(body)
-    player = _dict(load_json(body))
-    playability = _dict(player.get("playabilityStatus"))
+    player = object_of(load_json(body))
+    playability = object_of(player.get("playabilityStatus"))
     if not playability:
         raise TranscriptError("parse_error", "The player answer has no playability status.")
-    details = _dict(player.get("videoDetails"))
+    details = object_of(player.get("videoDetails"))
     about = details.get("videoId")
     if isinstance(about, str) and about != video_id:
         raise another_video()
@@ -72,12 +72,12 @@ def read_player(body: bytes, video_id: str) -> Player:
         raise refusal_of(playability)
     if not isinstance(about, str):
         raise TranscriptError("parse_error", "The player answer does not name its video.")
-    captions = _dict(_dict(player.get("captions")).get("playerCaptionsTracklistRenderer"))
+    captions = object_of(object_of(player.get("captions")).get("playerCaptionsTracklistRenderer"))
     codes = [item.get("languageCode") for item in _dicts(captions.get("translationLanguages"))]
     length = details.get("lengthSeconds")
     sounds = [
         item
-        for item in _dicts(_dict(player.get("streamingData")).get("adaptiveFormats"))
+        for item in _dicts(object_of(player.get("streamingData")).get("adaptiveFormats"))
         if str(item.get("mimeType", "")).startswith("audio/") and isinstance(item.get("url"), str)
     ]
     smallest = min(sounds, key=_bitrate, default=None)
@@ -147,10 +147,6 @@ def needs_po_token(url: str) -> bool:
 def _bitrate(item: dict[str, Any]) -> float:
     bitrate = item.get("bitrate")
     return float(bitrate) if isinstance(bitrate, int | float) else 0.0
-
-
-def _dict(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _dicts(value: object) -> list[dict[str, Any]]:

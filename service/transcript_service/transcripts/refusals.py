@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from ..telemetry.vocabulary import ErrorType
-from .captions import text_of
+from .captions import object_of, text_of
 from .model import TranscriptError
 
 _TEXT_KEYS: Final = frozenset({"reason", "reasonTitle", "text", "simpleText", "content", "url"})
@@ -150,6 +150,12 @@ _NO_REASON: Final = re.compile(
     r"(?:this )?video (?:is |isn't |is not |is no longer )?(?:un)?available(?: anymore)?\.?"
 )
 
+_UNEXPLAINED: Final[dict[str, ErrorType]] = {
+    "ERROR": "video_unavailable",
+    "UNPLAYABLE": "video_unplayable",
+}
+_DETAILS: Final = {meaning.error_type: meaning.detail for meaning in _MEANINGS}
+
 
 def refusal_of(playability: dict[str, Any]) -> TranscriptError:
     """The error that a `playabilityStatus` other than OK means."""
@@ -159,26 +165,20 @@ def refusal_of(playability: dict[str, Any]) -> TranscriptError:
     texts = list(_texts(playability, keys))
     words = _plain("\n".join(texts))
     if status == "LOGIN_REQUIRED" and _BOT_WORD.search(words):
-        return TranscriptError("request_blocked", _MEANINGS[0].detail)
+        return TranscriptError("request_blocked", _DETAILS["request_blocked"])
     for meaning in _MEANINGS:
         if _is_meant(meaning, status, words, keys):
             return TranscriptError(meaning.error_type, meaning.detail)
-    message = _dict(_dict(playability.get("errorScreen")).get("playerErrorMessageRenderer"))
+    screen = object_of(playability.get("errorScreen")).get("playerErrorMessageRenderer")
+    message = object_of(screen)
     said = [playability.get("reason"), text_of(message.get("reason"))]
     said.append(text_of(message.get("subreason")))
     lines = [_plain(text) for text in said if isinstance(text, str) and text]
-    if lines and all(_NO_REASON.fullmatch(line) for line in lines):
-        if status == "ERROR":
-            return TranscriptError("video_unavailable", "The video does not exist or was removed.")
-        if status == "UNPLAYABLE":
-            return TranscriptError("video_unplayable", "YouTube does not play this video here.")
+    if lines and all(_NO_REASON.fullmatch(line) for line in lines) and status in _UNEXPLAINED:
+        return TranscriptError(_UNEXPLAINED[status], _DETAILS[_UNEXPLAINED[status]])
     return TranscriptError(
         "playability_unknown", "YouTube does not play this video, for a reason unknown here."
     )
-
-
-def _dict(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _plain(text: str) -> str:
