@@ -17,7 +17,7 @@ export function drawAlerts({ blocks: { alerts } }, { stage }) {
     loud.length ? lines(loud) : h("p", { class: "calm", text: `No alert is firing${stage ? ` for ${stage}` : ""}.` }),
     folded(pending, "pending"), folded(muted, "firing but silenced or inhibited"), folded(real.filter(elsewhere), "of other stages"),
     watchdogs.length ? h("p", { class: "quiet", text: `${watchdogs.map((a) => a.alertname).join(", ")} fires on purpose: alerting works.` }) : null,
-    history(alerts.data.history));
+    history(alerts.data.history.filter((entry) => entry.severity !== "none")));
 }
 
 function lines(alerts) {

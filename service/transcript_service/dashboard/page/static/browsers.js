@@ -9,6 +9,7 @@ export function drawBrowsers(answer) {
   const { data } = block;
   const held = data.contexts.reduce((sum, entry) => sum + entry.count, 0);
   fill("browsers",
+    data.workers.length ? null : h("p", { class: "quiet", text: "No browser is running; the first lease starts one." }),
     h("ul", { class: "workers" }, data.workers.map((entry) => memory(entry, data.memory_threshold_bytes))),
     h("dl", { class: "facts" },
       fact("Reused", percent(data.reuse_ratio)), fact("Leases", count(data.leases)),

@@ -10,8 +10,8 @@ export function marksOf({ blocks, window }) {
   const breakers = (blocks.circuit_breaker.data?.timeline ?? []).flatMap(({ name, segments }) =>
     segments.filter((segment, i) => segment.state === "open" && segments[i - 1]?.state !== "half_open")
       .map(({ start }) => ({ kind: "breaker", start, text: `Breaker ${name} opened ${clock(start)}` })));
-  const told = [...(blocks.alerts.data?.active ?? []).filter((a) => a.state === "firing" && a.severity !== "none"), ...(blocks.alerts.data?.history ?? [])];
-  const alerts = [...new Map(told.filter((a) => a.since).map((a) => [`${a.alertname} ${a.since}`, a])).values()]
+  const told = [...(blocks.alerts.data?.active ?? []).filter((a) => a.state === "firing"), ...(blocks.alerts.data?.history ?? [])];
+  const alerts = [...new Map(told.filter((a) => a.since && a.severity !== "none").map((a) => [`${a.alertname} ${a.since}`, a])).values()]
     .map(({ alertname, since }) => ({ kind: "alert", start: since, text: `Alert ${alertname} ${clock(since)}` }));
   const others = (blocks.performance.data?.marks ?? []).map(({ kind, name, start, end }) =>
     ({ kind, start, end, text: kind === "deploy" ? `Version ${name} deployed ${clock(start)}` : `Demo: ${words(name)} ${clock(start)} to ${clock(end)}` }));

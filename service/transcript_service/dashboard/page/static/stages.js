@@ -21,11 +21,13 @@ const row = (entry, total, { range }, stage) => h("tr", {},
   cell("number", seconds(entry.p50_s)), cell("number", seconds(entry.p95_s)),
   cell("why", why(entry)));
 
-function why({ errors, skipped }) {
+function why({ errors, skipped, success_ratio: success }) {
   const known = Object.values({ ...errors, ...skipped }).some((value) => value >= 0.05);
   if (!known) return h("span", { class: "quiet", text: DASH });
+  // What YouTube says about a video is no failure, and then nothing failed.
+  const kind = success === 1 ? "" : "bad";
   return [
-    Object.keys(errors ?? {}).length ? h("div", {}, chips(errors, "bad", SHOWN)) : null,
+    Object.keys(errors ?? {}).length ? h("div", {}, chips(errors, kind, SHOWN)) : null,
     Object.keys(skipped ?? {}).length ? h("div", { class: "quiet", text: `not tried: ${Object.entries(skipped).map(([reason, times]) => `${reason} ${count(times)}`).join(", ")}` }) : null,
   ];
 }
