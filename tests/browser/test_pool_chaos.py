@@ -63,7 +63,7 @@ class Chaos:
             return
         profile = random.choice(["desktop", "mobile"])
         try:
-            with self.pool.lease(profile, deadline_s=6 if fault in FAULTS else 60) as context:
+            with self.pool.lease(profile, deadline_s=6 if fault in FAULTS else 240) as context:
                 page = context.new_page()
                 page.goto(self.site.url)
                 self._see_home(page)
@@ -141,7 +141,7 @@ def test_leases_under_random_faults(
 ) -> None:
     random.seed(20261124)
     pool = make_pool(
-        max_contexts=4, queue_limit=THREADS, wait_s=90.0, operation_s=60.0, heartbeat_s=2.0
+        max_contexts=4, queue_limit=THREADS, wait_s=MOST_S, operation_s=60.0, heartbeat_s=2.0
     )
     chaos = Chaos(pool, site)
 
