@@ -250,12 +250,12 @@ def test_a_record_put_in_the_middle_of_another_call_waits_for_nothing(exporter: 
 class LogsWhenItGoes:
     """A record whose end, which comes while the queue drops it, waits for another's lock."""
 
-    def __init__(self, handler: threading.RLock, going: threading.Event) -> None:  # type: ignore[valid-type]
+    def __init__(self, handler: threading.RLock, going: threading.Event) -> None:
         self._handler, self._going = handler, going
 
     def __del__(self) -> None:
         self._going.set()
-        with self._handler:  # type: ignore[attr-defined]
+        with self._handler:
             pass
 
 

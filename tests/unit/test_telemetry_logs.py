@@ -261,8 +261,8 @@ def test_requests_without_a_video_are_limited_each_for_itself(
     limited(1)
     for _ in range(3):
         with span("GET /health"):
-            log.info("http.request.finished")
-            log.info("http.request.finished")
+            log.info("http.request.failed")
+            log.info("http.request.failed")
     assert len(telemetry.lines()) == 3
 
 
@@ -270,7 +270,7 @@ def test_requests_without_a_video_are_limited_each_for_itself(
 def test_critical_lines_are_never_left_out(telemetry: InMemoryTelemetry) -> None:
     limited(1)
     for _ in range(3):
-        log.critical("service.config_invalid")
+        log.critical("service.stopping")
     assert len(telemetry.lines()) == 3
 
 
