@@ -5,19 +5,23 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import BinaryIO
 
+import grpc  # type: ignore[import-untyped]
 import pytest
 from opentelemetry._logs import LogRecord
+from opentelemetry.exporter.otlp.proto.grpc._log_exporter import (
+    OTLPLogExporter as GrpcLogExporter,
+)
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
-from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.resources import Resource
 
 from transcript_service.telemetry.export_queue import Answer, Delivery
-from transcript_service.telemetry.otlp import ExporterDelivery, WatchedSession
+from transcript_service.telemetry.otlp import ExporterDelivery, watch_for
 
 LINE = ReadableLogRecord(LogRecord(body="service.started"), Resource({"service.name": "a"}))
 
@@ -85,9 +89,9 @@ def delivery(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", timeout_s)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
-    session = WatchedSession()
-    exporter = OTLPLogExporter(session=session, meter_provider=NoOpMeterProvider())
-    return ExporterDelivery[ReadableLogRecord]("logs", exporter, list, session)
+    watch = watch_for("otlp_proto_http")
+    exporter = OTLPLogExporter(**watch.arguments)
+    return ExporterDelivery[ReadableLogRecord]("logs", exporter, list, watch)
 
 
 def test_batches_share_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,3 +204,45 @@ def test_no_answer_in_time_is_tried_again_later(monkeypatch: pytest.MonkeyPatch)
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         assert delivery(monkeypatch, url, timeout_s="0.2")([LINE]).delivery is Delivery.RETRY
     assert delivery(monkeypatch, url)([LINE]).delivery is Delivery.RETRY  # nobody listens any more
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, Delivery.RETRY),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, Delivery.RETRY),
+        (grpc.StatusCode.INVALID_ARGUMENT, Delivery.REFUSED),
+        (grpc.StatusCode.UNAUTHENTICATED, Delivery.REFUSED),
+        (grpc.StatusCode.UNIMPLEMENTED, Delivery.REFUSED),
+    ],
+    ids=lambda value: value.name,
+)
+def test_a_grpc_code_says_what_becomes_of_the_batch(
+    monkeypatch: pytest.MonkeyPatch, code: grpc.StatusCode, verdict: Delivery
+) -> None:
+    codes = [code, None, code]
+
+    def take(_: bytes, context: grpc.ServicerContext) -> bytes:
+        if (now := codes[0]) is not None:
+            context.abort(now, "because")
+        return b""
+
+    monkeypatch.setenv("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "true")
+    server = grpc.server(ThreadPoolExecutor(2))
+    method = {"Export": grpc.unary_unary_rpc_method_handler(take)}
+    service = "opentelemetry.proto.collector.logs.v1.LogsService"
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, method),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    watch = watch_for("otlp_proto_grpc")
+    exporter = GrpcLogExporter(f"http://127.0.0.1:{port}", timeout=0.5, **watch.arguments)
+    deliver = ExporterDelivery[ReadableLogRecord]("logs", exporter, list, watch)
+    try:
+        told = []
+        while codes:
+            told.append(deliver([LINE]).delivery)
+            codes.pop(0)
+        assert told == [verdict, Delivery.DELIVERED, verdict]
+    finally:
+        deliver.close()
+        server.stop(None)

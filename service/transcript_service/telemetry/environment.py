@@ -358,8 +358,8 @@ def own_sampler(kind: type[T]) -> T | None:
     return plugin("OTEL_TRACES_SAMPLER", "opentelemetry_traces_sampler", kind, argument)
 
 
-Exporter = tuple[type[Any], bool, dict[str, Any]]
-"""Its class, whether it sends over HTTP, and what to make it with."""
+Exporter = tuple[type[Any], str, dict[str, Any]]
+"""Its class, the name of its entry point, and what to make it with."""
 
 
 def exporter_class(signal: str, word: str) -> Exporter | None:
@@ -376,15 +376,14 @@ def exporter_class(signal: str, word: str) -> Exporter | None:
         (entry,) = entry_points(group=f"opentelemetry_{signal}_exporter", name=name)
         made: type[Any] = entry.load()
         options = _compressed(signal) if name == "otlp_proto_grpc" else {}
-        return made, name == "otlp_proto_http", options
+        return made, name, options
     except (AttributeError, ImportError, ValueError):
         if name == "otlp_proto_grpc":
             why = "gRPC needs the extra `grpc` (opentelemetry-exporter-otlp); HTTP is used."
             problems.append(("OTEL_EXPORTER_OTLP_PROTOCOL", why))
-            (entry,) = entry_points(
-                group=f"opentelemetry_{signal}_exporter", name="otlp_proto_http"
-            )
-            return entry.load(), True, {}
+            name = "otlp_proto_http"
+            (entry,) = entry_points(group=f"opentelemetry_{signal}_exporter", name=name)
+            return entry.load(), name, {}
         problems.append((f"OTEL_{signal.upper()}_EXPORTER", f"`{word}` cannot be loaded."))
         return None
 

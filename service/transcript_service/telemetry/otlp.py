@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
@@ -11,13 +11,21 @@ from typing import Any, Final, Generic, TypeVar
 
 import requests
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
-from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
+from opentelemetry.sdk.metrics import Histogram, MeterProvider
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    InMemoryMetricReader,
+    MetricExporter,
+    MetricExportResult,
+    MetricsData,
+)
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
@@ -29,6 +37,18 @@ T = TypeVar("T")
 
 # What OTLP/HTTP says may be sent again; no status at all means no connection or no answer.
 _RETRYABLE: Final = frozenset({429, 502, 503, 504})
+# And over gRPC.
+_RETRYABLE_CODES: Final = frozenset(
+    {
+        "CANCELLED",
+        "DEADLINE_EXCEEDED",
+        "RESOURCE_EXHAUSTED",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+    }
+)
 # How each signal's answer counts what was not taken although the status says 200.
 _PARTIAL: Final[dict[str, tuple[Any, str]]] = {
     "traces": (ExportTraceServiceResponse, "rejected_spans"),
@@ -38,15 +58,60 @@ _PARTIAL: Final[dict[str, tuple[Any, str]]] = {
 _UNREACHABLE: Final = "The Collector cannot be reached or does not answer; records are kept."
 
 
-class WatchedSession(requests.Session):
-    """Remembers the last answer, as exporters only say whether it worked, and take 302 for yes.
+class Watch:
+    """Says what became of a batch, of exporters that only tell whether it worked."""
 
-    No cookie is sent back.
-    """
+    arguments: Mapping[str, Any] = {}
+    """To make the exporter with."""
+
+    def forget(self) -> None:
+        """Start watching anew."""
+
+    def verdict(self, signal: str, succeeded: bool) -> Answer:
+        """What became of the batch that was just exported."""
+        if succeeded:
+            return Answer(Delivery.DELIVERED)
+        return Answer(Delivery.RETRY, _UNREACHABLE)
+
+
+class WatchedCalls(Watch):
+    """Reads the code of a failed gRPC call out of what its exporter measures about itself."""
+
+    def __init__(self) -> None:
+        self._reader = InMemoryMetricReader({Histogram: AggregationTemporality.DELTA})
+        provider = MeterProvider([self._reader], Resource.get_empty(), shutdown_on_exit=False)
+        self.arguments = {"meter_provider": provider}
+
+    def forget(self) -> None:
+        """Start watching anew."""
+        self._reader.get_metrics_data()
+
+    def verdict(self, signal: str, succeeded: bool) -> Answer:
+        """What became of the batch that was just exported."""
+        data = None if succeeded else self._reader.get_metrics_data()
+        codes = [
+            str(code)
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            for point in metric.data.data_points
+            if metric.name == "otel.sdk.exporter.operation.duration"
+            and (code := (point.attributes or {}).get("rpc.response.status_code"))
+        ]
+        if not codes or codes[0] in _RETRYABLE_CODES:
+            return super().verdict(signal, succeeded)
+        said = f"The Collector answers {codes[0]}; records are lost."
+        return Answer(Delivery.REFUSED, said)
+
+
+class WatchedSession(requests.Session, Watch):
+    """Remembers the last answer, as the exporters take 302 for yes. No cookie is sent back."""
 
     def __init__(self) -> None:
         super().__init__()
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        # What the exporter measures would go to a provider that does not exist yet.
+        self.arguments = {"session": self, "meter_provider": NoOpMeterProvider()}
         self.forget()
 
     def forget(self) -> None:
@@ -60,7 +125,7 @@ class WatchedSession(requests.Session):
         self.answer = super().request(*args, **kwargs)
         return self.answer
 
-    def verdict(self, signal: str) -> Answer:
+    def verdict(self, signal: str, succeeded: bool) -> Answer:
         """What became of the batch that was just exported."""
         if not self.tried:
             return Answer(Delivery.UNENCODABLE, "It cannot be encoded or is too large.")
@@ -74,6 +139,13 @@ class WatchedSession(requests.Session):
             wait_s = _retry_after_s(answer.headers.get("Retry-After", ""))
             return Answer(Delivery.RETRY, f"{said}; records are kept.", retry_after_s=wait_s)
         return Answer(Delivery.REFUSED, f"{said}; records are lost.")
+
+
+def watch_for(exporter: str) -> Watch:
+    """What says how the exporter of that entry point fared."""
+    if exporter == "otlp_proto_http":
+        return WatchedSession()
+    return WatchedCalls() if exporter == "otlp_proto_grpc" else Watch()
 
 
 def _partial(signal: str, body: bytes) -> Answer:
@@ -110,36 +182,31 @@ class ExporterDelivery(Generic[T]):
         signal: str,
         exporter: Any,
         redact: Callable[[Sequence[T]], Sequence[T]],
-        session: WatchedSession | None,
+        watch: Watch,
     ) -> None:
         """Deliver to `exporter`.
 
         Args:
             signal: `traces` or `logs`.
-            exporter: a `SpanExporter` or `LogRecordExporter`.
+            exporter: a `SpanExporter` or `LogRecordExporter`, made with the watch's arguments.
             redact: gives the batch without secrets.
-            session: the one that `exporter` sends with; without one (gRPC, console) only its
-                result counts, and a failure is tried again.
+            watch: says what became of a batch.
         """
         self._signal = signal
         self._exporter = exporter
         self._redact = redact
-        self._session = session
+        self._watch = watch
 
     def __call__(self, batch: Sequence[T]) -> Answer:
         """Send one batch; blocks up to the exporter's timeout."""
-        if self._session is not None:
-            self._session.forget()
+        self._watch.forget()
+        succeeded = False
         try:
-            result = self._exporter.export(self._redact(batch))
+            succeeded = self._exporter.export(self._redact(batch)).name == "SUCCESS"
         except OverflowError:  # the SDK's, at the date of an absurd Retry-After
-            if self._session is None or self._session.answer is None:
+            if getattr(self._watch, "answer", None) is None:
                 raise
-        if self._session is not None:
-            return self._session.verdict(self._signal)
-        if result.name == "SUCCESS":
-            return Answer(Delivery.DELIVERED)
-        return Answer(Delivery.RETRY, _UNREACHABLE)
+        return self._watch.verdict(self._signal, succeeded)
 
     def close(self) -> None:
         """End a retry under way."""
@@ -185,7 +252,7 @@ class QueueLogProcessor(LogRecordProcessor):
 
 def masking_metrics(
     exporter: type[MetricExporter],
-    session: WatchedSession | None,
+    watch: Watch,
     on_result: Callable[[Answer], None] = lambda _: None,
     **options: Any,
 ) -> MetricExporter:
@@ -200,16 +267,10 @@ def masking_metrics(
         ) -> MetricExportResult:
             if os.getpid() != owner:
                 return MetricExportResult.SUCCESS
-            if session is not None:
-                session.forget()
+            watch.forget()
             data = redact_metrics(metrics_data)
             result: MetricExportResult = super().export(data, timeout_millis, **kwargs)
-            if session is not None:
-                on_result(session.verdict("metrics"))
-            elif result is MetricExportResult.SUCCESS:
-                on_result(Answer(Delivery.DELIVERED))
-            else:
-                on_result(Answer(Delivery.RETRY, _UNREACHABLE))
+            on_result(watch.verdict("metrics", result is MetricExportResult.SUCCESS))
             return result
 
-    return Masking(session=session, **options) if session is not None else Masking(**options)
+    return Masking(**watch.arguments, **options)

@@ -48,8 +48,8 @@ from .otlp import (
     ExporterDelivery,
     QueueLogProcessor,
     QueueSpanProcessor,
-    WatchedSession,
     masking_metrics,
+    watch_for,
 )
 from .redacting import redact_log, redact_spans
 from .redaction import redact_mapping, register_environment
@@ -340,12 +340,9 @@ def _provider(sdk: type[P], kind: str, **options: Any) -> P:
 
 def _start_metrics(running: Telemetry, resource: Resource, outages: OutageLog) -> None:
     readers = []
-    for exporter, over_http, options in environment.exporters("metrics"):
-        session = WatchedSession() if over_http else None
-        if over_http:  # its own measurements would go to a provider that does not exist yet
-            options["meter_provider"] = NoOpMeterProvider()
+    for exporter, name, options in environment.exporters("metrics"):
         try:
-            made = masking_metrics(exporter, session, outages.metrics, **options)
+            made = masking_metrics(exporter, watch_for(name), outages.metrics, **options)
         except Exception as error:  # of a user's own exporter
             environment.not_made("metrics", error)
             continue
@@ -374,15 +371,14 @@ def _queues(
 ) -> list[ExportQueue[Any]]:
     """A queue for each exporter of a signal."""
     made: list[ExportQueue[Any]] = []
-    for exporter, over_http, options in environment.exporters(signal):
-        session = WatchedSession() if over_http else None
-        if over_http:
-            options |= {"session": session, "meter_provider": NoOpMeterProvider()}
+    for exporter, name, options in environment.exporters(signal):
+        watch = watch_for(name)
         try:
-            delivery = ExporterDelivery(signal, exporter(**options), redact, session)
+            sending = exporter(**watch.arguments, **options)
         except Exception as error:  # of a user's own exporter
             environment.not_made(signal, error)
             continue
+        delivery = ExporterDelivery(signal, sending, redact, watch)
         queue: ExportQueue[Any] = ExportQueue(
             signal,
             delivery,
