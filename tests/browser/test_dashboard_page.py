@@ -391,7 +391,7 @@ def test_an_alert_fires_with_its_runbook_when_youtube_refuses(page: Page, stack:
         page.set_viewport_size(SCREEN)
         for part in ("#stages", "#breakers", "#failures tbody tr", "#browsers .body"):
             assert bottom(page, part) <= SCREEN["height"]
-        picture(page, "dashboard-alert")
+        picture(page, "dashboard-unhealthy")
         from_a_red_tile_to_the_lines(page)
     finally:
         stack.simulator("DELETE", "faults")
