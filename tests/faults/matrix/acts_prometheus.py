@@ -17,8 +17,9 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 )
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
+from tests.faults.matrix.generating import generating
 from tests.faults.matrix.ledger import Account
-from tests.faults.matrix.rig import generating, running_rig
+from tests.faults.matrix.rig import running_rig
 from tests.faults.matrix.scene import Outcome, Scene
 from tests.live import wait_for
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from tests.faults.matrix.generating import Generating, generating
 from tests.faults.matrix.ledger import Account, Balance
-from tests.faults.matrix.rig import Generating, Rig, generating
+from tests.faults.matrix.rig import Rig
 from tests.live import wait_for
 
 

@@ -24,9 +24,10 @@ import psutil
 import requests
 
 from stack.layout import CHECKOUT
+from tests.faults.matrix.generating import Generating, generating
 from tests.faults.matrix.hop import Mode
 from tests.faults.matrix.ledger import Account
-from tests.faults.matrix.rig import ENGINES, Generating, Rig, generating, running_rig
+from tests.faults.matrix.rig import ENGINES, Rig, running_rig
 
 RATE = 20
 MEASURED = CHECKOUT / ".stack/soak.jsonl"
