@@ -57,10 +57,11 @@ ROWS = (
         "4b",
         "The file of one of the Collector's queues is torn.",
         "Only that file's records are lost.",
-        edge="They are, and only the Collector's log tells. Where bbolt notices while opening the "
-        "file, it is kept aside (`*.backup`) and a new one begun; where it notices later, the "
-        "Collector ends at each start (`recreate` does not catch it): `TargetDown` fires, its "
-        "runbook says which file to move, and the service keeps and counts its records meanwhile.",
+        edge="They are, and the Collector counts nothing of it: `TelemetryLostOnTheWay` compares "
+        "what was handed over with what is stored. Where bbolt notices while opening the file, it "
+        "is kept aside (`*.backup`) and a new one begun; where it notices later, the Collector "
+        "ends at each start (`recreate` does not catch it): `TargetDown` fires, its runbook says "
+        "which file to move, and the service keeps and counts its records meanwhile.",
         allows=("Collector", "were counted as lost"),
         run="thorough",
     ),
@@ -71,8 +72,8 @@ ROWS = (
         "drop. What comes after space returns is stored.",
         edge="What the Collector had accepted and tries to send while it cannot write is lost, and "
         "said in its debug log only: its queue skips an item that it cannot mark as taken. "
-        "`CollectorEnqueueFailed` tells that the disk is full, `CollectorUnexplainedLoss` later "
-        "that something is missing. The disk needs room for three queues of 512 MiB.",
+        "`CollectorEnqueueFailed` tells that the disk is full, `TelemetryLostOnTheWay` later that "
+        "something is missing. The disk needs room for three queues of 512 MiB.",
         allows=("into the Collector and not out", "were counted as lost", "acknowledged exports"),
         run="thorough",
     ),
