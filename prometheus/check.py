@@ -220,7 +220,7 @@ def _runbooks(folder: Path) -> Iterator[str]:
         if len(re.findall(r"^\d\. ", checks, re.MULTILINE)) < 3:
             yield f"runbooks/{name}.md needs three first checks"
         for link in _LINK.findall(text):
-            if "://" not in link and link not in names:
+            if "://" not in link and link.removesuffix(".md") not in names:
                 yield f"runbooks/{name}.md links to {link}, which is no runbook"
 
 

@@ -101,7 +101,7 @@ def killed_while_writing(scene: Scene) -> Outcome:
         generator.tell("rate", 0)
         scene.delivered(generator)
     # The killed lives took their counters along; end to end the account must close.
-    balance, recovery_s = scene.recovered()
+    balance, recovery_s = scene.recovered(300)
     balance.findings = [one for one in balance.findings if "Collector" not in one]
     assert balance.complete, balance
     assert "panic:" not in scene.rig.log(COLLECTOR)
@@ -160,6 +160,8 @@ def partition(scene: Scene) -> Outcome:
         began = time.monotonic()
         if scene.thorough:
             alert = "CollectorExportStalled"
+            scene.rig.wait_firing(alert, 300, exporter="otlp_http/prometheus")
+            alert_s = time.monotonic() - began
             wait = "five minutes and ten seconds"
             wait_for(wait, lambda: time.monotonic() - began > 310, 330)
         else:
