@@ -15,7 +15,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -210,6 +210,8 @@ class BrowserPool:
         except TimeoutError:
             future.cancel()
             raise
+        except CancelledError:  # the pool was closed
+            raise LeaseLost("shutdown") from None
         except LeaseLost as error:
             if error.reason == "expired":
                 raise TimeoutError from error
@@ -340,7 +342,7 @@ def _block(opened: Span, lease: Lease) -> Iterator[None]:
     try:
         yield
     finally:
-        lease.end()
+        lease.ended = True
         set_attributes(opened, retired=lease.entry.retire)
 
 

@@ -61,8 +61,8 @@ class Lease:
         # Measured by the same clock as the loop's timers.
         self.started_at = time.monotonic()
         self.deadline = self.started_at + hold_s
-        # The block has ended; the pool learns of it a moment later and takes the context back
-        # unless it was lost.
+        # The block has ended, whose thread says so: nothing may be done with the context from
+        # now on. The pool learns of it a moment later and takes back what was not lost.
         self.ended = False
         self.returned = False
         self.reaper: asyncio.TimerHandle | None = None
@@ -82,10 +82,6 @@ class Lease:
     def remaining_s(self) -> float:
         """Seconds until the deadline; past it the pool closes the context."""
         return max(0.0, self.deadline - time.monotonic())
-
-    def end(self) -> None:
-        """From now on nothing may be done with the context. Callable from any thread."""
-        self.ended = True
 
     def check(self) -> None:
         """Raise `LeaseLost` if the context was taken away or given back."""

@@ -139,7 +139,7 @@ class ContextPool:
         """Take a context back. Returning twice, or after the deadline, is no error."""
         if lease.returned:
             return
-        lease.end()
+        lease.ended = True
         self._returned.set()
         if lease.reaper is not None:
             lease.reaper.cancel()

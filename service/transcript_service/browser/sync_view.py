@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from functools import partial
 from typing import Any, Final
@@ -72,6 +73,8 @@ class Bridge:
                 raise
             future.cancel()
             raise LeaseLost("expired") from None
+        except CancelledError:  # the pool was closed
+            raise LeaseLost("shutdown") from None
 
     def show(self, value: Any) -> Any:
         """A value for the caller: Playwright's objects as views, everything else as it is."""

@@ -15,7 +15,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import orjson
 import redis
@@ -32,20 +32,11 @@ Change = Callable[[Record, float], T]
 """Changes the record given the store's time in seconds. May run more than once."""
 
 
-class Store(Protocol):
-    """Keeps the records of breakers by name."""
-
-    shared: bool
-    """Whether other processes see the same records."""
-
-    def update(self, name: str, change: Change[T]) -> T:
-        """Apply `change` atomically to the record of `name` and return its result."""
-
-
 class LocalStore:
     """Records of this process alone."""
 
     shared = False
+    """Whether other processes see the same records."""
 
     def __init__(
         self,
@@ -57,7 +48,10 @@ class LocalStore:
         self._lock = threading.Lock()
 
     def update(self, name: str, change: Change[T]) -> T:
-        """See `Store`. Never waits for anything but other decisions."""
+        """Apply `change` atomically to the record of `name` and return its result.
+
+        Never waits for anything but other decisions.
+        """
         with self._lock:
             record = self._records.get(name)
             if record is None:
@@ -135,7 +129,7 @@ class RedisStore:
         self._ask_again_at = 0.0
 
     def update(self, name: str, change: Change[T]) -> T:
-        """See `Store`. At most about a second, then the local fallback decides."""
+        """As `LocalStore.update`. At most about a second, then this process decides alone."""
         alone = self._alone
         if alone is not None and self._clock() < self._ask_again_at:
             return alone.update(name, change)
@@ -186,3 +180,6 @@ class RedisStore:
                 return
             self._alone = None
         log.info("circuit_breaker.store_restored")
+
+
+Store = LocalStore | RedisStore
