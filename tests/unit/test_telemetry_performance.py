@@ -14,9 +14,9 @@ from transcript_service.telemetry import AlertLogger, PerformanceLogger, perform
 
 @pytest.fixture(autouse=True)
 def _fresh_warnings() -> Iterator[None]:
-    performance._warned.clear()
+    performance._warn_once.cache_clear()
     yield
-    performance._warned.clear()
+    performance._warn_once.cache_clear()
 
 
 def test_a_measured_block_gives_a_span_a_line_and_a_histogram(

@@ -73,6 +73,8 @@ class Instrument(ABC):
     """
 
     kind: ClassVar[str]
+    least: ClassVar[float] = -math.inf
+    """What a measurement may not be below."""
 
     def __init__(
         self,
@@ -121,6 +123,24 @@ class Instrument(ABC):
         self._series: dict[_Series, float] = {}
         self._known: dict[tuple[Any, ...], _Series] = {}
         self._open_values: dict[str, set[str]] = {p: set() for p in self.attributes}
+
+    def note(self, value: Any, attributes: Mapping[str, str | None]) -> bool:
+        """Note a measurement, to be counted at the next collection.
+
+        Returns whether it is a number that a sum survives; else it is only counted as unusable.
+        """
+        try:
+            usable = math.isfinite(value) and value >= self.least
+        except (TypeError, ValueError, OverflowError):
+            usable = False
+        if not usable:
+            TELEMETRY_UNKNOWN.add(1, kind="value")
+        elif self._started:
+            if len(_pending) == _MOST_PENDING:
+                _count_unknown("overflow")
+            span = trace.get_current_span().get_span_context()
+            _pending.append((self, value, attributes, span))
+        return usable
 
     @abstractmethod
     def _read_by(self, meter: Meter) -> None: ...
@@ -193,11 +213,11 @@ class Counter(_Numbers):
     """Only ever grows."""
 
     kind = "counter"
+    least = 0
 
     def add(self, amount: float = 1, /, **attributes: str | None) -> None:
         """Count `amount`, a finite number that is not negative. `None` leaves an attribute out."""
-        if self._started and _usable(amount, least=0):
-            _note(self, amount, attributes)
+        self.note(amount, attributes)
 
 
 class UpDownCounter(_Numbers):
@@ -207,8 +227,7 @@ class UpDownCounter(_Numbers):
 
     def add(self, amount: float, /, **attributes: str | None) -> None:
         """Add `amount`, a finite number; negative to take away."""
-        if self._started and _usable(amount):
-            _note(self, amount, attributes)
+        self.note(amount, attributes)
 
 
 class Gauge(_Numbers):
@@ -218,8 +237,7 @@ class Gauge(_Numbers):
 
     def set(self, value: float, /, **attributes: str | None) -> None:
         """Replace the value of one series by a finite number."""
-        if self._started and _usable(value):
-            _note(self, value, attributes)
+        self.note(value, attributes)
 
     def _count(self, value: float, series: _Series, _: SpanContext) -> None:
         self._series[series] = value
@@ -237,29 +255,18 @@ class Histogram(Instrument):
     """A distribution: the SDK's histogram, whose aggregation the provider chooses."""
 
     kind = "histogram"
+    least = 0
 
     def _read_by(self, meter: Meter) -> None:
         self._sdk = meter.create_histogram(self.name, self.unit, self.description)
 
     def record(self, value: float, /, **attributes: str | None) -> None:
         """Record one measurement in the instrument's unit, a finite number that is not negative."""
-        if self._started and _usable(value, least=0):
-            _note(self, value, attributes)
+        self.note(value, attributes)
 
     def _count(self, value: float, series: _Series, span: SpanContext) -> None:
         around = trace.set_span_in_context(NonRecordingSpan(span), Context())
         self._sdk.record(float(value), dict(series), around)
-
-
-def _usable(value: Any, least: float = -math.inf) -> bool:
-    """Whether it is a number that a sum survives; else it is counted and left out."""
-    try:
-        usable = math.isfinite(value) and value >= least
-    except (TypeError, ValueError, OverflowError):
-        usable = False
-    if not usable and TELEMETRY_UNKNOWN._started:
-        _note(TELEMETRY_UNKNOWN, 1, {"kind": "value"})
-    return usable
 
 
 # What was measured and not counted yet, with the span that an exemplar leads to. Far more than
@@ -269,12 +276,6 @@ _pending: Final[deque[tuple[Instrument, float, Mapping[str, str | None], SpanCon
     maxlen=_MOST_PENDING
 )
 _counting = threading.Lock()
-
-
-def _note(instrument: Instrument, value: float, attributes: Mapping[str, str | None]) -> None:
-    if len(_pending) == _MOST_PENDING:
-        _count_unknown("overflow")
-    _pending.append((instrument, value, attributes, trace.get_current_span().get_span_context()))
 
 
 def _count_unknown(kind: str) -> None:

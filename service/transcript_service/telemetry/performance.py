@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import functools
-import math
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, ParamSpec, TypeVar
 
 from . import instruments
 from .context import log_context
-from .instruments import Counter, Gauge, Histogram, Instrument, UpDownCounter
+from .instruments import Instrument
 from .logs import get_logger
 from .spans import set_attributes, span
 
@@ -50,7 +48,8 @@ class Measurement:
     """Seconds, set when the block has ended."""
 
 
-class log_performance:  # noqa: N801 - the name callers were promised, used like a function
+@contextmanager
+def log_performance(name: str, /, **fields: Any) -> Iterator[Measurement]:
     """Measure the block: one span, one line `performance.measured`, one `operation.duration`.
 
         with log_performance("captions.parse", video_id=video_id):
@@ -59,33 +58,6 @@ class log_performance:  # noqa: N801 - the name callers were promised, used like
     Also a decorator. `name` is a constant of the code; what varies goes into `fields`, which
     all lines inside get too (`log_context`). An exception makes the outcome `error` and goes on.
     """
-
-    def __init__(self, name: str, /, **fields: Any) -> None:
-        self._name = name
-        self._fields = fields
-        self._blocks: list[Any] = []
-
-    def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
-        @functools.wraps(function)
-        def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            with log_performance(self._name, **self._fields):
-                return function(*args, **kwargs)
-
-        return wrapper
-
-    def __enter__(self) -> Measurement:
-        block = _measure(self._name, self._fields)
-        measurement = block.__enter__()
-        self._blocks.append(block)
-        return measurement
-
-    def __exit__(self, *raised: Any) -> bool | None:
-        block = self._blocks.pop()
-        return bool(block.__exit__(*raised))
-
-
-@contextmanager
-def _measure(name: str, fields: Mapping[str, Any]) -> Iterator[Measurement]:
     measurement = Measurement(name)
     started = time.perf_counter()
     error_type: str | None = None
@@ -142,7 +114,7 @@ def emit_performance_metric(
     try:
         _emit(metric_type, value, labels or {}, unit, p50, p95)
     except Exception as error:  # a measurement must not break what it measures
-        _warn_once("value", metric_type, type(error).__name__)
+        _unknown("value", str(metric_type), type(error).__name__)
 
 
 def _emit(
@@ -159,38 +131,22 @@ def _emit(
     }
     instrument = _find(str(metric_type))
     if instrument is None:
-        _warn_once("metric", str(metric_type), None)
+        _unknown("metric", str(metric_type), None)
     else:
         said["metric_type"] = instrument.name
         known = {}
         for label, label_value in labels.items():
             parameter = _parameter(instrument, str(label))
             if parameter is None:
-                _warn_once("label", instrument.name, str(label))
+                _unknown("label", instrument.name, str(label))
             else:
                 known[parameter] = _as_text(label_value)
         factor = _factor(instrument, unit)
         if factor is None:
-            _warn_once("unit", instrument.name, unit)
-        elif not _usable(instrument, number := float(value) * factor):
+            _unknown("unit", instrument.name, unit)
+        elif not instrument.note(float(value) * factor, known):
             _warn_once("value", instrument.name, str(value))
-        else:
-            _record(instrument, number, known)
     log.info("performance.metric", **{**dict(labels), **said})
-
-
-def _usable(instrument: Instrument, number: float) -> bool:
-    """Whether it is finite, and not below 0 where only a sum that grows makes sense."""
-    return math.isfinite(number) and (number >= 0 or isinstance(instrument, (Gauge, UpDownCounter)))
-
-
-def _record(instrument: Instrument, value: float, attributes: Mapping[str, str | None]) -> None:
-    if isinstance(instrument, Histogram):
-        instrument.record(value, **attributes)
-    elif isinstance(instrument, Gauge):
-        instrument.set(value, **attributes)
-    elif isinstance(instrument, (Counter, UpDownCounter)):
-        instrument.add(value, **attributes)
 
 
 def _as_text(value: Any) -> str | None:
@@ -232,18 +188,13 @@ def _factor(instrument: Instrument, unit: str | None) -> float | None:
     return None
 
 
-_warned: set[tuple[str, str, str | None]] = set()
-_warned_lock = threading.RLock()  # `__del__` may measure
-_MOST_WARNINGS: Final = 500
-
-
-def _warn_once(kind: str, metric_type: str, label: str | None) -> None:
+def _unknown(kind: str, metric_type: str, label: str | None) -> None:
     instruments.TELEMETRY_UNKNOWN.add(1, kind=kind)
-    key = (kind, metric_type, label)
-    with _warned_lock:
-        if key in _warned or len(_warned) >= _MOST_WARNINGS:
-            return
-        _warned.add(key)
+    _warn_once(kind, metric_type, label)
+
+
+@functools.lru_cache(maxsize=500)
+def _warn_once(kind: str, metric_type: str, label: str | None) -> None:
     log.warning("telemetry.metric.unknown", kind=kind, metric_type=metric_type, label=label)
 
 
@@ -256,7 +207,7 @@ class PerformanceLogger:
         self._fields = fields
         self._log = get_logger(component, **fields)
 
-    def measure(self, operation: str, **fields: Any) -> log_performance:
+    def measure(self, operation: str, **fields: Any) -> AbstractContextManager[Measurement]:
         """Measure a block named `component.operation`."""
         return log_performance(f"{self._component}.{operation}", **{**self._fields, **fields})
 
