@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from types import FrameType
 
+import psutil
 import pytest
 import requests
 from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import NodeManager
 
 from simulator.testing import RunningSimulator, running_simulator
 from tests.live import FAST_TELEMETRY, LiveStack, running_stack
@@ -48,10 +51,18 @@ settings.register_profile("thorough", settings.get_profile("quick"), max_example
 settings.load_profile("quick")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Let the fixtures clean up at the end of a job (SIGTERM), and in a script's background."""
+    once = hasattr(config, "workerinput")
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, _interrupt_once if once else signal.default_int_handler)
+
+
+def _interrupt_once(number: int, frame: FrameType | None) -> None:
+    # execnet interrupts a worker again 5 s later, which would end the cleaning up.
+    for other in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(other, signal.SIG_IGN)
+    signal.default_int_handler(number, frame)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -76,8 +87,19 @@ class ByFile(LoadScopeScheduling):  # type: ignore[misc]
         return "live" if file in SHARING else file
 
 
+class Interrupt:
+    """Tells the workers of a run that is broken off, so that their fixtures clean up in time."""
+
+    def pytest_keyboard_interrupt(self) -> None:
+        # xdist asks them to end, waits 10 s and kills them; execnet ends them after 15.
+        for worker in psutil.Process().children():
+            worker.send_signal(signal.SIGINT)
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
     """Instead of xdist's groups, which pytest 9.2 does not know (pytest-xdist issue 1386)."""
+    config.pluginmanager.register(Interrupt())
+    NodeManager.EXIT_TIMEOUT = 30
     return ByFile(config, log)
 
 
