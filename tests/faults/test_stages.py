@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from opentelemetry.instrumentation.requests import RequestsInstrumentor
 from pydantic import HttpUrl, SecretStr
 
 from simulator.catalogue import by_title
@@ -17,7 +18,7 @@ from tests.speech_server import SpeechServer, speech_server
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.browser import BrowserPool, PoolConfig
 from transcript_service.proxies import ProxyPool, proxy_pool, refuse_direct_connections
-from transcript_service.resilience import CircuitBreaker, CircuitBreakerConfig
+from transcript_service.resilience import CircuitBreaker, CircuitBreakerConfig, Deadline
 from transcript_service.settings import Settings
 from transcript_service.telemetry.vocabulary import (
     ANSWERS,
@@ -27,6 +28,7 @@ from transcript_service.telemetry.vocabulary import (
     Stage,
     outcome_of,
 )
+from transcript_service.transcripts.http import YouTubeSession
 from transcript_service.transcripts.model import Transcript, TranscriptError
 from transcript_service.transcripts.pipeline import Pipeline
 from transcript_service.transcripts.stages import youtubei
@@ -271,3 +273,20 @@ def test_a_refusal_at_all_stages_is_never_reported_as_no_captions(
         assert error.outcome in ("blocked", "error")
     assert "no_captions" not in {attempt.outcome for attempt in heard.attempts}
     assert heard.attempts[0].outcome != "success" or fault == "consent_forever"
+
+
+def test_a_request_that_is_answered_has_no_failed_span(
+    settings: Settings, telemetry: InMemoryTelemetry
+) -> None:
+    """The library is interrupted by an exception, whose stack took longer than the request."""
+    instrumentor = RequestsInstrumentor()
+    instrumentor.instrument()
+    try:
+        session = YouTubeSession(settings, Deadline(60))
+        video = by_title("Bread for a Village").id
+        assert YouTubeApiStage(settings).player_answer(session, video)
+    finally:
+        instrumentor.uninstrument()
+    spans = telemetry.spans()
+    assert [span.name for span in spans] == ["GET", "POST"]
+    assert all(span.status.is_ok and not span.events for span in spans)

@@ -29,6 +29,32 @@ class _PlayerAnswered(Exception):
         self.body = body
 
 
+class _Library:
+    """What the library uses of a session. The player's answer ends its work.
+
+    By an exception, which must not pass through the session: the request's span would fail.
+    """
+
+    def __init__(self, session: YouTubeSession) -> None:
+        self._session = session
+        self.headers, self.cookies = session.headers, session.cookies
+        self.page = b""
+
+    def get(self, *args: Any, **kwargs: Any) -> requests.Response:
+        response = self._session.get(*args, **kwargs)
+        if response.ok:
+            # A page that does not say how it is written would be searched for that, for seconds.
+            response.encoding = "utf-8"
+            self.page = response.content
+        return response
+
+    def post(self, *args: Any, **kwargs: Any) -> requests.Response:
+        response = self._session.post(*args, **kwargs)
+        if response.ok and urlsplit(response.url).path == "/youtubei/v1/player":
+            raise _PlayerAnswered(response.content)
+        return response
+
+
 class YouTubeApiStage(CaptionFileStage):
     """Transcripts through youtube-transcript-api."""
 
@@ -36,25 +62,11 @@ class YouTubeApiStage(CaptionFileStage):
 
     def player_answer(self, session: YouTubeSession, video_id: str) -> bytes:
         """See `CaptionFileStage.player_answer`."""
-        page = b""
-
-        def read(response: requests.Response, *_: Any, **__: Any) -> None:
-            nonlocal page
-            if response.is_redirect or not response.ok:
-                return
-            # A page that does not say how it is written would be searched for that, for seconds.
-            response.encoding = "utf-8"
-            if urlsplit(response.url).path == "/youtubei/v1/player":
-                raise _PlayerAnswered(response.content)
-            page = response.content
-
-        session.hooks["response"] = [read]
+        library = _Library(session)
         try:
-            YouTubeTranscriptApi(http_client=session).list(video_id)
+            YouTubeTranscriptApi(http_client=library).list(video_id)  # type: ignore[arg-type]
         except _PlayerAnswered as answered:
             return answered.body
         except CouldNotRetrieveTranscript:
-            check_watch_page(page)
-        finally:
-            session.hooks["response"] = []
+            check_watch_page(library.page)
         raise TranscriptError("parse_error", "The watch page cannot be read.")
