@@ -16,9 +16,9 @@ from stack.layout import CHECKOUT
 from tests.faults.matrix.rig import ENGINES, MountingForbidden, Rig, running_rig
 from tests.live import FAST_TELEMETRY, healthy_videos
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-REQUESTS = 200
+REQUESTS = 100
 CLIENTS = 2
 
 

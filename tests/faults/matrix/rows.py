@@ -89,7 +89,9 @@ ROWS = (
         "push after space returns.",
         edge="Prometheus 3.16 answers 200 to a push that it could not write: the points of that "
         "time are lost. No counter of its own can tell, since it cannot store that either; the "
-        "alert looks for the absence of every sample.",
+        "alert looks for the absence of every sample. If it needs a new file of chunks meanwhile "
+        "it ends, and cannot start: then nothing more is lost, as the Collector keeps what comes, "
+        "but only the Watchdog's silence tells.",
         allows=("acknowledged exports",),
         run="both",
     ),

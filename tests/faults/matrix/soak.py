@@ -126,6 +126,7 @@ def main(hours: float) -> int:
             if (left_s := end - time.monotonic()) < min(60.0, period_s / 2):
                 break
             account = Account(rig, f"soak-{number}")
+            account.collector_killed = True
             until = time.monotonic() + min(period_s, left_s)
             faults: list[str] = []
             with generating(rig, account.service) as generator:
@@ -141,22 +142,19 @@ def main(hours: float) -> int:
                             samples[name].append(value)
                         _note(sizes={name: round(value, 1) for name, value in sizes.items()})
             balance = account.settled(timeout_s=300)
-            # Killed Collectors took their counters along: from end to end it must close.
-            findings = [one for one in balance.findings if "Collector" not in one]
-            whole = not (findings or balance.lost or balance.points or balance.missing["metrics"])
-            closed &= whole
+            closed &= balance.complete
             _note(
                 ledger=number,
                 made=balance.made,
                 lost=balance.missing,
                 points=balance.points,
                 duplicates=balance.duplicates,
-                findings=findings,
+                findings=balance.findings,
                 faults=faults,
             )
             print(
                 f"ledger {number}: {balance.made} made, {balance.lost} lost, {balance.duplicates} "
-                f"twice, {len(faults)} faults: {'closed' if whole else findings or balance}",
+                f"twice, {len(faults)} faults: {'closed' if balance.complete else balance}",
                 flush=True,
             )
     growth = grown(samples)
