@@ -62,6 +62,7 @@ def _disk_full(scene: Scene) -> Outcome:
         wait_for("a first scrape", lambda: rig.live.number("count(up)"))
         if scene.thorough:  # it has its place on disk then, and will not end for want of one
             wait_for("a file of chunks", lambda: any(chunks.iterdir()), 400)
+        wait_for("no alarm", lambda: rig.alert("PrometheusStoresNothing") is None)
         hop.statuses.clear()
         with rig.full(PROMETHEUS):
             began = time.monotonic()
