@@ -44,7 +44,7 @@ class Problem(Exception):
     """Raised anywhere in a request, it is the answer.
 
     A subclass may state `status`, `code`, `detail` and `retry_after_s` once for all its
-    instances; see `dashboard.errors`.
+    instances; see `dashboard.upstream`.
 
     Args:
         status: HTTP status code.

@@ -12,7 +12,9 @@ from transcript_service.dashboard.blocks import BLOCKS
 from transcript_service.dashboard.blocks.circuit_breaker import worst_state
 from transcript_service.dashboard.blocks.performance import success_ratio
 from transcript_service.dashboard.engines import Engines
-from transcript_service.dashboard.errors import (
+from transcript_service.dashboard.prometheus import Exemplar, Sample, Series
+from transcript_service.dashboard.queries import EXEMPLARS, QUERIES
+from transcript_service.dashboard.upstream import (
     QueryDefect,
     UpstreamError,
     UpstreamMissing,
@@ -20,8 +22,6 @@ from transcript_service.dashboard.errors import (
     UpstreamUnreachable,
     worst,
 )
-from transcript_service.dashboard.prometheus import Exemplar, Sample, Series
-from transcript_service.dashboard.queries import EXEMPLARS, QUERIES
 from transcript_service.dashboard.window import Window
 from transcript_service.settings import Settings
 
@@ -293,7 +293,7 @@ def test_an_engine_that_is_still_being_built_is_named_and_is_no_fault(tmp_path: 
 
 
 def test_health_is_unknown_while_nobody_can_say() -> None:
-    data = BLOCKS["health"].build(answers(failed=BLOCKS["health"].queries))
+    data = BLOCKS["health"].build(answers(failed=tuple(BLOCKS["health"].queries)))
     assert data is not None
     assert data["verdict"] == "unknown"
     assert data["engines"] is None

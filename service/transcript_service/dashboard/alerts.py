@@ -10,9 +10,8 @@ from typing import Any, Final
 from ..resilience.deadline import Deadline
 from ..rfc3339 import rfc3339
 from .engines import Engines
-from .errors import UpstreamError, UpstreamUnreachable, understanding
 from .shapes import ActiveAlert, Alerts, LoggedAlert
-from .upstream import Upstream, gather
+from .upstream import Upstream, UpstreamError, UpstreamUnreachable, gather, understanding
 
 ALERTS: Final = "alerts"
 ALERTS_SCOPE: Final = "alerts:read"

@@ -7,7 +7,7 @@ block says which, and a reader never sees a 0 that nobody measured.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,10 +18,9 @@ from ..telemetry import get_logger
 from ..telemetry.instruments import DASHBOARD_QUERY_DURATION
 from . import shapes
 from .engines import Engines
-from .errors import QueryDefect, UpstreamError, worst
 from .prometheus import Exemplar, Sample, Series
 from .queries import Query
-from .upstream import gather
+from .upstream import QueryDefect, UpstreamError, gather, worst
 from .window import EXPORT_INTERVAL_S, Window
 
 log = get_logger(__name__)
@@ -47,6 +46,11 @@ def tally(samples: Iterable[Sample], label: str) -> dict[str, float]:
     return dict(sorted(sums.items(), key=lambda item: -item[1]))
 
 
+def ratio(part: float | None, whole: float | None) -> float | None:
+    """`part / whole`, `None` where there is nothing to divide by."""
+    return part / whole if whole and part is not None else None
+
+
 @dataclass(frozen=True)
 class Answers:
     """What the queries of one round answered, by query name."""
@@ -65,6 +69,13 @@ class Answers:
     def by(self, name: str, *labels: str) -> dict[tuple[str, ...], float]:
         """The finite values of a query by some of its labels, summed over the others."""
         return summed(self.samples.get(name, ()), *labels)
+
+    def gone_quiet(self, *names: str) -> bool:
+        """Whether these queries were answered and none of them has a value."""
+        return not any(
+            name in self.failures or any(s.value is not None for s in self.samples.get(name, ()))
+            for name in names
+        )
 
     def grouped(self, name: str, label: str) -> dict[str, list[Sample]]:
         """The samples of a query by one of their labels."""
@@ -100,6 +111,33 @@ class Answers:
             }
             for series in sorted(self.series.get(name, ()), key=lambda s: sorted(s.labels.items()))
         ]
+
+
+# The data of a block, or `None` when nothing was measured in the window.
+Build = Callable[[Answers], Mapping[str, Any] | None]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of the dashboard.
+
+    Attributes:
+        name: key in `/metrics`.
+        scope: what a token must hold to see it.
+        about: what it answers, for the API's description.
+        shape: of its data.
+        queries: what it asks.
+        exemplars_of: the selectors whose exemplars it asks for.
+        build: shapes the answers.
+    """
+
+    name: str
+    scope: str
+    about: str
+    shape: Any
+    queries: Mapping[str, Query]
+    build: Build
+    exemplars_of: Mapping[str, Query] = field(default_factory=dict)
 
 
 def ask(

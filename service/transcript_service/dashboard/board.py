@@ -22,10 +22,9 @@ from .blocks import BLOCKS, Block
 from .blocks.circuit_breaker import CIRCUIT_BREAKER
 from .cache import AnswerCache, Cached
 from .engines import Engines
-from .errors import UpstreamError, worst
 from .export import OPENMETRICS, TEXT, Family, expose
 from .queries import EXPORT
-from .upstream import gather
+from .upstream import UpstreamError, gather, worst
 from .window import Window
 
 # What a token must hold to see a block.

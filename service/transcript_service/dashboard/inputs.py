@@ -19,8 +19,8 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from ..problem import Problem
 from ..telemetry.vocabulary import ErrorType, Outcome, Source, Stage
-from .errors import invalid_parameter
 from .shapes import TraceId
 from .window import MAX_HOURS, Window
 
@@ -144,6 +144,11 @@ class Tail(Nothing):
     stage: _Stage = None
     video: _Video = None
     limit: Annotated[int, Field(ge=1, le=MOST_LINES), BeforeValidator(_whole)] = 200
+
+
+def invalid_parameter(detail: str) -> Problem:
+    """What a caller asked for that cannot be asked."""
+    return Problem(400, "invalid_parameter", detail)
 
 
 A = TypeVar("A", bound=Nothing)

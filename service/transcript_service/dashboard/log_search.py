@@ -19,9 +19,9 @@ from ..resilience.deadline import Deadline
 from ..rfc3339 import rfc3339
 from . import shapes
 from .engines import Engines
-from .errors import understanding
 from .inputs import LogLevel, Tail
 from .queries import ENDED, FAILED, OPENED, OPENINGS, STAGE_ENDED, logsql
+from .upstream import understanding
 from .window import Window
 
 T = TypeVar("T")

@@ -16,8 +16,7 @@ from typing import Any, Final, TypeVar
 import orjson
 
 from ..resilience.deadline import Deadline
-from .errors import understanding
-from .upstream import Upstream
+from .upstream import Upstream, understanding
 
 T = TypeVar("T")
 # Far above what any of our queries returns; a runaway label set must not fill our memory.

@@ -18,8 +18,8 @@ from ..plain_text import all_visible
 from ..settings import Settings
 from . import inputs, log_search, trace_search
 from .engines import Engines
-from .errors import UpstreamError, invalid_parameter
 from .terminal import create_console, print_json, seconds
+from .upstream import UpstreamError
 
 _POLL_S: Final = 2.0
 _COLOUR: Final = {"error": "red", "warning": "yellow"}
@@ -35,7 +35,7 @@ def in_seconds(text: str) -> str:
     """
     found = _DURATION.fullmatch(text)
     if found is None:
-        raise invalid_parameter(f"{text} is no duration such as 5s or 300ms.")
+        raise inputs.invalid_parameter(f"{text} is no duration such as 5s or 300ms.")
     return f"{float(found[1]) * _UNITS[found[2]]:.6f}"
 
 

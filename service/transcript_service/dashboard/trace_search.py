@@ -16,8 +16,8 @@ import orjson
 from ..rfc3339 import rfc3339
 from . import shapes
 from .engines import Engines
-from .errors import understanding
 from .inputs import Search
+from .upstream import understanding
 
 _REQUEST: Final = "transcript.fetch"
 _STAGE: Final = "transcript.stage"

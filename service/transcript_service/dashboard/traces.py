@@ -15,9 +15,9 @@ from ..problem import Problem
 from ..resilience.deadline import Deadline
 from ..rfc3339 import rfc3339
 from .engines import Engines
-from .errors import UpstreamError, UpstreamMissing, understanding, worst
 from .log_search import TRACE_ID, line_of, read_logs
 from .queries import logsql
+from .upstream import UpstreamError, UpstreamMissing, understanding, worst
 
 MAX_LINES: Final = 500
 # Log lines around a trace: written a little before its first span ends up there, or late.

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from ..answers import Block
 from .browser_contexts import BROWSER_CONTEXTS
 from .circuit_breaker import CIRCUIT_BREAKER
 from .health import HEALTH
-from .model import Block
 from .performance import PERFORMANCE
 from .proxy import PROXY
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from .. import queries
-from ..answers import Answers
+from ..answers import Answers, Block, ratio
 from ..shapes import BrowserContexts
-from .model import Block, gone_quiet, ratio
 
 
 def _build(answers: Answers) -> BrowserContexts | None:
-    if gone_quiet(answers, "contexts", "contexts_limit", "browser_memory", "context_leases"):
+    if answers.gone_quiet("contexts", "contexts_limit", "browser_memory", "context_leases"):
         return None
     leases = answers.tally("context_leases", "reused")
     contexts = answers.by("contexts", "profile", "state")

@@ -8,10 +8,9 @@ from typing import Final
 from ...rfc3339 import rfc3339
 from ...telemetry.vocabulary import STAGES, BreakerState, Stage
 from .. import queries
-from ..answers import Answers
+from ..answers import Answers, Block
 from ..shapes import Breaker, CircuitBreaker, StateSegment
 from ..window import Window
-from .model import Block, gone_quiet
 
 # Workers may disagree; a reader has to see the one that is worst off.
 WORST_FIRST: Final[tuple[BreakerState, ...]] = (
@@ -31,7 +30,7 @@ def worst_state(states: Iterable[str]) -> BreakerState | None:
 
 
 def _build(answers: Answers) -> CircuitBreaker | None:
-    if gone_quiet(answers, "breaker_state", "breaker_calls") and not answers.series.get(
+    if answers.gone_quiet("breaker_state", "breaker_calls") and not answers.series.get(
         "breaker_state_over_time"
     ):
         return None

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from .. import queries
-from ..answers import Answers
+from ..answers import Answers, Block
 from ..shapes import Check, Health, Level, Verdict
-from .model import Block
 from .performance import success_ratio
 
 _WORST_FIRST: Final[tuple[Level, ...]] = ("fail", "warn", "unknown", "ok")

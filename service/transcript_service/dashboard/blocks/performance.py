@@ -8,11 +8,10 @@ from typing import Final
 from ...rfc3339 import rfc3339
 from ...telemetry.vocabulary import CALLER_ERRORS, STAGES
 from .. import queries
-from ..answers import Answers, summed, tally
+from ..answers import Answers, Block, ratio, summed, tally
 from ..prometheus import Exemplar
 from ..shapes import Mark, Performance, Point, Request, Requests, StageNumbers
 from ..window import Window
-from .model import Block, ratio
 
 _LISTED: Final = 20  # slowest and failed requests shown
 _POINTS: Final = 120  # at most on a chart, each the slowest of its stretch

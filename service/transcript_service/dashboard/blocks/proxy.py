@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from .. import queries
-from ..answers import Answers
+from ..answers import Answers, Block
 from ..shapes import Proxy, ProxyProbes
-from .model import Block, gone_quiet
 from .performance import success_ratio
 
 
 def _build(answers: Answers) -> Proxy | None:
-    if gone_quiet(answers, "proxies", "proxy_preflights"):
+    if answers.gone_quiet("proxies", "proxy_preflights"):
         return None
     used = answers.by("proxied_attempts", "proxy_used", "outcome")
     return {
