@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, NamedTuple
 import orjson
 from huey.constants import EmptyData
 from huey.storage import RedisStorage, SqliteStorage
-from opentelemetry import trace
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from pydantic import TypeAdapter
 from redis import ConnectionPool
 from redis.exceptions import RedisError
@@ -35,6 +35,7 @@ log = get_logger(__name__)
 State = Literal["queued", "running", "succeeded", "failed"]
 STORAGE_ERRORS: Final = (RedisError, sqlite3.Error)
 """What any method of a store raises while its storage is away."""
+TRACE_CONTEXT: Final = TraceContextTextMapPropagator()
 # A run gives a sign of life every two seconds; six missed ones mean that the process is gone.
 _LOST_S: Final = 15.0
 # One run and, after a crash, one more: a video that kills workers must not do it for ever.
@@ -51,16 +52,15 @@ class QueueFull(Exception):
 class JobRecord:
     """What is known of a job; times in seconds since the epoch.
 
-    `stage` is the one being tried. `run` counts the starts. The ids are those of the span
-    that asked first, whose trace the job continues, `sampled` or not. `result` is the name of
-    what it found.
+    `stage` is the one being tried. `run` counts the starts. `carrier` holds the trace context
+    of who asked first (W3C), whose trace the job continues. `result` is the name of what it
+    found.
     """
 
     id: str
     video_id: str
     languages: tuple[str, ...]
-    trace_id: str
-    parent_span_id: str
+    carrier: dict[str, str]
     created_at: float
     state: State = "queued"
     stage: Stage | None = None
@@ -73,11 +73,15 @@ class JobRecord:
     translate_to: str | None = None
     track: str | None = None
     result: str | None = None
-    sampled: bool = True
 
     @property
     def finished(self) -> bool:
         return self.state in ("succeeded", "failed")
+
+    @property
+    def trace_id(self) -> str:
+        """Of who asked first, in hexadecimal digits; zeros where nobody traced."""
+        return self.carrier.get("traceparent", f"-{'0' * 32}").split("-")[1]
 
     @property
     def request(self) -> str:
@@ -145,17 +149,16 @@ class JobStore:
         Raises:
             QueueFull: too many are waiting.
         """
-        here = trace.get_current_span().get_span_context()
+        carrier: dict[str, str] = {}
+        TRACE_CONTEXT.inject(carrier)
         job = JobRecord(
             id=uuid.uuid4().hex,
             video_id=video_id,
             languages=languages,
+            carrier=carrier,
+            created_at=self.clock(),
             translate_to=translate_to,
             track=track,
-            trace_id=trace.format_trace_id(here.trace_id),
-            parent_span_id=trace.format_span_id(here.span_id),
-            sampled=here.trace_flags.sampled,
-            created_at=self.clock(),
         )
         same = f"same:{job.request}"
         other = self._peek(same)

@@ -14,13 +14,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
-from opentelemetry import context, trace
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from opentelemetry import context
 
 from ..settings import Settings
 from ..telemetry import get_logger, instruments, log_context, span
 from ..telemetry.vocabulary import Stage
-from .job_store import JobRecord, JobStore
+from .job_store import TRACE_CONTEXT, JobRecord, JobStore
 from .model import Transcript, TranscriptError
 from .pipeline import Pipeline
 
@@ -138,13 +137,7 @@ class JobRunner:
 @contextmanager
 def _in_trace_of(job: JobRecord) -> Iterator[None]:
     """Continue the trace of the request that asked for the job."""
-    parent = SpanContext(
-        trace_id=int(job.trace_id, 16),
-        span_id=int(job.parent_span_id, 16),
-        is_remote=True,
-        trace_flags=TraceFlags(TraceFlags.SAMPLED if job.sampled else TraceFlags.DEFAULT),
-    )
-    token = context.attach(trace.set_span_in_context(NonRecordingSpan(parent)))
+    token = context.attach(TRACE_CONTEXT.extract(job.carrier))
     try:
         yield
     finally:
