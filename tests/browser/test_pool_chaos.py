@@ -213,12 +213,12 @@ def memory_of_full_pool(pool: BrowserPool, site: Site, most: float | None = None
     def hold() -> None:
         with pool.lease() as context:
             context.new_page().goto(site.url)
-            together.wait(90)
+            together.wait(MOST_S)
 
     with ThreadPoolExecutor(4) as threads:
         for future in [threads.submit(hold) for _ in range(4)]:
-            future.result(90)
-    wait_until(lambda: idle(pool) and pool.stats().idle == 4)
+            future.result(MOST_S)
+    wait_until(lambda: idle(pool) and pool.stats().idle == 4, MOST_S)
     pid = pool.stats().browser_pid
     assert pid is not None
     seen = [usage_bytes(pid) or 0]
