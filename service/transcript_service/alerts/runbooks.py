@@ -44,7 +44,9 @@ def page(pages: Path, name: str) -> str | None:
         text = (pages / f"{name}.md").read_text(encoding="utf-8")
     except OSError:
         return None
-    return _page(name, f'<p><a href="../runbooks">All runbooks</a></p>{_MARKDOWN.render(text)}')
+    # As files they link to each other with their ending, as pages without.
+    body = _FILE_LINK.sub(r'href="\1"', _MARKDOWN.render(text))
+    return _page(name, f'<p><a href="../runbooks">All runbooks</a></p>{body}')
 
 
 def index(pages: Path) -> str:
