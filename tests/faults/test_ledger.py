@@ -37,7 +37,7 @@ def test_it_finds_what_never_came_to_the_export_queue(rig: Rig, signal: str) -> 
     with generating(rig, service) as generator:
         generator.tell("make", 20)
         generator.tell("skip", 3, signal)
-    balance = account.settled(patience_s=2)
+    balance = account.settled()
     assert balance.missing == {"traces": 0, "logs": 0, "metrics": 0, signal: 3}
     if signal == "traces":  # of lines the queue has others of the service's own
         assert "traces: 3 made never came to the export queue" in balance.findings
@@ -54,7 +54,7 @@ def test_it_finds_what_was_acknowledged_in_the_collectors_place(rig: Rig) -> Non
         rig.hops["otel-collector"].script(*[Scripted(200)] * 4)
         generator.tell("make", 30)
         wait_for("all of it taken", lambda: not rig.hops["otel-collector"].answers)
-    balance = account.settled(patience_s=2)
+    balance = account.settled()
     assert [one for one in balance.findings if "never came to the Collector" in one], balance
 
 
@@ -72,7 +72,7 @@ def test_it_finds_what_the_collector_lost(rig: Rig) -> None:
     shutil.rmtree(rig.layout.data("otel-collector") / "queue")
     rig.start("otel-collector")
     rig.hops["victorialogs"].mode = "pass"
-    balance = account.settled(patience_s=2)
+    balance = account.settled()
     assert [one for one in balance.findings if "went into the Collector and not out" in one], (
         balance
     )
@@ -93,7 +93,7 @@ def test_it_finds_what_was_acknowledged_in_a_stores_place(
         rig.hops[store].script(Scripted(200))
         generator.tell("make", 30)
         wait_for("it to be taken", lambda: not rig.hops[store].answers)
-    balance = account.settled(patience_s=2)
+    balance = account.settled()
     assert [one for one in balance.findings if one.startswith(signal)], balance
 
 
@@ -102,4 +102,4 @@ def test_it_finds_a_wrong_value(rig: Rig) -> None:
     with generating(rig, "value") as generator:
         generator.tell("make", 20)
         generator.tell("miscount", 5)
-    assert "the counter says 25, made were 20" in account.settled(patience_s=2).findings
+    assert "the counter says 25, made were 20" in account.settled().findings
