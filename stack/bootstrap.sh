@@ -54,7 +54,9 @@ if [ "$(cat .venv/.made-from 2>/dev/null)" != "$wanted" ]; then
         fi
     fi
     say "bootstrap: installing the locked requirements (about a minute)"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock \
+    # The lock is complete, and Python compiles what is used at its first use.
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
+        --require-hashes -r requirements-dev.lock \
         && .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . \
         || fail "pip could not install the locked requirements (see above)"
     printf '%s\n' "$wanted" >.venv/.made-from

@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -85,6 +86,7 @@ class Build:
         self._go = go
         self._target = engine.folder(layout, go.version)
         self._staging = layout.bin_dir / f".build-{engine.name}"
+        self._rest = layout.bin_dir / f".rest-{engine.name}"
         self._lock: IO[str] | None = None
         self._job: Job | None = None
 
@@ -133,9 +135,11 @@ class Build:
                 f"{known or f'its build ended with {code}'} (log: {job.log})",
                 () if known else tuple(job.tail)[-20:],
             )
-        shutil.rmtree(self._staging / "tmp", ignore_errors=True)
+        (self._staging / "tmp").replace(self._rest)
         self._staging.replace(self._target)
         self._link()
+        # A gigabyte of small files: what waits for this engine need not wait for that.
+        threading.Thread(target=shutil.rmtree, args=(self._rest, True)).start()
         self._release()
         return True
 
@@ -150,6 +154,7 @@ class Build:
     def _start(self) -> Job:
         # Holding the lock, whatever lies there is from a launcher that was killed.
         shutil.rmtree(self._staging, ignore_errors=True)
+        shutil.rmtree(self._rest, ignore_errors=True)
         temporary = self._staging / "tmp"
         temporary.mkdir(parents=True)
         env = toolchain.environment(self._go)

@@ -12,9 +12,13 @@ from pathlib import Path
 
 from stack.layout import CHECKOUT, Layout
 
-# -s -w: no symbol tables, half the size; -trimpath and no VCS stamp: the same sources give the
-# same binary in any folder. Also the flags under which the Go build cache is shared.
-BUILD_FLAGS = ("-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", "-s -w")
+# -s -w and -dwarf=false: nothing for a debugger, half the engine's size and three quarters of
+# the build cache's; -trimpath and no VCS stamp: the same sources give the same binary in any
+# folder. Also the flags under which the Go build cache is shared.
+BUILD_FLAGS = (
+    *("-trimpath", "-buildvcs=false", "-mod=readonly"),
+    *("-ldflags", "-s -w", "-gcflags", "all=-dwarf=false"),
+)
 
 
 @dataclass(frozen=True)

