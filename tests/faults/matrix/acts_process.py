@@ -62,7 +62,9 @@ def stopped(scene: Scene) -> Outcome:
     late = balance.dropped["traces"].get("already_shutdown", 0)
     assert balance.dropped["traces"].keys() <= {"already_shutdown"}
     assert balance.lost == late <= 1, balance
-    assert not (balance.missing["metrics"] or balance.points or balance.findings), balance
+    assert balance.missing["metrics"] == 0, balance
+    assert balance.points == 0, balance
+    assert balance.findings == [], balance
     return Outcome(balance, note=f"ended in {took_s:.1f} s")
 
 
