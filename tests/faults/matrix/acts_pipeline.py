@@ -69,17 +69,22 @@ def collector_hangs(scene: Scene) -> Outcome:
     return Outcome(balance, recovery_s, note=f"slowest item {slowest_s * 1000:.1f} ms")
 
 
+def _kill_with_full_queue(scene: Scene) -> None:
+    """Ends the Collector while 200 items wait in it for stores that cannot be reached."""
+    with scene.generating() as generator:
+        _cut_off(scene, *STORES)
+        generator.tell("make", 200)
+        scene.delivered(generator)
+        _until_queued(scene)
+    scene.account.books.note()
+    scene.rig.kill(COLLECTOR)
+
+
 def killed_with_full_queue(scene: Scene) -> Outcome:
     """kill -9 while everything waits in the Collector."""
     recovery_s = 0.0
     for _ in range(10 if scene.thorough else 2):
-        with scene.generating() as generator:
-            _cut_off(scene, *STORES)
-            generator.tell("make", 200)
-            scene.delivered(generator)
-            _until_queued(scene)
-        scene.account.books.note()
-        scene.rig.kill(COLLECTOR)
+        _kill_with_full_queue(scene)
         scene.rig.start(COLLECTOR)
         _connect(scene)
         balance, took_s = scene.recovered()
@@ -110,13 +115,7 @@ def killed_while_writing(scene: Scene) -> Outcome:
 def queue_file_broken(scene: Scene) -> Outcome:
     """The file of one queue loses its end while the Collector is down."""
     queues = scene.rig.layout.data(COLLECTOR) / "queue"
-    with scene.generating() as generator:
-        _cut_off(scene, *STORES)
-        generator.tell("make", 200)
-        scene.delivered(generator)
-        _until_queued(scene)
-    scene.account.books.note()
-    scene.rig.kill(COLLECTOR)
+    _kill_with_full_queue(scene)
     (of_logs,) = queues.glob("*victorialogs_logs")
     content = of_logs.read_bytes()
     of_logs.write_bytes(content[: len(content) // 2])
