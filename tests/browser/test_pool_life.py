@@ -205,6 +205,7 @@ def test_a_forked_worker_gets_a_pool_of_its_own() -> None:
     os.waitpid(child, 0)
     assert os.read(reader, 10) == b"other"
     assert get_browser_pool() is parents
+    parents.close(grace_s=1)  # made of this test's environment
     os.close(reader)
     os.close(writer)
 

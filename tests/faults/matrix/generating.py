@@ -83,5 +83,7 @@ def generating(
     running = Generating(rig, service, environ, direct=direct)
     try:
         yield running
+        if running.process.poll() is None:
+            running.tell("rate", 0)  # or the last item is made while the telemetry ends
     finally:
         running.end()

@@ -73,6 +73,7 @@ class Generator:
         self._number = len(earlier.items)
         self._trace_id = 0
         self._rate = 0.0
+        self._steady = threading.Lock()
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._collections = len(earlier.collections)
         metrics.get_meter("ledger").create_observable_counter(
@@ -128,11 +129,10 @@ class Generator:
 
     def _steadily(self) -> None:
         while True:
-            if rate := self._rate:
-                self.item()
-                time.sleep(1 / rate)
-            else:
-                time.sleep(0.05)
+            with self._steady:
+                if rate := self._rate:
+                    self.item()
+            time.sleep(1 / rate if rate else 0.05)
 
     def command(self, name: str, *arguments: str) -> object:
         """Do what one line says; the answer."""
@@ -146,7 +146,8 @@ class Generator:
                     slowest_s = max(slowest_s, time.perf_counter() - began)
                 return slowest_s
             case "rate":
-                self._rate = float(arguments[0])
+                with self._steady:  # at 0 no item is half made any more
+                    self._rate = float(arguments[0])
                 return None
             case "flush":
                 return self._telemetry.flush(float(arguments[0]))
