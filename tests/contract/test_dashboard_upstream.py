@@ -304,6 +304,19 @@ def test_every_query_is_measured_by_name_and_a_defect_is_logged_with_its_text(
     assert {line["level"] for line in told} == {"error"}
 
 
+@pytest.mark.parametrize(("not_built", "counted"), [("jaeger\nprometheus\n", 0), ("jaeger\n", 1)])
+def test_a_prometheus_that_was_never_up_is_not_counted_as_failing(
+    tmp_path: Path, telemetry: InMemoryTelemetry, not_built: str, counted: int
+) -> None:
+    told = tmp_path / "not_built"
+    told.write_text(not_built)
+    nobody = "http://127.0.0.1:1"
+    client = service(tmp_path, nobody, engines_not_built_file=told).test_client()
+    assert client.get(PERFORMANCE).status_code == 502
+    measured = {"query": "request_p50", "outcome": "unreachable"}
+    assert (telemetry.metric("dashboard.query.duration", **measured) or 0) == counted
+
+
 @pytest.mark.parametrize(
     "query",
     [
