@@ -24,11 +24,11 @@ from stack.toolchain import Go
 # they share), in bytes: what stays (the engine, and what Go keeps of it to be quick the next
 # time), and what is needed besides while it is built (sources, the linker's files).
 DISK = {
-    "otel-collector": (680_000_000, 600_000_000),
-    "prometheus": (1_130_000_000, 1_300_000_000),
-    "alertmanager": (320_000_000, 500_000_000),
-    "victorialogs": (80_000_000, 400_000_000),
-    "jaeger": (1_530_000_000, 1_700_000_000),
+    "otel-collector": (520_000_000, 500_000_000),
+    "prometheus": (860_000_000, 1_300_000_000),
+    "alertmanager": (240_000_000, 500_000_000),
+    "victorialogs": (60_000_000, 400_000_000),
+    "jaeger": (1_170_000_000, 2_250_000_000),
     "prometheus-page": (3_000_000, 800_000_000),
 }
 
