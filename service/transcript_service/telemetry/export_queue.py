@@ -102,7 +102,7 @@ class ExportQueue(Generic[T]):
             deliver: sends one batch, may block for a few seconds; what it raises counts as
                 `UNENCODABLE`.
             capacity: records held at most; beyond it the oldest is dropped.
-            batch_size: records sent at once at most.
+            batch_size: records sent at once at most; after a failure one is tried first.
             delay_s: longest time a record waits for others to share its batch.
             on_outage: told (on the export thread) when delivery fails and works again.
         """
@@ -130,6 +130,9 @@ class ExportQueue(Generic[T]):
         self._thread: threading.Thread | None = None
         self._closing = False
         self._give_up = False
+        # Records of the next attempt. One after a failed attempt, then twice as many each time:
+        # masking and encoding whole batches in vain would take the processor from requests.
+        self._attempt_size = self._batch_size
         self._retry_after_s = 0.0
         self._outage_began: float | None = None
         self._lost_before_outage = 0
@@ -261,9 +264,9 @@ class ExportQueue(Generic[T]):
 
     def _take(self, *, only_full: bool = False) -> list[T]:
         with self._exclusively():
-            if self._give_up or (only_full and len(self._records) < self._batch_size):
+            if self._give_up or (only_full and len(self._records) < self._attempt_size):
                 return []
-            count = min(self._batch_size, len(self._records))
+            count = min(self._attempt_size, len(self._records))
             batch = [self._records.popleft() for _ in range(count)]
             self._ledger.in_flight = count
             return batch
@@ -287,6 +290,8 @@ class ExportQueue(Generic[T]):
 
     def _settle(self, batch: list[T], answer: Answer) -> None:
         result = answer.delivery
+        again = result is Delivery.RETRY
+        self._attempt_size = 1 if again else min(2 * self._attempt_size, self._batch_size)
         # The wait is over when it stops being asked for; no more than five minutes at a time.
         self._retry_after_s = min(answer.retry_after_s, _LONGEST_WAIT_S)
         with self._exclusively():
