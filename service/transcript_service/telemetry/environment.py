@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -78,6 +78,12 @@ def _exporters(signal: str) -> Callable[[str], bool]:
     return lambda value: all(word == "otlp" or known(word) for word in words(value))
 
 
+def _sampler(value: str) -> bool:
+    name = value.strip()
+    found = entry_points(group="opentelemetry_traces_sampler", name=name)
+    return name.lower() in _SAMPLERS or bool(found)
+
+
 def _ratio(value: str) -> bool:
     return _number(0, whole=False)(value) and float(value) <= 1
 
@@ -92,196 +98,98 @@ _SAMPLERS: Final = frozenset(
     for based in ("", "parentbased_")
     for name in ("always_on", "always_off", "traceidratio")
 )
+_SIGNALS: Final = ("traces", "metrics", "logs")
 _SDK, _OTLP, _WE = "SDK", "OTLP exporter", "service"
+_BOOLEAN, _COUNT, _POSITIVE = _one_of("true", "false"), _number(0), _number(1)
+_HISTOGRAMS: Final = ("base2_exponential_bucket_histogram", "explicit_bucket_histogram")
 
 
-def _of_each_signal(
-    suffix: str, default: str, meaning: str, fits: Callable[[str], bool], heeded_by: str = _OTLP
+def _otlp(
+    name: str, default: str, fits: Callable[[str], bool], meaning: str, heeded_by: str = _OTLP
 ) -> list[Variable]:
-    names = [f"OTEL_EXPORTER_OTLP_{kind}{suffix}" for kind in ("", "TRACES_", "METRICS_", "LOGS_")]
+    """For all signals, with the default, and for each one."""
+    general = Variable(f"OTEL_EXPORTER_OTLP_{name}", default, heeded_by, meaning, fits)
     return [
-        Variable(name, default if index == 0 else "", heeded_by, meaning, fits)
-        for index, name in enumerate(names)
+        general,
+        *(
+            replace(general, name=f"OTEL_EXPORTER_OTLP_{signal.upper()}_{name}", default="")
+            for signal in _SIGNALS
+        ),
     ]
 
 
+# fmt: off
 VARIABLES: Final = (
-    Variable(
-        "OTEL_SDK_DISABLED",
-        "",
-        _WE,
-        "`true`: no telemetry but lines on stderr.",
-        _one_of("true", "false"),
-    ),
+    Variable("OTEL_SDK_DISABLED", "", _WE, "`true`: no telemetry but lines on stderr.", _BOOLEAN),
     Variable("OTEL_SERVICE_NAME", "", _WE, "`service.name`; wins over `SERVICE_NAME`."),
-    Variable(
-        "OTEL_RESOURCE_ATTRIBUTES",
-        "",
-        _WE,
-        "More about the service, as `key=value,…`; wins over `SERVICE_NAME` and `ENVIRONMENT`, "
-        "`OTEL_SERVICE_NAME` over it. Masked like everything else. A `service.instance.id` gets "
-        "each worker's own part appended.",
-        _pairs,
-    ),
-    *(
-        Variable(
-            f"OTEL_{signal.upper()}_EXPORTER",
-            "otlp",
-            _WE,
-            "`otlp`, `console`, `none` or another that is installed; several with commas.",
-            _exporters(signal),
-        )
-        for signal in ("traces", "metrics", "logs")
-    ),
-    *_of_each_signal(
-        "PROTOCOL",
-        "http/protobuf",
-        "`http/protobuf`, or `grpc` with the extra `grpc` installed.",
-        _one_of("http/protobuf", "grpc"),
-        _WE,
-    ),
-    *_of_each_signal("ENDPOINT", "", "Where the Collector listens.", _address),
-    *_of_each_signal("HEADERS", "", "Sent along, as `key=value,…`; never printed.", _pairs),
-    *_of_each_signal("TIMEOUT", "5", "Seconds for one request.", _number(0, whole=False)),
-    *_of_each_signal(
-        "COMPRESSION",
-        "gzip",
-        "`gzip`, `none`, or (HTTP) `deflate`.",
-        _one_of("gzip", "none", "deflate"),
-    ),
-    *_of_each_signal("CERTIFICATE", "", "File with the authority to trust.", os.path.exists),
-    *_of_each_signal("CLIENT_CERTIFICATE", "", "File for mutual TLS.", os.path.exists),
-    *_of_each_signal("CLIENT_KEY", "", "File with its key.", os.path.exists),
-    *_of_each_signal(
-        "INSECURE",
-        "",
-        "gRPC without TLS where the endpoint has no scheme.",
-        _one_of("true", "false"),
-    ),
-    Variable(
-        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
-        "",
-        _OTLP,
-        "`cumulative`, `delta` or `lowmemory`.",
-        _one_of("cumulative", "delta", "lowmemory"),
-    ),
-    Variable(
-        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
-        "base2_exponential_bucket_histogram",
-        _OTLP,
-        "Or `explicit_bucket_histogram`, with which boards and rules show no percentiles.",
-        _one_of("base2_exponential_bucket_histogram", "explicit_bucket_histogram"),
-    ),
-    Variable(
-        "OTEL_TRACES_SAMPLER",
-        "",
-        _SDK,
-        "Which traces are kept; health checks never are.",
-        lambda value: (
-            value.strip().lower() in _SAMPLERS
-            or any(entry_points(group="opentelemetry_traces_sampler", name=value.strip()))
-        ),
-    ),
-    *(
-        Variable(
-            f"OTEL_PYTHON_{kind.upper()}_PROVIDER",
-            "",
-            _WE,
-            f"A subclass of the SDK's, by its entry point `opentelemetry_{kind}_provider`: it is "
-            f"made with our arguments and may add {adds}.",
-            _known(f"opentelemetry_{kind}_provider"),
-        )
-        for kind, adds in (
-            ("tracer", "processors"),
-            ("meter", "views and readers"),
-            ("logger", "processors"),
-        )
-    ),
+    Variable("OTEL_RESOURCE_ATTRIBUTES", "", _WE,
+             "More about the service, as `key=value,…`; wins over `SERVICE_NAME` and "
+             "`ENVIRONMENT`, `OTEL_SERVICE_NAME` over it. Masked like everything else. A "
+             "`service.instance.id` gets each worker's own part appended.", _pairs),
+    *(Variable(f"OTEL_{signal.upper()}_EXPORTER", "otlp", _WE,
+               "`otlp`, `console`, `none` or another that is installed; several with commas.",
+               _exporters(signal)) for signal in _SIGNALS),
+    *_otlp("PROTOCOL", "http/protobuf", _one_of("http/protobuf", "grpc"),
+           "`http/protobuf`, or `grpc` with the extra `grpc` installed.", _WE),
+    *_otlp("ENDPOINT", "", _address, "Where the Collector listens."),
+    *_otlp("HEADERS", "", _pairs, "Sent along, as `key=value,…`; never printed."),
+    *_otlp("TIMEOUT", "5", _number(0, whole=False), "Seconds for one request."),
+    *_otlp("COMPRESSION", "gzip", _one_of("gzip", "none", "deflate"),
+           "`gzip`, `none`, or (HTTP) `deflate`."),
+    *_otlp("CERTIFICATE", "", os.path.exists, "File with the authority to trust."),
+    *_otlp("CLIENT_CERTIFICATE", "", os.path.exists, "File for mutual TLS."),
+    *_otlp("CLIENT_KEY", "", os.path.exists, "File with its key."),
+    *_otlp("INSECURE", "", _BOOLEAN, "gRPC without TLS where the endpoint has no scheme."),
+    Variable("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "", _OTLP,
+             "`cumulative`, `delta` or `lowmemory`.", _one_of("cumulative", "delta", "lowmemory")),
+    Variable("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", _HISTOGRAMS[0], _OTLP,
+             f"Or `{_HISTOGRAMS[1]}`, with which boards and rules show no percentiles.",
+             _one_of(*_HISTOGRAMS)),
+    Variable("OTEL_TRACES_SAMPLER", "", _SDK, "Which traces are kept; health checks never are.",
+             _sampler),
+    *(Variable(f"OTEL_PYTHON_{kind.upper()}_PROVIDER", "", _WE,
+               f"A subclass of the SDK's, by its entry point `opentelemetry_{kind}_provider`: it "
+               f"is made with our arguments and may add {adds}.",
+               _known(f"opentelemetry_{kind}_provider"))
+      for kind, adds in (("tracer", "processors"), ("meter", "views and readers"),
+                         ("logger", "processors"))),
     Variable("OTEL_TRACES_SAMPLER_ARG", "", _SDK, "The sampler's argument, such as `0.1`."),
-    Variable(
-        "OTEL_PROPAGATORS",
-        "",
-        _WE,
-        "Without it a caller's `traceparent` is continued and nothing is sent on to YouTube; "
-        "with it, exactly these headers are read and written.",
-        _propagators,
-    ),
-    *(
-        Variable(name, "", _SDK, "Limit of what one span or record holds.", _number(0))
-        for name in (
-            "OTEL_ATTRIBUTE_COUNT_LIMIT",
-            "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
-            "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
-            "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
-            "OTEL_SPAN_EVENT_COUNT_LIMIT",
-            "OTEL_SPAN_LINK_COUNT_LIMIT",
-            "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT",
-            "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
-            "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT",
-            "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT",
-        )
-    ),
-    *(
-        Variable(f"OTEL_{kind}_{name}", default, _WE, f"{meaning} of {what}.", _number(1))
-        for kind, what in (("BSP", "spans"), ("BLRP", "log records"))
-        for name, default, meaning in (
-            ("MAX_QUEUE_SIZE", "10000", "Most that wait"),
-            ("SCHEDULE_DELAY", "1000", "Longest wait in ms before a batch"),
-            ("MAX_EXPORT_BATCH_SIZE", "512", "Largest batch"),
-        )
-    ),
-    Variable(
-        "OTEL_METRIC_EXPORT_INTERVAL", "15000", _SDK, "Ms between two collections.", _number(1)
-    ),
-    Variable(
-        "OTEL_METRIC_EXPORT_TIMEOUT",
-        "",
-        _SDK,
-        "Ms that reading all instruments may take; sending has `OTEL_EXPORTER_OTLP_TIMEOUT`.",
-        _number(1),
-    ),
-    *(
-        Variable(
-            name,
-            "",
-            "nobody",
-            f"Warned about by name, as it has no effect: {instead}.",
-            lambda _: False,
-        )
-        for name, instead in (
-            ("OTEL_BSP_EXPORT_TIMEOUT", "`OTEL_EXPORTER_OTLP_TIMEOUT` bounds an export"),
-            ("OTEL_BLRP_EXPORT_TIMEOUT", "`OTEL_EXPORTER_OTLP_TIMEOUT` bounds an export"),
-            ("OTEL_LOG_LEVEL", "`LOG_LEVEL` decides"),
-            ("OTEL_CONFIG_FILE", "Python's SDK reads no such file"),
-        )
-    ),
-    Variable(
-        "OTEL_METRICS_EXEMPLAR_FILTER",
-        "trace_based",
-        _SDK,
-        "Which measurements lead to a trace.",
-        _one_of("trace_based", "always_on", "always_off"),
-    ),
-    Variable(
-        "OTEL_PYTHON_FLASK_EXCLUDED_URLS",
-        "",
-        "Flask instrumentation",
-        "Requests without span and metric; they keep a correlation id.",
-    ),
-    Variable(
-        "OTEL_SEMCONV_STABILITY_OPT_IN",
-        "http",
-        "instrumentations",
-        "Names of the stable HTTP conventions; boards and rules read these.",
-    ),
-    Variable(
-        "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED",
-        "true",
-        _SDK,
-        "Measurements of the SDK about itself.",
-        _one_of("true", "false"),
-    ),
+    Variable("OTEL_PROPAGATORS", "", _WE,
+             "Without it a caller's `traceparent` is continued and nothing is sent on to YouTube; "
+             "with it, exactly these headers are read and written.", _propagators),
+    *(Variable(f"OTEL_{what}_LIMIT", "", _SDK, "Limit of what one span or record holds.", _COUNT)
+      for what in ("ATTRIBUTE_COUNT", "ATTRIBUTE_VALUE_LENGTH", "SPAN_ATTRIBUTE_COUNT",
+                   "SPAN_ATTRIBUTE_VALUE_LENGTH", "SPAN_EVENT_COUNT", "SPAN_LINK_COUNT",
+                   "EVENT_ATTRIBUTE_COUNT", "LINK_ATTRIBUTE_COUNT", "LOGRECORD_ATTRIBUTE_COUNT",
+                   "LOGRECORD_ATTRIBUTE_VALUE_LENGTH")),
+    *(Variable(f"OTEL_{kind}_{name}", default, _WE, f"{meaning} of {what}.", _POSITIVE)
+      for kind, what in (("BSP", "spans"), ("BLRP", "log records"))
+      for name, default, meaning in (
+          ("MAX_QUEUE_SIZE", "10000", "Most that wait"),
+          ("SCHEDULE_DELAY", "1000", "Longest wait in ms before a batch"),
+          ("MAX_EXPORT_BATCH_SIZE", "512", "Largest batch"))),
+    Variable("OTEL_METRIC_EXPORT_INTERVAL", "15000", _SDK, "Ms between two collections.",
+             _POSITIVE),
+    Variable("OTEL_METRIC_EXPORT_TIMEOUT", "", _SDK, "Ms that reading all instruments may take; "
+             "sending has `OTEL_EXPORTER_OTLP_TIMEOUT`.", _POSITIVE),
+    *(Variable(name, "", "nobody", f"Warned about by name, as it has no effect: {instead}.",
+               lambda _: False)
+      for name, instead in (
+          ("OTEL_BSP_EXPORT_TIMEOUT", "`OTEL_EXPORTER_OTLP_TIMEOUT` bounds an export"),
+          ("OTEL_BLRP_EXPORT_TIMEOUT", "`OTEL_EXPORTER_OTLP_TIMEOUT` bounds an export"),
+          ("OTEL_LOG_LEVEL", "`LOG_LEVEL` decides"),
+          ("OTEL_CONFIG_FILE", "Python's SDK reads no such file"))),
+    Variable("OTEL_METRICS_EXEMPLAR_FILTER", "trace_based", _SDK,
+             "Which measurements lead to a trace.",
+             _one_of("trace_based", "always_on", "always_off")),
+    Variable("OTEL_PYTHON_FLASK_EXCLUDED_URLS", "", "Flask instrumentation",
+             "Requests without span and metric; they keep a correlation id."),
+    Variable("OTEL_SEMCONV_STABILITY_OPT_IN", "http", "instrumentations",
+             "Names of the stable HTTP conventions; boards and rules read these."),
+    Variable("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "true", _SDK,
+             "Measurements of the SDK about itself.", _BOOLEAN),
 )
+# fmt: on
 
 DEFAULTS: Final = {variable.name: variable.default for variable in VARIABLES if variable.default}
 
