@@ -29,7 +29,6 @@ _ONLY_AFTER_A_FAILURE = {
     "otelcol_exporter_send_failed_spans_total": ("job", "instance", "exporter"),
     "otelcol_exporter_send_failed_metric_points_total": ("job", "instance", "exporter"),
     "otelcol_exporter_send_failed_log_records_total": ("job", "instance", "exporter"),
-    "otel_sdk_exporter_metric_data_point_exported_total": ("error_type",),
     "vl_http_errors_total": ("job", "instance", "path"),
 }
 

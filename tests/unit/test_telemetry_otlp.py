@@ -16,12 +16,19 @@ from opentelemetry.exporter.otlp.proto.grpc._log_exporter import (
     OTLPLogExporter as GrpcLogExporter,
 )
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceResponse,
+)
 from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 
+from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.telemetry.export_queue import Answer, Delivery
-from transcript_service.telemetry.otlp import ExporterDelivery, watch_for
+from transcript_service.telemetry.otlp import ExporterDelivery, masking_metrics, watch_for
 
 LINE = ReadableLogRecord(LogRecord(body="service.started"), Resource({"service.name": "a"}))
 
@@ -158,6 +165,33 @@ def test_what_is_rejected_of_a_batch_is_not_delivered(monkeypatch: pytest.Monkey
     assert (told.delivery, told.rejected) == (Delivery.DELIVERED, 1)
     assert "too old" in told.reason
     assert "hunter22" not in told.reason
+
+
+def test_points_that_are_not_taken_are_counted(
+    monkeypatch: pytest.MonkeyPatch, telemetry: InMemoryTelemetry
+) -> None:
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    counter = provider.get_meter("test").create_counter("two.points")
+    for word in ("a", "b"):
+        counter.add(1, {"word": word})
+    two = reader.get_metrics_data()
+    assert two is not None
+    response = ExportMetricsServiceResponse()
+    response.partial_success.rejected_data_points = 1
+    body = response.SerializeToString()
+    partly = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    busy = answer("503 Service Unavailable", "Retry-After: 60")
+    with collector(busy, answer("400 Bad Request"), OK, partly) as (url, _):
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "2")
+        exporter = masking_metrics(OTLPMetricExporter, watch_for("otlp_proto_http"))
+        for _ in range(4):
+            exporter.export(two)
+    name = "otel.sdk.exporter.metric_data_point.exported"
+    assert telemetry.metric(name) == 3
+    assert telemetry.metric(name, error_type="unavailable") == 2
+    assert telemetry.metric(name, error_type="refused") == 3
 
 
 def _no_ipv6() -> bool:

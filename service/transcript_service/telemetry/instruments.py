@@ -307,262 +307,129 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-_STAGE = Attribute("stage", STAGES)
-_OUTCOME = Attribute("outcome", OUTCOMES)
-_SOURCE = Attribute("source", SOURCES)
-_ERROR_TYPE = Attribute("error.type", ERROR_TYPES)
-_PROFILE = Attribute("profile", PROFILES)
-_PROXY_USED = Attribute("proxy_used", ("true", "false"))
-_BREAKER = Attribute("name", STAGES)
-_RETIRE_REASONS: Final = (
-    "age",
-    "uses",
-    "memory",
-    "wear",  # pages open much more slowly than in a fresh context
-    "unhealthy",  # could not be cleaned after a lease
-    "crash",
-    "expired",  # the lease's deadline passed
-    "capacity",  # made room for another identity
-    "shutdown",
-)
-
-
-HTTP_SERVER_REQUEST_DURATION: Final = Histogram(
-    "http.server.request.duration",
-    "s",
-    "Time from an HTTP request's arrival to its answer.",
-    Attribute(
-        "http.request.method",
-        ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "_OTHER"),
-    ),
-    Attribute("http.response.status_code", limit=40),
-    Attribute("http.route", limit=60),
-    Attribute("error.type", limit=10),
-    series_limit=600,
-)
-TRANSCRIPT_REQUESTS: Final = Counter(
-    "transcript.requests",
-    "{request}",
-    "Transcript requests answered, by outcome and by the stage that delivered.",
-    _OUTCOME,
-    _SOURCE,
-    _ERROR_TYPE,
-    zeros=[
-        *({"outcome": "success", "source": source} for source in SOURCES),
-        *({"outcome": outcome_of(word), "error_type": word} for word in ERROR_TYPES),
-    ],
-    series_limit=200,
-)
-TRANSCRIPT_REQUEST_DURATION: Final = Histogram(
-    "transcript.request.duration",
-    "s",
-    "Time from a transcript request to its answer, all stages together.",
-    _OUTCOME,
-    _SOURCE,
-)
-TRANSCRIPT_STAGE_DURATION: Final = Histogram(
-    "transcript.stage.duration",
-    "s",
-    "Time one stage took to deliver or to fail, its retries included.",
-    _STAGE,
-    _OUTCOME,
-    _ERROR_TYPE,
-    _PROFILE,
-    _PROXY_USED,
-    series_limit=600,
-)
-TRANSCRIPT_STAGE_SKIPPED: Final = Counter(
-    "transcript.stage.skipped",
-    "{stage}",
-    "Stages that were not tried, and why.",
-    _STAGE,
-    Attribute("reason", ("breaker_open", "deadline_exceeded", "unavailable")),
-)
-CIRCUIT_BREAKER_STATE: Final = Gauge(
-    "circuit_breaker.state",
-    "",  # unit "1" would make Prometheus append _ratio
-    "1 for the state a breaker is in, 0 for the others.",
-    _BREAKER,
-    Attribute("state", BREAKER_STATES),
-)
-CIRCUIT_BREAKER_TRANSITIONS: Final = Counter(
-    "circuit_breaker.transitions",
-    "{transition}",
-    "State changes of a breaker.",
-    _BREAKER,
-    Attribute("from", BREAKER_STATES),
-    Attribute("to", BREAKER_STATES),
-    zeros=[
-        {"name": stage, "from_": before, "to": after}
-        for stage in STAGES
-        for before, after in (
-            ("closed", "open"),
-            ("open", "half_open"),
-            ("half_open", "closed"),
-            ("half_open", "open"),
-        )
-    ],
-)
-CIRCUIT_BREAKER_CALLS: Final = Counter(
-    "circuit_breaker.calls",
-    "{call}",
-    "Calls through a breaker by result; `slow` counts in addition to successful or failed.",
-    _BREAKER,
-    Attribute("kind", ("successful", "failed", "ignored", "slow", "not_permitted")),
-)
-CIRCUIT_BREAKER_RECOVERY_DURATION: Final = Histogram(
-    "circuit_breaker.recovery.duration",
-    "s",
-    "Time from a breaker's opening to its closing again.",
-    _BREAKER,
-)
-BROWSER_CONTEXTS: Final = UpDownCounter(
-    "browser.contexts",
-    "{context}",
-    "Browser contexts that exist, by what they are doing.",
-    _PROFILE,
-    Attribute("state", ("idle", "leased")),
-)
-BROWSER_CONTEXTS_LIMIT: Final = Gauge(
-    "browser.contexts.limit", "{context}", "Most browser contexts a worker keeps at once."
-)
-BROWSER_MEMORY_USAGE: Final = Gauge(
-    "browser.memory.usage", "By", "Proportional set size (PSS) of the browser's process tree."
-)
-BROWSER_CONTEXTS_CREATED: Final = Counter(
-    "browser.contexts.created", "{context}", "Browser contexts created.", _PROFILE
-)
-BROWSER_CONTEXTS_CLOSED: Final = Counter(
-    "browser.contexts.closed",
-    "{context}",
-    "Browser contexts closed, and why.",
-    _PROFILE,
-    Attribute("reason", _RETIRE_REASONS),
-)
-BROWSER_CONTEXT_LEASES: Final = Counter(
-    "browser.context.leases",
-    "{lease}",
-    "Leases given out, on a context used before or a new one.",
-    _PROFILE,
-    Attribute("reused", ("true", "false")),
-)
-BROWSER_CONTEXT_WAIT_DURATION: Final = Histogram(
-    "browser.context.wait.duration", "s", "Time a caller waited for a context.", _PROFILE
-)
-BROWSER_CONTEXT_AGE: Final = Histogram(
-    "browser.context.age", "s", "Age of a context when it was closed.", _PROFILE
-)
-BROWSER_CONTEXT_USES: Final = Histogram(
-    "browser.context.uses", "{use}", "Leases a context had served when it was closed.", _PROFILE
-)
-PROXY_PREFLIGHT_DURATION: Final = Histogram(
-    "proxy.preflight.duration",
-    "s",
-    "Time a proxy took to answer the health probe.",
-    Attribute("proxy", limit=50),
-    Attribute("outcome", ("success", "auth_failed", "blocked", "timeout", "error")),
-)
-PROXY_POOL_PROXIES: Final = Gauge(
-    "proxy.pool.proxies",
-    "{proxy}",
-    "Proxies known, by health.",
-    Attribute("state", ("healthy", "quarantined")),
-)
-_ROTATION_REASONS: Final = (
-    "http_401", "http_403", "http_407", "http_429", "bot_check", "rate_limited", "country",
-    "proxy_error"
+_STAGE, _OUTCOME = Attribute("stage", STAGES), Attribute("outcome", OUTCOMES)
+_SOURCE, _ERROR_TYPE = Attribute("source", SOURCES), Attribute("error.type", ERROR_TYPES)
+_PROFILE, _BREAKER = Attribute("profile", PROFILES), Attribute("name", STAGES)
+_SIGNAL = Attribute("signal", ("traces", "metrics", "logs"))
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "_OTHER")
+_TRANSITIONS: Final = (
+    ("closed", "open"), ("open", "half_open"), ("half_open", "closed"), ("half_open", "open"),
 )  # fmt: skip
-PROXY_ROTATIONS: Final = Counter(
-    "proxy.rotations",
-    "{rotation}",
-    "Times a job changed its proxy, and why.",
-    Attribute("reason", _ROTATION_REASONS),
-)
-DASHBOARD_QUERY_DURATION: Final = Histogram(
-    "dashboard.query.duration",
-    "s",
-    "Time one named query to Prometheus took.",
-    Attribute("query", limit=60),
-    Attribute("outcome", ("success", "timeout", "unreachable", "rejected", "invalid")),
-)
-DASHBOARD_CACHE_LOOKUPS: Final = Counter(
-    "dashboard.cache.lookups",
-    "{lookup}",
-    "Lookups in the dashboard API's answer cache.",
-    Attribute("result", ("hit", "miss", "stale")),
-)
-_REFUSALS: Final = (
-    "missing",
-    "malformed",
-    "unknown",
-    "expired",
-    "revoked",
-    "scope",
-    "throttled",
-    "not_loopback",
-)
-DASHBOARD_AUTH_FAILURES: Final = Counter(
-    "dashboard.auth.failures",
-    "{failure}",
-    "Dashboard API requests refused, and why.",
-    Attribute("reason", _REFUSALS),
-)
-_REJECTIONS: Final = ("full", "waited", "queue", "rate")
-REQUESTS_REJECTED: Final = Counter(
-    "requests.rejected",
-    "{request}",
+
+# fmt: off
+# -- requests
+HTTP_SERVER_REQUEST_DURATION: Final = Histogram("http.server.request.duration", "s",
+    "Time from an HTTP request's arrival to its answer.",
+    Attribute("http.request.method", _METHODS), Attribute("http.response.status_code", limit=40),
+    Attribute("http.route", limit=60), Attribute("error.type", limit=10), series_limit=600)
+TRANSCRIPT_REQUESTS: Final = Counter("transcript.requests", "{request}",
+    "Transcript requests answered, by outcome and by the stage that delivered.",
+    _OUTCOME, _SOURCE, _ERROR_TYPE, series_limit=200,
+    zeros=[*({"outcome": "success", "source": source} for source in SOURCES),
+           *({"outcome": outcome_of(word), "error_type": word} for word in ERROR_TYPES)])
+TRANSCRIPT_REQUEST_DURATION: Final = Histogram("transcript.request.duration", "s",
+    "Time from a transcript request to its answer, all stages together.", _OUTCOME, _SOURCE)
+TRANSCRIPT_STAGE_DURATION: Final = Histogram("transcript.stage.duration", "s",
+    "Time one stage took to deliver or to fail, its retries included.",
+    _STAGE, _OUTCOME, _ERROR_TYPE, _PROFILE, Attribute("proxy_used", ("true", "false")),
+    series_limit=600)
+TRANSCRIPT_STAGE_SKIPPED: Final = Counter("transcript.stage.skipped", "{stage}",
+    "Stages that were not tried, and why.",
+    _STAGE, Attribute("reason", ("breaker_open", "deadline_exceeded", "unavailable")))
+REQUESTS_REJECTED: Final = Counter("requests.rejected", "{request}",
     "Requests refused because there are too many; why is in docs/scaling.md.",
-    Attribute("reason", _REJECTIONS),
-)
-JOB_QUEUE_SIZE: Final = Gauge(
-    "job.queue.size", "{job}", "Requests to be answered later that wait for a thread.", zeros=[{}]
-)
-JOB_DURATION: Final = Histogram(
-    "job.duration",
-    "s",
-    "Time from the start of such a job to its end.",
-    Attribute("outcome", ("success", "error")),
-)
-ALERTS_RECEIVED: Final = Counter(
-    "alerts.received",
-    "{notification}",
+    Attribute("reason", ("full", "waited", "queue", "rate")))
+JOB_QUEUE_SIZE: Final = Gauge("job.queue.size", "{job}",
+    "Requests to be answered later that wait for a thread.", zeros=[{}])
+JOB_DURATION: Final = Histogram("job.duration", "s",
+    "Time from the start of such a job to its end.", Attribute("outcome", ("success", "error")))
+
+# -- breakers. Unit "1" on a gauge would make Prometheus append _ratio.
+CIRCUIT_BREAKER_STATE: Final = Gauge("circuit_breaker.state", "",
+    "1 for the state a breaker is in, 0 for the others.",
+    _BREAKER, Attribute("state", BREAKER_STATES))
+CIRCUIT_BREAKER_TRANSITIONS: Final = Counter("circuit_breaker.transitions", "{transition}",
+    "State changes of a breaker.",
+    _BREAKER, Attribute("from", BREAKER_STATES), Attribute("to", BREAKER_STATES),
+    zeros=[{"name": stage, "from_": before, "to": after}
+           for stage in STAGES for before, after in _TRANSITIONS])
+CIRCUIT_BREAKER_CALLS: Final = Counter("circuit_breaker.calls", "{call}",
+    "Calls through a breaker by result; `slow` counts in addition to successful or failed.",
+    _BREAKER, Attribute("kind", ("successful", "failed", "ignored", "slow", "not_permitted")))
+CIRCUIT_BREAKER_RECOVERY_DURATION: Final = Histogram("circuit_breaker.recovery.duration", "s",
+    "Time from a breaker's opening to its closing again.", _BREAKER)
+
+# -- browsers
+BROWSER_CONTEXTS: Final = UpDownCounter("browser.contexts", "{context}",
+    "Browser contexts that exist, by what they are doing.",
+    _PROFILE, Attribute("state", ("idle", "leased")))
+BROWSER_CONTEXTS_LIMIT: Final = Gauge("browser.contexts.limit", "{context}",
+    "Most browser contexts a worker keeps at once.")
+BROWSER_MEMORY_USAGE: Final = Gauge("browser.memory.usage", "By",
+    "Proportional set size (PSS) of the browser's process tree.")
+BROWSER_CONTEXTS_CREATED: Final = Counter("browser.contexts.created", "{context}",
+    "Browser contexts created.", _PROFILE)
+BROWSER_CONTEXTS_CLOSED: Final = Counter("browser.contexts.closed", "{context}",
+    "Browser contexts closed, and why.", _PROFILE,
+    # wear: pages open much more slowly than in a fresh context; unhealthy: could not be cleaned
+    # after a lease; expired: the lease's deadline passed; capacity: made room for another identity.
+    Attribute("reason", ("age", "uses", "memory", "wear", "unhealthy", "crash", "expired",
+                         "capacity", "shutdown")))
+BROWSER_CONTEXT_LEASES: Final = Counter("browser.context.leases", "{lease}",
+    "Leases given out, on a context used before or a new one.",
+    _PROFILE, Attribute("reused", ("true", "false")))
+BROWSER_CONTEXT_WAIT_DURATION: Final = Histogram("browser.context.wait.duration", "s",
+    "Time a caller waited for a context.", _PROFILE)
+BROWSER_CONTEXT_AGE: Final = Histogram("browser.context.age", "s",
+    "Age of a context when it was closed.", _PROFILE)
+BROWSER_CONTEXT_USES: Final = Histogram("browser.context.uses", "{use}",
+    "Leases a context had served when it was closed.", _PROFILE)
+
+# -- proxies
+PROXY_PREFLIGHT_DURATION: Final = Histogram("proxy.preflight.duration", "s",
+    "Time a proxy took to answer the health probe.", Attribute("proxy", limit=50),
+    Attribute("outcome", ("success", "auth_failed", "blocked", "timeout", "error")))
+PROXY_POOL_PROXIES: Final = Gauge("proxy.pool.proxies", "{proxy}",
+    "Proxies known, by health.", Attribute("state", ("healthy", "quarantined")))
+PROXY_ROTATIONS: Final = Counter("proxy.rotations", "{rotation}",
+    "Times a job changed its proxy, and why.",
+    Attribute("reason", ("http_401", "http_403", "http_407", "http_429", "bot_check",
+                         "rate_limited", "country", "proxy_error")))
+
+# -- dashboard and alerts
+DASHBOARD_QUERY_DURATION: Final = Histogram("dashboard.query.duration", "s",
+    "Time one named query to Prometheus took.", Attribute("query", limit=60),
+    Attribute("outcome", ("success", "timeout", "unreachable", "rejected", "invalid")))
+DASHBOARD_CACHE_LOOKUPS: Final = Counter("dashboard.cache.lookups", "{lookup}",
+    "Lookups in the dashboard API's answer cache.", Attribute("result", ("hit", "miss", "stale")))
+DASHBOARD_AUTH_FAILURES: Final = Counter("dashboard.auth.failures", "{failure}",
+    "Dashboard API requests refused, and why.",
+    Attribute("reason", ("missing", "malformed", "unknown", "expired", "revoked", "scope",
+                         "throttled", "not_loopback")))
+ALERTS_RECEIVED: Final = Counter("alerts.received", "{notification}",
     "Alert notifications that Alertmanager delivered to the service.",
     Attribute("alertname", limit=100),
     Attribute("severity", ("critical", "warning", "info", "none")),
-    Attribute("status", ("firing", "resolved")),
-    series_limit=400,  # an alert has one severity
-)
-TELEMETRY_REDACTIONS: Final = Counter(
-    "telemetry.redactions",
-    "{value}",
-    "Secrets masked before leaving the process.",
-    Attribute("signal", ("traces", "metrics", "logs")),
-)
-TELEMETRY_REDACTION_FAILURES: Final = Counter(
-    "telemetry.redaction.failures",
-    "{record}",
-    "Records replaced whole because masking them failed.",
-    Attribute("signal", ("traces", "metrics", "logs")),
-)
-TELEMETRY_UNKNOWN: Final = Counter(
-    "telemetry.unknown",
-    "{call}",
+    Attribute("status", ("firing", "resolved")), series_limit=400)  # an alert has one severity
+
+# -- telemetry about telemetry
+TELEMETRY_REDACTIONS: Final = Counter("telemetry.redactions", "{value}",
+    "Secrets masked before leaving the process.", _SIGNAL)
+TELEMETRY_REDACTION_FAILURES: Final = Counter("telemetry.redaction.failures", "{record}",
+    "Records replaced whole because masking them failed.", _SIGNAL)
+TELEMETRY_UNKNOWN: Final = Counter("telemetry.unknown", "{call}",
     "Calls with an event, metric, label or unit that the code does not declare, or lost in number.",
-    Attribute("kind", ("event", "metric", "label", "unit", "value", "overflow")),
-)
-OPERATION_DURATION: Final = Histogram(
-    "operation.duration",
-    "s",
+    Attribute("kind", ("event", "metric", "label", "unit", "value", "overflow")))
+OTEL_SDK_EXPORTER_METRIC_DATA_POINT_EXPORTED: Final = Counter(
+    "otel.sdk.exporter.metric_data_point.exported", "{point}",
+    "Points the Collector took; with `error.type` those it did not. The next export has their sum.",
+    Attribute("error.type", ("unavailable", "refused", "unencodable")))
+OPERATION_DURATION: Final = Histogram("operation.duration", "s",
     "Time a block measured with `log_performance` took.",
-    Attribute("operation", limit=60),
-    Attribute("outcome", ("success", "error")),
-)
-LOGS_SUPPRESSED: Final = Counter(
-    "logs.suppressed",
-    "{record}",
-    "Log lines left out by the rate limit.",
-    Attribute("signal", ("logs",)),
-)
+    Attribute("operation", limit=60), Attribute("outcome", ("success", "error")))
+LOGS_SUPPRESSED: Final = Counter("logs.suppressed", "{record}",
+    "Log lines left out by the rate limit.", Attribute("signal", ("logs",)))
+# fmt: on
 
 REGISTRY: Final[dict[str, Instrument]] = {
     value.name: value for value in list(globals().values()) if isinstance(value, Instrument)

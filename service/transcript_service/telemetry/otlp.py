@@ -29,6 +29,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
+from . import instruments
 from .export_queue import Answer, Delivery, ExportQueue
 from .redacting import redact_metrics
 from .redaction import redact_text
@@ -55,6 +56,7 @@ _PARTIAL: Final[dict[str, tuple[Any, str]]] = {
     "logs": (ExportLogsServiceResponse, "rejected_log_records"),
     "metrics": (ExportMetricsServiceResponse, "rejected_data_points"),
 }
+_FAILURES: Final = {Delivery.DELIVERED: None, Delivery.RETRY: "unavailable"}
 _UNREACHABLE: Final = "The Collector cannot be reached or does not answer; records are kept."
 
 
@@ -63,6 +65,8 @@ class Watch:
 
     arguments: Mapping[str, Any] = {}
     """To make the exporter with."""
+    answer: requests.Response | None = None
+    """What the other side answered at last, where that is seen."""
 
     def forget(self) -> None:
         """Start watching anew."""
@@ -117,7 +121,7 @@ class WatchedSession(requests.Session, Watch):
     def forget(self) -> None:
         """Start watching anew."""
         self.tried = False
-        self.answer: requests.Response | None = None
+        self.answer = None
 
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
         """As in requests."""
@@ -204,7 +208,7 @@ class ExporterDelivery(Generic[T]):
         try:
             succeeded = self._exporter.export(self._redact(batch)).name == "SUCCESS"
         except OverflowError:  # the SDK's, at the date of an absurd Retry-After
-            if getattr(self._watch, "answer", None) is None:
+            if self._watch.answer is None:
                 raise
         return self._watch.verdict(self._signal, succeeded)
 
@@ -270,7 +274,23 @@ def masking_metrics(
             watch.forget()
             data = redact_metrics(metrics_data)
             result: MetricExportResult = super().export(data, timeout_millis, **kwargs)
-            on_result(watch.verdict("metrics", result is MetricExportResult.SUCCESS))
+            answer = watch.verdict("metrics", result is MetricExportResult.SUCCESS)
+            _count_points(metrics_data, answer)
+            on_result(answer)
             return result
 
     return Masking(**watch.arguments, **options)
+
+
+def _count_points(sent: MetricsData, answer: Answer) -> None:
+    points = sum(
+        len(metric.data.data_points)
+        for resource in sent.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    )
+    failure = _FAILURES.get(answer.delivery, answer.delivery.value)
+    exported = instruments.OTEL_SDK_EXPORTER_METRIC_DATA_POINT_EXPORTED
+    exported.add(points - answer.rejected, error_type=failure)
+    if answer.rejected:
+        exported.add(answer.rejected, error_type=Delivery.REFUSED.value)
