@@ -173,7 +173,7 @@ def test_a_service_that_falls_silent_is_missed_by_its_name(named: Named) -> None
     service = named.services[gone]
     assert isinstance(service, Elsewhere)
     assert service.process is not None
-    service.process.stop()
+    service.process.stop(120)  # after the request under way, which may have a minute
     absent = 'ALERTS{alertname="TelemetryAbsent", alertstate="firing"}'
     found = wait_for("TelemetryAbsent", lambda: named.stack.query(absent))
     assert [one["metric"]["job"] for one in found] == [gone]
