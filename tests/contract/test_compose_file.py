@@ -20,6 +20,12 @@ def _mounted() -> Iterator[tuple[str, str]]:
             yield name, volume
 
 
+def _tag(name: str) -> str:
+    """Of an image that may be pinned by its digest too: `image:tag@sha256:…`."""
+    tag: str = SERVICES[name]["image"].partition("@")[0].partition(":")[2]
+    return tag
+
+
 def _native_version(engine: str, module: str) -> str:
     text = (CHECKOUT / "stack" / "engines" / engine / "go.mod").read_text()
     return re.search(rf"\b{re.escape(module)} v([0-9.]+)", text)[1]  # type: ignore[index]
@@ -45,12 +51,12 @@ def test_an_image_has_the_version_that_the_native_stack_builds(
     if service == "jaeger":
         major, minor = 2, minor - 63
     tag = translate.format(major, minor, patch)
-    assert SERVICES[service]["image"].partition(":")[2] == tag
+    assert _tag(service) == tag
 
 
 def test_the_collectors_image_has_the_version_that_the_builder_names() -> None:
     version = read_yaml(CHECKOUT / "otel-collector" / "builder.yaml")["dist"]["version"]
-    assert SERVICES["otel-collector"]["image"].endswith(f":{version}")
+    assert _tag("otel-collector") == version
 
 
 def test_every_file_that_is_mounted_exists_and_is_read_only() -> None:
@@ -98,6 +104,52 @@ def test_ports_are_published_on_loopback_only() -> None:
     for name, service in SERVICES.items():
         for port in service.get("ports", []):
             assert port.startswith("127.0.0.1:"), name
+
+
+def _network(name: str) -> set[str]:
+    service = SERVICES[name]
+    shared: str | None = service.get("network_mode")
+    if shared is not None:
+        return _network(shared.removeprefix("service:")) if shared != "none" else set()
+    return set(service["networks"])
+
+
+def _talks() -> Iterator[tuple[str, str]]:
+    """Who asks or sends to whom, as the configuration says: addresses `http://NAME:PORT`."""
+    texts = {
+        "service": str(SERVICES["service"]["environment"]),
+        "ready": str(SERVICES["ready"]["command"]),
+        "otel-collector": (CHECKOUT / "otel-collector/config.yaml").read_text(),
+        "alertmanager": (CHECKOUT / "prometheus/targets-compose/webhook_url").read_text(),
+        "grafana": (CHECKOUT / "grafana/provisioning/datasources/stack.yaml").read_text(),
+    }
+    for name, text in texts.items():
+        for other in re.findall(r"http://([a-z-]+):\d+", text):
+            yield name, other
+    for file in (CHECKOUT / "prometheus/targets-compose").glob("*.yml"):
+        for group in read_yaml(file):
+            yield from (("prometheus", target.partition(":")[0]) for target in group["targets"])
+
+
+def test_containers_share_a_network_with_whom_they_ask_and_grafana_with_nobody_else() -> None:
+    talks = set(_talks())
+    assert {name for name, _ in talks} == {*SERVICES} - {
+        "jaeger", "victorialogs", "simulator", "volumes"
+    }  # fmt: skip
+    for name, other in talks:
+        assert _network(name) & _network(other), f"{name} cannot reach {other}"
+    reachable = {name for name in SERVICES if _network(name) & _network("grafana")}
+    asked = {other for name, other in talks if name == "grafana"}
+    assert reachable == {"grafana", *asked}
+    assert set().union(*map(_network, SERVICES)) == set(COMPOSE["networks"])
+
+
+def test_the_service_answers_under_the_names_by_which_it_is_asked() -> None:
+    names = SERVICES["service"]["environment"]["SERVICE_HOSTS"]
+    listed = re.fullmatch(r"\$\{SERVICE_HOSTS:-(.+)\}", names)[1].split(",")  # type: ignore[index]
+    asked = {other for _, other in _talks() if other == "service"}
+    assert asked <= set(listed)
+    assert {"localhost", "127.0.0.1"} <= set(listed)  # where its port is published
 
 
 def test_secrets_come_from_files_that_are_not_committed() -> None:

@@ -19,6 +19,8 @@ PROBLEM = "application/problem+json"
 # Answered without asking YouTube.
 ROUTES = ("/api/transcripts/nonsense", "/api/transcripts", "/api/transcripts/", "/api/jobs/x")
 
+ANYWHERE = "0.0.0.0:5000"
+
 
 def client(folder: Path, **settings: Any) -> FlaskClient:
     return create_app(Settings(state_dir=folder, **settings)).test_client()
@@ -65,8 +67,38 @@ def test_a_client_over_its_limit_waits_and_others_do_not(
 
 
 def test_the_front_page_leads_to_the_dashboard(tmp_path: Path) -> None:
-    answer = client(tmp_path).get("/", headers={"Host": "evil.example"})
+    answer = client(tmp_path, service_bind=ANYWHERE).get("/", headers={"Host": "evil.example"})
     assert (answer.status_code, answer.headers["Location"]) == (302, "/dashboard")
+
+
+@pytest.mark.parametrize(
+    ("bind", "listed", "host", "served"),
+    [
+        ("127.0.0.1:5000", "", "127.0.0.1:5000", True),
+        ("127.0.0.1:5000", "", "LocalHost", True),
+        ("[::1]:5000", "", "[::1]", True),
+        ("localhost:5000", "", "localhost:5000", True),
+        ("127.0.0.1:5000", "", "evil.example:5000", False),  # DNS rebinding
+        ("localhost:5000", "", "evil.example", False),
+        ("[::1]:5000", "", "evil.example:5000", False),
+        ("127.0.0.1:5000", "", "127.0.0.1.evil.example:5000", False),
+        ("127.0.0.1:5000", "", "evil.example/127.0.0.1", False),
+        ("127.0.0.1:5000", "", "", False),
+        ("127.0.0.1:5000", "video.example", "Video.Example", True),  # a proxy in front
+        ("127.0.0.1:5000", "video.example", "127.0.0.1:5000", False),
+        (ANYWHERE, "", "video.example", True),
+        (ANYWHERE, "localhost, service", "service:5000", True),
+        (ANYWHERE, "localhost, service", "evil.example:5000", False),
+    ],
+)
+def test_a_name_that_is_not_the_services_gets_no_answer(
+    tmp_path: Path, bind: str, listed: str, host: str, served: bool
+) -> None:
+    asked = client(tmp_path, service_bind=bind, service_hosts=listed)
+    for path in (*ROUTES, "/", "/dashboard", "/api/openapi.json", "/health/live", "/nowhere"):
+        answer: Any = asked.get(path, headers={"Host": host})
+        assert (answer.status_code != 421) is served, path
+        assert served or answer.json["code"] == "misdirected_request"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
@@ -74,7 +106,7 @@ def test_the_front_page_leads_to_the_dashboard(tmp_path: Path) -> None:
     "path", ["/api/transcripts", "/dashboard/", "/runbooks/", "/api/jobs", "//evil.example/x", "/"]
 )
 def test_no_answer_leads_where_the_host_header_says(tmp_path: Path, path: str, method: str) -> None:
-    answer = client(tmp_path).open(
+    answer = client(tmp_path, service_bind=ANYWHERE).open(
         path,
         method=method,
         headers={"Host": "evil.example", "X-Forwarded-Host": "evil.example"},

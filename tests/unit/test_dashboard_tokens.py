@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from transcript_service.settings import get_settings
-from transcript_service.web.auth import PerMinute, is_loopback
+from transcript_service.web.auth import PerMinute
+from transcript_service.web.host_names import is_loopback
 from transcript_service.web.token_cli import token_group
 from transcript_service.web.tokens import (
     SCOPES,

@@ -9,12 +9,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
-from functools import lru_cache
 from typing import Final
 
 from flask import g, request
@@ -23,6 +21,7 @@ from ..problem import Problem
 from ..settings import Settings
 from ..telemetry import get_logger
 from ..telemetry.instruments import DASHBOARD_AUTH_FAILURES, REQUESTS_REJECTED
+from .host_names import LOOPBACK_NAMES, host_name, is_loopback
 from .tokens import SCOPES, Refused, TokenStore, TokensUnreadable
 
 log = get_logger(__name__)
@@ -43,7 +42,6 @@ _FORWARDED: Final = frozenset(
         "HTTP_TRUE_CLIENT_IP",
     }
 )
-_LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 # A request without a token is a page that has not asked for it yet.
 _NO_GUESS: Final = ("missing", "not_loopback", "scope")
 _NO_TOKENS: Final = (
@@ -155,22 +153,11 @@ def _presented() -> str:
 def _asked_on_this_machine() -> bool:
     return (
         is_loopback(request.remote_addr)
-        and request.host.rsplit(":", 1)[0].lower() in _LOOPBACK_NAMES
+        and host_name() in LOOPBACK_NAMES
         and not any(
             name in _FORWARDED or name.startswith("HTTP_X_FORWARDED") for name in request.environ
         )
     )
-
-
-@lru_cache(maxsize=256)
-def is_loopback(address: str | None) -> bool:
-    """Whether a peer address is this machine; a Unix socket has none and counts as foreign."""
-    try:
-        found = ipaddress.ip_address(address or "")
-    except ValueError:
-        return False
-    mapped = getattr(found, "ipv4_mapped", None)
-    return (mapped or found).is_loopback
 
 
 def create_authorizer(settings: Settings) -> Authorizer:
