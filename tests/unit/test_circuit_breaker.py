@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pytest
+from opentelemetry import trace
 
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.resilience import (
@@ -377,6 +378,19 @@ def test_a_whole_outage_in_metrics_and_log(clock: Clock, telemetry: InMemoryTele
         ("info", "timedtext", "open", "half_open", "wait_elapsed"),
         ("info", "timedtext", "half_open", "closed", "recovered"),
     ]
+
+
+def test_a_change_is_marked_on_the_span_that_brought_it(
+    clock: Clock, telemetry: InMemoryTelemetry
+) -> None:
+    breaker = make(clock)
+    with trace.get_tracer("test").start_as_current_span("call"):
+        call(breaker, "ffff")
+    (event,) = telemetry.span("call").events
+    assert event.name == "circuit_breaker.state_changed"
+    assert event.attributes == {
+        "breaker": "timedtext", "from_state": "closed", "to_state": "open"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("state", ["disabled", "forced_open", "metrics_only"])

@@ -21,6 +21,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Literal, Self, get_args
 
+from opentelemetry import trace
+
 from ..telemetry import get_logger, instruments
 from ..telemetry.vocabulary import BREAKER_STATES, BreakerState
 from .breaker_state import (
@@ -166,6 +168,12 @@ class CircuitBreaker:
                     change.recovery_s, name=self.name
                 )
             tell = log.warning if change.after in ("open", "forced_open") else log.info
+            # Also where it happened in its trace, which sampling keeps for this
+            # (otel-collector/gateway.yaml).
+            trace.get_current_span().add_event(
+                "circuit_breaker.state_changed",
+                {"breaker": self.name, "from_state": change.before, "to_state": change.after},
+            )
             tell(
                 "circuit_breaker.state_changed",
                 breaker=self.name,
