@@ -21,7 +21,7 @@ from stack.credentials import USER
 from stack.errors import Interrupted, StackError, explain
 from stack.layout import Layout
 from stack.lock import state_lock
-from stack.pins import ENGINES_BY_NAME
+from stack.pins import ENGINES_BY_NAME, USUAL
 from stack.programs import EXTRAS, PROGRAMS, Options
 from stack.progress import Progress
 from stack.status import status, table
@@ -97,7 +97,7 @@ def _status(layout: Layout, arguments: argparse.Namespace) -> int:
 def _build(layout: Layout, arguments: argparse.Namespace) -> int:
     layout.log_dir.mkdir(parents=True, exist_ok=True)
     with Progress() as progress:
-        builds = BuildQueue(layout, arguments.engine or ENGINES_BY_NAME, progress)
+        builds = BuildQueue(layout, arguments.engine or USUAL, progress)
         try:
             while builds.pending:
                 builds.poll()

@@ -10,7 +10,7 @@ from stack.build import Build, check_space, disk_use, is_built
 from stack.errors import StackError
 from stack.job import Job
 from stack.layout import Layout
-from stack.pins import ENGINES, PAGE, Engine
+from stack.pins import ENGINES_BY_NAME, PAGE, Engine
 from stack.progress import Progress
 
 _GO = "go"  # its name in the progress display
@@ -28,7 +28,7 @@ class BuildQueue:
         self._layout = layout
         self._progress = progress
         self._go = toolchain.find(layout)
-        engines = [engine for engine in (*ENGINES, PAGE) if engine.name in wanted]
+        engines = [engine for engine in ENGINES_BY_NAME.values() if engine.name in wanted]
         self.folders: dict[str, Path] = {
             engine.name: engine.folder(layout, self._go.version) for engine in engines
         }

@@ -91,4 +91,13 @@ ENGINES: tuple[Engine, ...] = (
 # Prometheus' own page, which its Go module has as sources only. The stack is up without it.
 PAGE = Engine("prometheus-page", (), ("prometheus-page",), tags="", cold_s=140, script="build.sh")
 
-ENGINES_BY_NAME = {engine.name: engine for engine in (*ENGINES, PAGE)}
+# The Collector with what sampling of whole traces takes (otel-collector/gateway-builder.yaml).
+GATEWAY = Engine("otel-gateway", (".",), ("otelcol-gateway",), cold_s=170)
+
+# No engine but built and pinned as one: what `make check` reads deploy/kubernetes/ with.
+KUSTOMIZE = Engine("kustomize", ("sigs.k8s.io/kustomize/kustomize/v5",), ("kustomize",), cold_s=45)
+
+# What `build` builds when it is told no names.
+USUAL = (*(engine.name for engine in ENGINES), PAGE.name)
+
+ENGINES_BY_NAME = {engine.name: engine for engine in (*ENGINES, PAGE, GATEWAY, KUSTOMIZE)}
