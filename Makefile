@@ -6,7 +6,7 @@ PY := .venv/bin/python
 # with six, browsers beside whole stacks ran into their own limits of time.
 WORKERS ?= 4
 # Debian package = program that must be on PATH.
-PACKAGES := chromium=chromium redis-server=redis-server flite=flite espeak-ng=espeak-ng
+PACKAGES := chromium=chromium redis-server=redis-server haproxy=haproxy flite=flite espeak-ng=espeak-ng
 
 .PHONY: help
 help: ## this list
@@ -33,6 +33,10 @@ demo: setup ## the stack, a YouTube stand-in and steady load; announces one faul
 	@$(PY) -m stack up --page --with load
 	@# On a terminal the announcements follow; Ctrl-C ends the reading, not the demo.
 	@if [ -t 1 ]; then $(PY) -m stack logs load --follow; fi
+
+.PHONY: scale-demo
+scale-demo: setup ## the same with three services and two of each engine that can be several, under load
+	@$(PY) -m stack up --scaled --with load
 
 .PHONY: test
 test: setup ## the tests, against the real engines

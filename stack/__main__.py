@@ -61,6 +61,7 @@ def _up(layout: Layout, arguments: argparse.Namespace) -> int:
         extras=frozenset(arguments.extras),
         recordings=arguments.recordings,
         page=arguments.page,
+        scaled=arguments.scaled,
     )
     started = time.monotonic()
     up(layout, options, wait=arguments.wait)
@@ -175,6 +176,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--page", action="store_true", help="also build Prometheus' own page, after all else"
+    )
+    command.add_argument(
+        "--scaled",
+        action="store_true",
+        help="three services, and two of each engine that can be several (docs/scaling.md)",
     )
     command.add_argument("--wait-all", dest="wait", action="store_true", default=True)
     command.add_argument(

@@ -63,6 +63,7 @@ if [ "$(cat .venv/.made-from 2>/dev/null)" != "$wanted" ]; then
 fi
 
 missing=
+PATH="$PATH:/usr/sbin" # where Debian has servers; not on everybody's
 for pair in "$@"; do
     command -v "${pair#*=}" >/dev/null || missing="$missing ${pair%%=*}"
 done

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from stack.errors import StackError
@@ -21,7 +21,7 @@ HOST = "127.0.0.1"
 
 # The engines' usual ports where they have one. No two differ by a round number of thousands, so
 # that a stack at a round offset never meets another at offset 0 (docs/decisions/ports.md).
-BASE_PORTS: Mapping[str, int] = {
+_ALWAYS: Mapping[str, int] = {
     "service": 5000,
     "simulator": 8443,
     "simulator-proxy": 8444,
@@ -38,6 +38,33 @@ BASE_PORTS: Mapping[str, int] = {
     "jaeger-health": 13134,
     "jaeger-metrics": 8889,
 }
+
+# The scaled form (stack/scaled.py). What stands in front of several keeps the usual port, so that
+# nobody who asks needs to know how many there are; each of them has one of its own.
+REPLICAS: Mapping[str, int] = {
+    "service": 3,
+    "otlp-grpc": 2,
+    "otlp-http": 2,
+    "collector-health": 2,
+    "collector-metrics": 2,
+    "prometheus": 2,
+    "thanos-sidecar": 2,
+    "thanos-sidecar-grpc": 2,
+    "victorialogs": 2,
+}
+_SCALED: Mapping[str, int] = {
+    "redis": 6379,
+    "balancer-metrics": 8405,
+    "thanos-grpc": 10903,
+    **{
+        f"{name}-{number}": {"thanos-sidecar": 10902, "thanos-sidecar-grpc": 10901, **_ALWAYS}[name]
+        + 20 * number
+        for name, count in REPLICAS.items()
+        for number in range(1, count + 1)
+    },
+}
+
+BASE_PORTS: Mapping[str, int] = {**_ALWAYS, **_SCALED}
 
 MAX_OFFSET = 65535 - max(BASE_PORTS.values())
 
@@ -58,6 +85,8 @@ class Layout:
     # The Go toolchain from the Python package, installed only where PATH has none.
     go_dir: Path = CHECKOUT / ".stack" / "go"
     checkout: Path = CHECKOUT
+    # Of one of several alike: the names of its own ports and folders, and what they are here.
+    renamed: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.offset <= MAX_OFFSET:
@@ -87,9 +116,17 @@ class Layout:
             go_dir=Path(environ.get("STACK_GO_DIR") or default / "go").absolute(),
         )
 
+    def replica(self, number: int, own: Iterable[str]) -> Layout:
+        """This stack as one of several like programs sees it, whose names are `own`."""
+        return replace(self, renamed={name: f"{name}-{number}" for name in own})
+
+    def here(self, name: str) -> str:
+        """`name`, with its number if it is the own one of a replica."""
+        return self.renamed.get(name, name)
+
     def port(self, name: str) -> int:
         """The TCP port that `name` of BASE_PORTS has in this stack."""
-        return BASE_PORTS[name] + self.offset
+        return BASE_PORTS[self.here(name)] + self.offset
 
     def address(self, name: str) -> str:
         """`host:port` of `name`."""
@@ -123,7 +160,11 @@ class Layout:
 
     def data(self, name: str) -> Path:
         """Where a program keeps what must survive `down` and `up`."""
-        return self.state_dir / name
+        return self.state_dir / self.here(name)
+
+    def config(self, name: str) -> Path:
+        """The folder in `config_dir` that a program is started in."""
+        return self.config_dir / self.here(name)
 
     @property
     def not_built(self) -> Path:

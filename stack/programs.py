@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stack.layout import HOST, Layout
-from stack.ready import Probe, http_probe, simulator_probe
+from stack import scaled
+from stack.layout import HOST, REPLICAS, Layout
+from stack.ready import Probe, http_probe, redis_probe, simulator_probe
 
 # Stopped from the highest to the lowest, those of one tier together: nobody loses the one it
 # is still sending to.
@@ -26,7 +27,7 @@ VICTORIALOGS_FLAGS = (
     "-loggerLevel=WARN",
 )
 
-# What people open, the first first: title, program, path. Not Jaeger, whose Go module has no page
+# What people open, the first first: title, port, path. Not Jaeger, whose Go module has no page
 # (the dashboard shows traces).
 PAGES = (
     ("Dashboard", "service", "/dashboard"),
@@ -48,6 +49,8 @@ class Options:
     recordings: Path | None = None
     # Whether Prometheus' own page is built too, after everything else.
     page: bool = False
+    # Several of each behind something that keeps its address (docs/scaling.md).
+    scaled: bool = False
 
     @property
     def simulator(self) -> bool:
@@ -56,7 +59,8 @@ class Options:
     def names(self) -> tuple[str, ...]:
         """The programs to run, in the order in which they are started."""
         extras = self.extras.union(*(EXTRAS[extra] for extra in self.extras))
-        names = (name for name in PROGRAMS if name not in EXTRAS or name in extras)
+        form = SCALED if self.scaled else SINGLE
+        names = (name for name in form if name not in EXTRAS or name in extras)
         return tuple(name for name in names if name not in self.without)
 
 
@@ -78,6 +82,13 @@ class Program:
     # Started when these serve, as far as they are run at all.
     after: tuple[str, ...] = ()
     scheme: str = "http"
+    # What it is built as, where that is not its own name.
+    engine: str = ""
+
+    @property
+    def built_as(self) -> str:
+        """The engine (stack/pins.py) that it is a process of, if it is one's at all."""
+        return self.engine or self.name
 
     def url(self, layout: Layout) -> str | None:
         """Where people reach it; None for one that only sends."""
@@ -116,7 +127,7 @@ def _collector_env(layout: Layout, options: Options) -> dict[str, str]:
 def _prometheus(layout: Layout, options: Options, folder: Path) -> list[str]:
     return [
         str(folder / "prometheus"),
-        f"--config.file={layout.config_dir / 'prometheus/prometheus.yml'}",
+        f"--config.file={layout.config('prometheus') / 'prometheus.yml'}",
         f"--storage.tsdb.path={layout.data('prometheus')}",
         f"--web.listen-address={layout.address('prometheus')}",
         f"--web.external-url={layout.url('prometheus')}",  # links in alerts
@@ -188,7 +199,8 @@ def _simulator(layout: Layout, options: Options, folder: Path) -> list[str]:
 def _load(layout: Layout, options: Options, folder: Path) -> list[str]:
     command = [sys.executable, "-m", "simulator", "load", "--target", layout.url("service")]
     # A fraction of what two cores can do: in a healthy phase nothing may look unhealthy.
-    command += ["--rate", "0.5", "--duration", "0", "--videos", "everyday", "--tour"]
+    command += ["--rate", "2" if options.scaled else "0.5", "--duration", "0"]
+    command += ["--videos", "everyday", *(() if options.scaled else ("--tour",))]
     command += ["--otlp", layout.url("otlp-http")]
     command += ["--control", f"https://{layout.address('simulator')}"]
     return [*command, "--ca-file", str(layout.simulator_ca)]
@@ -196,7 +208,7 @@ def _load(layout: Layout, options: Options, folder: Path) -> list[str]:
 
 # In the order in which they are started, as far as their builds allow. The time to become ready
 # is generous: two cores may be compiling the next engine meanwhile.
-PROGRAMS: Mapping[str, Program] = {
+SINGLE: Mapping[str, Program] = {
     program.name: program
     for program in (
         Program(
@@ -225,7 +237,7 @@ PROGRAMS: Mapping[str, Program] = {
             BACKEND,
             ("prometheus",),
             command=_prometheus,
-            directory=lambda layout: layout.config_dir / "prometheus",
+            directory=lambda layout: layout.config("prometheus"),
             config_files=("prometheus/prometheus.yml", "prometheus/rules"),
             probe=_probe("prometheus", "/-/ready"),
             ready_within_s=180,  # replays its write-ahead log first
@@ -285,7 +297,107 @@ PROGRAMS: Mapping[str, Program] = {
             ready_within_s=30,
             stop_within_s=5,
             # Not the stores of logs and traces: the Collector keeps what is for them.
-            after=("simulator", "service", "otel-collector", "prometheus"),
+            after=("simulator", "service", "otel-collector", "prometheus", "balancer", "thanos"),
         ),
     )
 }
+
+
+def _replicas(program: Program) -> Iterator[Program]:
+    """As many as REPLICAS says, each with ports and folders of its own."""
+    for number in range(1, REPLICAS[program.ports[0]] + 1):
+        yield _replica(program, number)
+
+
+def _replica(program: Program, number: int) -> Program:
+    def own(layout: Layout) -> Layout:
+        return layout.replica(number, (program.name, *program.ports))
+
+    return replace(
+        program,
+        name=f"{program.name}-{number}",
+        engine=program.built_as,
+        ports=tuple(f"{port}-{number}" for port in program.ports),
+        command=lambda layout, options, folder: program.command(own(layout), options, folder),
+        environment=lambda layout, options: program.environment(own(layout), options),
+        directory=lambda layout: program.directory(own(layout)),
+        probe=lambda layout: program.probe(own(layout)),
+    )
+
+
+def _scaled() -> Iterator[Program]:
+    yield SINGLE["simulator"]
+    yield Program(
+        "redis",
+        BACKEND,
+        ("redis",),
+        command=scaled.redis,
+        probe=redis_probe,
+        scheme="redis",
+        ready_within_s=30,
+        stop_within_s=10,
+    )
+    collector = SINGLE["otel-collector"]
+    yield from _replicas(
+        replace(
+            collector,
+            command=lambda *of: [*_collector(*of), f"--config={of[0].checkout / scaled.COLLECTOR}"],
+            environment=lambda *of: _collector_env(*of) | scaled.collector_env(of[0]),
+            config_files=(*collector.config_files, scaled.COLLECTOR),
+        )
+    )
+    yield from _replicas(SINGLE["prometheus"])
+    yield from _replicas(
+        Program(
+            "thanos-sidecar",
+            BACKEND,
+            ("thanos-sidecar", "thanos-sidecar-grpc"),
+            command=scaled.thanos_sidecar,
+            probe=_probe("thanos-sidecar", "/-/ready"),
+            ready_within_s=60,
+            stop_within_s=15,
+            engine="thanos",
+        )
+    )
+    yield Program(
+        "thanos",
+        BACKEND,
+        ("prometheus", "thanos-grpc"),
+        command=scaled.thanos,
+        probe=_probe("prometheus", "/-/ready"),
+        ready_within_s=60,
+        stop_within_s=15,
+    )
+    service = SINGLE["service"]
+    yield from _replicas(
+        replace(
+            service, environment=lambda *of: service.environment(*of) | scaled.service_env(of[0])
+        )
+    )
+    yield Program(
+        "balancer",
+        OUTSIDE,
+        ("service", "otlp-http", "otlp-grpc", "balancer-metrics"),
+        command=scaled.balancer,
+        environment=lambda layout, options: scaled.balancer_env(layout),
+        config_files=(scaled.BALANCER,),
+        probe=_probe("service", "/health/ready"),
+        ready_within_s=90,
+        stop_within_s=30,
+    )
+    yield SINGLE["alertmanager"]
+    yield from _replicas(SINGLE["victorialogs"])
+    yield replace(
+        SINGLE["victorialogs"],
+        name="victorialogs-front",
+        command=scaled.victorialogs_front,
+        engine="victorialogs",
+    )
+    yield SINGLE["jaeger"]
+    yield SINGLE["load"]
+
+
+SCALED: Mapping[str, Program] = {program.name: program for program in _scaled()}
+
+# Of either form. What both run is the same in both.
+PROGRAMS: Mapping[str, Program] = {**SINGLE, **SCALED}

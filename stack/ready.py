@@ -62,6 +62,25 @@ def simulator_probe(layout: Layout) -> Probe:
     return probe
 
 
+def redis_probe(layout: Layout) -> Probe:
+    """Ready when it takes the password and answers a ping."""
+
+    def probe() -> str | None:
+        address = (HOST, layout.port("redis"))
+        try:
+            password = layout.engine_password.read_text()
+            with socket.create_connection(address, timeout=_TIMEOUT_S) as connection:
+                connection.sendall(f"AUTH {password}\r\nPING\r\n".encode())
+                answer = b""
+                while answer.count(b"\n") < 2 and (more := connection.recv(500)):
+                    answer += more
+        except OSError as error:
+            return _words(error)
+        return None if answer.endswith(b"+PONG\r\n") else answer.decode(errors="replace").strip()
+
+    return probe
+
+
 def _words(error: Exception) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "does not listen yet"

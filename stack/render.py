@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -9,8 +10,11 @@ from collections.abc import Collection
 from pathlib import Path
 
 from stack import credentials
-from stack.layout import Layout
+from stack.layout import REPLICAS, Layout
 from stack.pins import PAGE
+from stack.programs import PROGRAMS, Options
+from stack.scaled import as_replica, numbered
+from stack.scaled import targets as scaled_targets
 
 # File in targets/ → named port; the jobs of prometheus/prometheus.yml.
 TARGETS = {
@@ -22,38 +26,53 @@ TARGETS = {
     "alertmanagers.yml": "alertmanager",  # where alerts are sent, not a scrape job
 }
 
+# Those that must find their folder there.
+_KEEPING = ("prometheus", "alertmanager", "victorialogs", "jaeger", "service", "redis")
+
 WEBHOOK_PATH = "/api/alerts/webhook"
 
 # How the rules write links to runbooks and dashboard: the service at its default port.
 LINK_BASE = "http://127.0.0.1:5000"
 
 
-def render(layout: Layout) -> None:
+def render(layout: Layout, options: Options | None = None) -> None:
     """Brings the state folder up to date with the checkout. Raises OSError."""
     for folder in (layout.state_dir, layout.run_dir, layout.log_dir, layout.secrets_dir):
         folder.mkdir(parents=True, exist_ok=True)
     # Secrets lie below, and logs may hold what nobody else should read.
     layout.state_dir.chmod(0o700)
-    for name in ("prometheus", "alertmanager", "victorialogs", "jaeger", "service"):
-        layout.data(name).mkdir(exist_ok=True)
+    options = options or Options()
+    for name in options.names():
+        if PROGRAMS[name].built_as in _KEEPING:
+            layout.data(name).mkdir(exist_ok=True)
     _secret(layout.webhook_token, secrets.token_hex(32))
     _secret(layout.engine_password, secrets.token_hex(32))
     for name, text in credentials.files(layout.engine_password.read_text()).items():
         _secret(layout.secrets_dir / name, text)
     write(layout.secrets_dir / "webhook_url", layout.url("service", WEBHOOK_PATH), mode=0o600)
-    _prometheus(layout)
+    if options.scaled:
+        for number in range(1, REPLICAS["prometheus"] + 1):
+            _prometheus(layout.replica(number, ["prometheus"]), options, str(number))
+    else:
+        _prometheus(layout, options)
+    not_built(layout, options, frozenset())
     _alertmanager(layout)
 
 
-def not_built(layout: Layout, engines: Collection[str]) -> None:
+def not_built(layout: Layout, options: Options, engines: Collection[str]) -> None:
     """Tells Prometheus and the service which engines are still being built.
 
     They are no targets yet: what was never up is not down. Prometheus watches the files.
     """
     for file, port in TARGETS.items():
-        missing = any(file.startswith(engine) for engine in engines)
-        targets = "[]" if missing else f'- targets: ["{layout.address(port)}"]'
-        write(layout.config_dir / "prometheus/targets" / file, f"{targets}\n")
+        ports = numbered(port) if options.scaled and port in REPLICAS else [port]
+        groups = [{"targets": [*map(layout.address, ports)]}]
+        if options.scaled and file == "prometheus.yml":
+            groups += scaled_targets(layout)
+        if any(file.startswith(engine) for engine in engines):
+            groups = []
+        for folder in layout.config_dir.glob("prometheus*/targets"):
+            write(folder / file, json.dumps(groups) + "\n")
     write(layout.not_built, "".join(f"{engine}\n" for engine in sorted(engines)))
 
 
@@ -74,12 +93,12 @@ def _secret(path: Path, value: str) -> None:
         write(path, value, mode=0o600)
 
 
-def _prometheus(layout: Layout) -> None:
-    source, target = layout.checkout / "prometheus", layout.config_dir / "prometheus"
+def _prometheus(layout: Layout, options: Options, replica: str = "") -> None:
+    source, target = layout.checkout / "prometheus", layout.config("prometheus")
     (target / "targets").mkdir(parents=True, exist_ok=True)
     _link_secrets(layout, target)
-    write(target / "prometheus.yml", (source / "prometheus.yml").read_text())
-    not_built(layout, frozenset())
+    text = (source / "prometheus.yml").read_text()
+    write(target / "prometheus.yml", as_replica(text, replica) if replica else text)
     # Where a Prometheus without built-in assets looks for its page, which may come later or never.
     page = target / "web/ui/static"
     page.parent.mkdir(parents=True, exist_ok=True)

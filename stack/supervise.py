@@ -217,7 +217,7 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
     ]
     for name in names:
         program = PROGRAMS[name]
-        command = program.command(layout, options, folders.get(name, layout.bin_dir))
+        command = program.command(layout, options, folders.get(program.built_as, layout.bin_dir))
         environment = program.environment(layout, options) | {
             MARKER: str(layout.state_dir),
             # Not read by anyone: a change of the files makes supervisord see a changed program.

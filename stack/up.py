@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Collection
 
 from stack import signals
 from stack.build_queue import BuildQueue
@@ -42,7 +43,7 @@ def up(layout: Layout, options: Options, *, wait: bool = True) -> None:
             f"the state folder {layout.state_dir} cannot be used: {explain(error)}"
         ) from error
     with state_lock(layout):
-        render(layout)
+        render(layout, options)
         free = shutil.disk_usage(layout.state_dir).free
         if free < _STATE_BYTES:
             raise StackError(
@@ -78,12 +79,13 @@ class _Up:
     def _run(self) -> None:
         if self._fresh and end_orphans(self._layout):
             self._progress.say("ended what a supervisor that was killed had left running")
-        self._check_ports(self._not_running())
-        wanted = (*self._names, PAGE.name) if self._options.page else self._names
+        self._check_ports(self._not_running(), self._given_up())
+        wanted = [PROGRAMS[name].built_as for name in self._names]
+        wanted += [PAGE.name] if self._options.page else []
         self._builds = BuildQueue(self._layout, wanted, self._progress)
         if self._fresh:
             self._configure()
-            not_built(self._layout, self._builds.pending - {PAGE.name})
+            not_built(self._layout, self._options, self._builds.pending - {PAGE.name})
             with signals.put_off():
                 self._supervisor.start()
             self._to_start = list(self._names)
@@ -117,11 +119,17 @@ class _Up:
         known = {} if self._fresh else self._supervisor.processes()
         return [name for name in self._names if name not in known or not known[name].running]
 
-    def _check_ports(self, names: list[str]) -> None:
+    def _given_up(self) -> set[str]:
+        """The ports of programs that run and are not wanted any more."""
+        known = {} if self._fresh else self._supervisor.processes()
+        going = [name for name in known if name not in self._names and name in PROGRAMS]
+        return {port for name in going for port in PROGRAMS[name].ports}
+
+    def _check_ports(self, names: list[str], given_up: Collection[str] = ()) -> None:
         for name in names:
             for port_name in PROGRAMS[name].ports:
                 port = self._layout.port(port_name)
-                if not is_free(port):
+                if port_name not in given_up and not is_free(port):
                     who = holder(port) or "another program"
                     raise StackError(
                         f"port {port}, which {name} needs ({port_name}), is taken by {who}; "
@@ -134,14 +142,14 @@ class _Up:
         for name in list(self._to_start):
             program = PROGRAMS[name]
             before = [first for first in program.after if first in self._names]
-            if name in missing or not self._serving.issuperset(before):
+            if program.built_as in missing or not self._serving.issuperset(before):
                 continue
             self._check_ports([name])  # again: a build may have taken minutes
             self._to_start.remove(name)
             self._started.append(name)
             self._supervisor.launch(name)
             if self._fresh:
-                not_built(self._layout, missing - {PAGE.name})
+                not_built(self._layout, self._options, missing - {PAGE.name})
             self._starting[name] = _Start(program, self._layout)
             self._progress.doing(name, "starting")
 
@@ -217,10 +225,11 @@ class _Start:
 def summary(layout: Layout, options: Options) -> str:
     """The pages for people, the dashboard first."""
     found = []
-    for title, program, path in PAGES:
-        if program not in options.names():
+    served = {port for name in options.names() for port in PROGRAMS[name].ports}
+    for title, port, path in PAGES:
+        if port not in served:
             continue
-        if program == "prometheus" and not layout.binary(PAGE.name).exists():
+        if port == "prometheus" and not options.scaled and not layout.binary(PAGE.name).exists():
             continue  # it serves, but has no page
-        found.append(f"  {title:<16}{layout.url(program, path)}")
+        found.append(f"  {title:<16}{layout.url(port, path)}")
     return "\n".join(found)

@@ -243,6 +243,8 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = None
     """Redis that workers share breaker states and jobs through, such as
     `redis://:password@127.0.0.1:6379/0`. Without it every worker has its own breakers."""
+    redis_password_file: Path | None = None
+    """File with the password of that Redis, where the URL has none."""
     circuit_breaker_window_type: Literal["count", "time"] = "count"
     """What a breaker's rates are computed over: last calls or last seconds."""
     circuit_breaker_window_size: int = Field(20, ge=1, le=3600)

@@ -16,6 +16,7 @@ from pathlib import Path
 import orjson
 import pytest
 import redis
+from pydantic import SecretStr
 
 from tests.ports import free_port
 from tests.telemetry_memory import InMemoryTelemetry
@@ -26,6 +27,8 @@ from transcript_service.resilience import (
 )
 from transcript_service.resilience.breaker_state import Bucket, Record
 from transcript_service.resilience.breaker_store import RedisStore
+from transcript_service.resilience.shared_redis import connect
+from transcript_service.settings import Settings
 
 SERVER = shutil.which("redis-server")
 pytestmark = pytest.mark.skipif(
@@ -89,18 +92,25 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server.stop()
 
 
+def client(url: str, timeout_s: float = 0.5) -> redis.Redis:
+    """As the service has it."""
+    made = connect(Settings(redis_url=SecretStr(url)), timeout_s)
+    assert made is not None
+    return made
+
+
 def worker(server: Server, config: CircuitBreakerConfig = CONFIG) -> CircuitBreaker:
     """A breaker as another worker would have it: own connection, own store.
 
     It waits longer than a store that must not: on a busy machine half a second is short, and who
     found Redis away would decide alone.
     """
-    return CircuitBreaker("timedtext", config, store=RedisStore(server.url, timeout_s=30))
+    return CircuitBreaker("timedtext", config, store=RedisStore(client(server.url, 30)))
 
 
 def impatient(server: Server) -> CircuitBreaker:
     """As the service has it, which does not wait for Redis."""
-    return CircuitBreaker("timedtext", CONFIG, store=RedisStore(server.url))
+    return CircuitBreaker("timedtext", CONFIG, store=RedisStore(client(server.url)))
 
 
 def fail(breaker: CircuitBreaker, times: int) -> None:
@@ -198,7 +208,7 @@ def test_eight_threads_of_eight_workers_get_exactly_the_permitted_probes(
 
 def _record_in_another_process(url: str, failures: int, answers: int) -> None:
     config = CircuitBreakerConfig(window_size=400, minimum_calls=400)
-    breaker = CircuitBreaker("asr", config, store=RedisStore(url))
+    breaker = CircuitBreaker("asr", config, store=RedisStore(client(url)))
     for turn in range(failures + answers):
         with breaker.permit() as permit:
             permit.failure() if turn < failures else permit.success()
@@ -215,7 +225,7 @@ def test_no_result_is_lost_when_processes_write_at_the_same_time(server: Server)
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    store = RedisStore(server.url)
+    store = RedisStore(client(server.url))
     calls, failure_rate, _ = store.update("asr", lambda record, _: record.rates())
     assert calls == 150
     assert failure_rate == pytest.approx(60 / 150)
@@ -238,7 +248,7 @@ def test_without_redis_a_worker_goes_on_from_what_it_knew_and_says_so_once(
     config = CircuitBreakerConfig(minimum_calls=4, open_s=60)
     now = [0.0]
     breaker = CircuitBreaker(
-        "timedtext", config, store=RedisStore(server.url, clock=lambda: now[0])
+        "timedtext", config, store=RedisStore(client(server.url), clock=lambda: now[0])
     )
     fail(breaker, 4)
     server.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from stack.errors import StackError
 from stack.layout import BASE_PORTS, CHECKOUT, MAX_OFFSET, Layout
-from stack.programs import PROGRAMS
+from stack.programs import PROGRAMS, SCALED, SINGLE, Program
 from transcript_service.settings import Settings
 
 
@@ -41,10 +42,23 @@ def test_no_two_ports_differ_by_a_round_number() -> None:
     assert meeting == []
 
 
-def test_every_port_belongs_to_exactly_one_program() -> None:
-    of_programs = [port for program in PROGRAMS.values() for port in program.ports]
+@pytest.mark.parametrize("form", [SINGLE, SCALED], ids=["single", "scaled"])
+def test_a_port_belongs_to_one_program_of_each_form(form: Mapping[str, Program]) -> None:
+    of_programs = [port for program in form.values() for port in program.ports]
 
-    assert sorted(of_programs) == sorted(BASE_PORTS)
+    assert len(of_programs) == len(set(of_programs))
+
+
+def test_every_port_is_some_programs() -> None:
+    assert {port for program in PROGRAMS.values() for port in program.ports} == set(BASE_PORTS)
+
+
+def test_what_stands_in_front_of_several_has_the_port_of_the_single_one() -> None:
+    single = {port for program in SINGLE.values() for port in program.ports}
+    asked = {"service", "otlp-http", "otlp-grpc", "prometheus", "victorialogs"}
+
+    assert asked <= single
+    assert asked <= {port for program in SCALED.values() for port in program.ports}
 
 
 @pytest.mark.parametrize("offset", ["-1", "1.5", "many", str(MAX_OFFSET + 1), "٣"])

@@ -19,11 +19,10 @@ from typing import TypeVar
 
 import orjson
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from ..telemetry import get_logger
 from .breaker_state import Record
+from .shared_redis import PREFIX
 
 log = get_logger(__name__)
 
@@ -84,7 +83,7 @@ return 1
 """
 # A breaker that nobody asked for a day may forget: any window is far shorter.
 _KEEP_S = 86_400
-_PREFIX = "transcript-service:breaker:"
+_PREFIX = PREFIX + "breaker:"
 # How long Redis is not asked again after a failure.
 _ALONE_S = 5.0
 # Every round one writer wins, so this is enough for that many at the same instant.
@@ -99,9 +98,7 @@ class RedisStore:
     What was decided meanwhile is dropped when Redis is back: the shared record counts.
 
     Args:
-        url: where Redis is; it is connected to at the first use.
-        timeout_s: seconds to connect and to wait for an answer. There is no second try: a
-            breaker must cost less than what it saves, and to go on alone is better than to wait.
+        client: of `shared_redis.connect`: a breaker must cost less than what it saves.
         clock: monotonic seconds of this process, used while Redis is away.
     """
 
@@ -109,17 +106,11 @@ class RedisStore:
 
     def __init__(
         self,
-        url: str,
+        client: redis.Redis,
         *,
-        timeout_s: float = 0.5,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = redis.Redis.from_url(
-            url,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._client = client
         self._compare_and_set = self._client.register_script(_COMPARE_AND_SET)
         self._clock = clock
         self._lock = threading.Lock()

@@ -14,6 +14,7 @@ from ..telemetry.vocabulary import STAGES, Stage
 from .breaker_state import CircuitBreakerConfig
 from .breaker_store import LocalStore, RedisStore, Store
 from .circuit_breaker import FORCED_STATES, CircuitBreaker, ForcedState
+from .shared_redis import connect
 
 log = get_logger(__name__)
 
@@ -60,9 +61,8 @@ def breakers(settings: Settings) -> dict[Stage, CircuitBreaker]:
 
 
 def _store(settings: Settings) -> Store:
-    if settings.redis_url is None:
-        return LocalStore()
-    return RedisStore(settings.redis_url.get_secret_value())
+    client = connect(settings)
+    return LocalStore() if client is None else RedisStore(client)
 
 
 def _config(settings: Settings, slow_call_s: float | None) -> CircuitBreakerConfig:

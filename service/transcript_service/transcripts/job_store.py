@@ -25,6 +25,7 @@ from redis import ConnectionPool
 from redis.exceptions import RedisError
 
 from ..private_files import make_file
+from ..resilience.shared_redis import connection_options
 from ..settings import Settings
 from ..telemetry import get_logger, instruments
 from ..telemetry.vocabulary import ErrorType, Stage
@@ -129,6 +130,7 @@ class JobStore:
                 settings.redis_url.get_secret_value(),
                 socket_connect_timeout=_REDIS_CONNECT_S,
                 socket_timeout=_REDIS_ANSWER_S,
+                **connection_options(settings),
             )
             self._storage: Any = RedisStorage(
                 "transcript-jobs", connection_pool=pool, blocking=False
