@@ -35,6 +35,10 @@ PAGES = (
     ("Alertmanager", "alertmanager", "/"),
     ("VictoriaLogs", "victorialogs", "/select/vmui/"),
 )
+SCALED_PAGES = tuple(
+    ("Thanos", port, "/") if port == "prometheus" else (title, port, path)
+    for title, port, path in PAGES
+)
 
 # Run only when asked for; the load asks the service about the simulator's videos.
 EXTRAS: Mapping[str, tuple[str, ...]] = {"simulator": (), "load": ("simulator",)}
@@ -369,11 +373,10 @@ def _scaled() -> Iterator[Program]:
         stop_within_s=15,
     )
     service = SINGLE["service"]
-    yield from _replicas(
-        replace(
-            service, environment=lambda *of: service.environment(*of) | scaled.service_env(of[0])
-        )
+    services = replace(
+        service, environment=lambda *of: service.environment(*of) | scaled.service_env(of[0])
     )
+    yield from _replicas(services)
     yield Program(
         "balancer",
         OUTSIDE,
@@ -382,8 +385,9 @@ def _scaled() -> Iterator[Program]:
         environment=lambda layout, options: scaled.balancer_env(layout),
         config_files=(scaled.BALANCER,),
         probe=_probe("service", "/health/ready"),
-        ready_within_s=90,
+        ready_within_s=60,
         stop_within_s=30,
+        after=tuple(program.name for program in _replicas(services)),
     )
     yield SINGLE["alertmanager"]
     yield from _replicas(SINGLE["victorialogs"])

@@ -74,14 +74,14 @@ class Progress:
         self._console.print(Text(what))
 
     def _print(self, name: str, what: str) -> None:
-        self._console.print(Text(f"{name:<16}{what}"))
+        self._console.print(Text(f"{name:<19}{what}"))
         sys.stdout.flush()
 
     def _render(self) -> Text:
         now = time.monotonic()
         width = self._console.width
         lines = [
-            f"{name:<16}{now - line.since:>4.0f} s  {line.doing}"[: width - 1]
+            f"{name:<19}{now - line.since:>4.0f} s  {line.doing}"[: width - 1]
             for name, line in self._lines.items()
         ]
         return Text("\n".join(lines), no_wrap=True)

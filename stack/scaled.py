@@ -122,7 +122,11 @@ def as_replica(prometheus_yml: str, replica: str) -> str:
 
 def targets(layout: Layout) -> list[dict[str, Any]]:
     """What Prometheus asks besides, as jobs of their own, with the password of the engines."""
-    jobs = {"thanos": ["prometheus", *numbered("thanos-sidecar")], "balancer": ["balancer-metrics"]}
+    jobs = {
+        "thanos": ["prometheus", *numbered("thanos-sidecar")],
+        "victorialogs": ["victorialogs"],
+        "balancer": ["balancer-metrics"],
+    }
     return [
         {"targets": [*map(layout.address, ports)], "labels": {"job": job}}
         for job, ports in jobs.items()

@@ -13,7 +13,7 @@ from stack.layout import Layout
 from stack.lock import state_lock
 from stack.pins import PAGE
 from stack.ports import holder, is_free
-from stack.programs import PAGES, PROGRAMS, Options, Program
+from stack.programs import PAGES, PROGRAMS, SCALED_PAGES, Options, Program
 from stack.progress import Progress
 from stack.ready import Probe
 from stack.render import not_built, render
@@ -226,7 +226,7 @@ def summary(layout: Layout, options: Options) -> str:
     """The pages for people, the dashboard first."""
     found = []
     served = {port for name in options.names() for port in PROGRAMS[name].ports}
-    for title, port, path in PAGES:
+    for title, port, path in SCALED_PAGES if options.scaled else PAGES:
         if port not in served:
             continue
         if port == "prometheus" and not options.scaled and not layout.binary(PAGE.name).exists():

@@ -188,6 +188,8 @@ class Load:
         self.statuses: list[int] = []
         """Of every request so far; 0 where no answer came."""
         self.trace_ids: list[str] = []
+        self.ended: list[float] = []
+        """When the answers of `trace_ids` came, in seconds since the epoch."""
 
     def __enter__(self) -> Load:
         for thread in self._threads:
@@ -207,7 +209,9 @@ class Load:
                 self.statuses.append(0)
             else:
                 self.statuses.append(answer.status_code)
-                self.trace_ids.append(answer.headers["X-Correlation-ID"])
+                # A balancer's own answers have none.
+                self.trace_ids.append(answer.headers.get("X-Correlation-ID", ""))
+                self.ended.append(time.time())
 
     def more(self, count: int, timeout_s: float = 240) -> None:
         """Wait for `count` further answers."""

@@ -31,6 +31,8 @@ _ONLY_AFTER_A_FAILURE = {
     "otelcol_exporter_send_failed_log_records_total": ("job", "instance", "exporter"),
     "vl_http_errors_total": ("job", "instance", "path"),
 }
+# Series of what only the scaled form runs (stack/scaled.py).
+_ONLY_SCALED = {"haproxy_server_status": ("job", "instance", "proxy", "server", "state")}
 
 
 def observed(prometheus: str) -> dict[str, tuple[str, set[str]]]:
@@ -73,6 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     prometheus = options.prometheus or Layout.from_env().engine("prometheus")
     known = {name: ("counter", set(names)) for name, names in _ONLY_AFTER_A_FAILURE.items()}
+    known |= {name: ("gauge", set(names)) for name, names in _ONLY_SCALED.items()}
     if not options.forget and ENGINE_METRICS.exists():
         _add(known, {s.name: (s.kind, set(s.labels)) for s in engine_series().values()})
     _add(known, observed(prometheus))

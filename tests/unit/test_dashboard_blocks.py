@@ -267,6 +267,7 @@ HEALTHY = {
         ({"breakers_now": [sample(1.0, name="asr", state="half_open")]}, "degraded"),
         ({"breakers_now": [sample(1.0, name="asr", state="open")]}, "unhealthy"),
         ({"engines": [sample(0.0, job="victorialogs"), sample(1.0, job="jaeger")]}, "degraded"),
+        ({"engines": [sample(0.5, job="prometheus")]}, "degraded"),
         ({"firing": [sample(1.0, severity="warning")]}, "degraded"),
         ({"firing": [sample(1.0, severity="critical")]}, "unhealthy"),
     ],

@@ -239,7 +239,13 @@ HEALTH: Final = _each(
     Query(
         "breakers_now", "max by (name, state) (last_over_time(circuit_breaker_state{$job}[2m])) > 0"
     ),
-    Query("engines", "min by (job) (up)"),
+    # The share of each job's targets that answer, and, behind a balancer, each service's (its name
+    # stands in another label).
+    Query(
+        "engines",
+        "avg by (job) (up or label_join("
+        'haproxy_server_status{proxy="services",state="UP"}, "job", "", "server"))',
+    ),
     # severity none: the alert that always fires, to show that alerting works
     Query("firing", 'count by (severity) (ALERTS{alertstate="firing",severity!="none"})'),
     Query(

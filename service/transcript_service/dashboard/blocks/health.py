@@ -47,7 +47,7 @@ def _build(answers: Answers) -> Health:
         "telemetry_age_s": answers.number("telemetry_age"),
         "engines": None
         if "engines" in answers.failures
-        else {job: bool(up) for (job,), up in sorted(answers.by("engines", "job").items())},
+        else {job: up == 1 for (job,), up in sorted(answers.by("engines", "job").items())},
         "redaction_failures": answers.number("redaction_failures"),
         "logs_suppressed": answers.number("logs_suppressed"),
     }
@@ -97,7 +97,8 @@ def _engines(answers: Answers) -> Check:
     if not engines:
         text = "No engine is watched by this Prometheus."
         return _check("engines", "unknown", text + building)
-    down = sorted(job for (job,), up in engines.items() if not up)
+    # Of several that stand for one another, some may be there.
+    down = sorted(f"part of {job}" if up else job for (job,), up in engines.items() if up < 1)
     if down:
         return _check("engines", "warn", f"Not answering: {', '.join(down)}.{building}", len(down))
     count = "1 engine answers" if len(engines) == 1 else f"{len(engines)} engines answer"

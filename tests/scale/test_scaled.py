@@ -1,0 +1,247 @@
+"""The scaled form as it is started: three services, two of each engine, and the loss of each."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import requests
+
+from stack.supervise import Supervisor
+from tests.live import LiveStack, Load, healthy_videos, new_stack, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+SERVICE = "tldw-transcript-service"
+INTERVAL_S = 5
+# The share that a killed process had in memory: an export interval of a service, and what
+# VictoriaLogs has acknowledged and not written (docs/decisions/victorialogs.md).
+IN_MEMORY_S = INTERVAL_S + 3
+COUNTED = f'max_over_time(transcript_requests_total{{job="{SERVICE}"}}[1h])'
+
+# Program → what the dashboard calls it when it is away.
+MISSING = {
+    "service-1": "service-1",
+    "otel-collector-1": "part of otel-collector",
+    "prometheus-1": "part of prometheus",
+    "thanos-sidecar-1": "part of thanos",
+    "victorialogs-1": "part of victorialogs",
+    "victorialogs-front": "part of victorialogs",
+    "jaeger": "jaeger",
+    "alertmanager": "alertmanager",
+}
+
+
+@pytest.fixture(scope="module")
+def scaled() -> Iterator[LiveStack]:
+    """The whole of it, empty; Thanos is built first where it is not there."""
+    environ = {
+        "OTEL_METRIC_EXPORT_INTERVAL": str(INTERVAL_S * 1000),
+        "DASHBOARD_CACHE_TTL_S": "1",
+        # An open breaker, and its probe, within a test's time.
+        "CIRCUIT_BREAKER_OPEN_S": "5",
+        "CIRCUIT_BREAKER_HALF_OPEN_CALLS": "1",
+    }
+    with new_stack("scaled", environ) as stack:
+        stack.up("--scaled", "--with", "simulator")
+        yield stack
+
+
+def asked(stack: LiveStack, port: str, promql: str) -> list[dict[str, Any]]:
+    """An instant query to one of those that answer for Prometheus."""
+    answer = requests.get(
+        stack.layout.engine(port, "/api/v1/query"), {"query": promql}, timeout=10
+    ).json()
+    result: list[dict[str, Any]] = answer["data"]["result"]
+    return result
+
+
+def value(stack: LiveStack, port: str, promql: str) -> float:
+    (found,) = asked(stack, port, promql)
+    return float(found["value"][1])
+
+
+def counts(stack: LiveStack, port: str, sent: int) -> bool:
+    return value(stack, port, f"sum({COUNTED})") == sent
+
+
+def health(stack: LiveStack) -> dict[str, Any]:
+    """The dashboard's word about the whole."""
+    answer = stack.get("/api/dashboard/metrics/health")
+    data: dict[str, Any] = answer.json()
+    return data
+
+
+def missing(stack: LiveStack) -> str:
+    """What the dashboard says about parts that do not answer."""
+    checks = (health(stack)["data"] or {"checks": []})["checks"]
+    return " ".join(check["text"] for check in checks if check["name"] == "engines")
+
+
+@contextmanager
+def gone(stack: LiveStack, name: str) -> Iterator[float]:
+    """A program killed with -9 and kept away; gives the time. It is back at the end."""
+    supervisor = Supervisor(stack.layout)
+    killed_at = time.time()
+    os.kill(stack.pid(name), signal.SIGKILL)
+    supervisor.stop([name])
+    try:
+        yield killed_at
+    finally:
+        supervisor.launch(name)
+        wait_for("every part ready", lambda: stack.launcher("status").returncode == 0)
+
+
+def test_every_request_is_counted_once_over_three_services(scaled: LiveStack) -> None:
+    with Load(scaled, healthy_videos(scaled)[:3], threads=3) as load:
+        load.more(60)
+    assert set(load.statuses) == {200}
+    sent = len(load.statuses)
+    for port in ("prometheus", "prometheus-1", "prometheus-2"):
+        wait_for(f"all of them in {port}", partial(counts, scaled, port, sent))
+    per_service = asked(scaled, "prometheus", f"sum by (instance) ({COUNTED}) > 0")
+    assert len(per_service) == 3
+    # Nothing that arrives later counts one again.
+    later = time.time() + 3 * INTERVAL_S
+    wait_for("three more exports", lambda: time.time() > later)
+    assert value(scaled, "prometheus", f"sum({COUNTED})") == sent
+
+
+def test_thanos_says_the_same_95th_percentile_as_each_prometheus(scaled: LiveStack) -> None:
+    with Load(scaled, healthy_videos(scaled), threads=3) as load:
+        load.more(60)
+        at = time.time()
+        later = at + 2 * INTERVAL_S
+        wait_for("what was measured", lambda: time.time() > later)
+    promql = (
+        "histogram_quantile(0.95, sum(rate("
+        f'transcript_request_duration_seconds{{job="{SERVICE}"}}[5m] @ {at:.3f})))'
+    )
+    one, other = (value(scaled, f"prometheus-{number}", promql) for number in (1, 2))
+    both = value(scaled, "prometheus", promql)
+    assert both == pytest.approx(one, rel=0.01)
+    assert both == pytest.approx(other, rel=0.01)
+
+
+def test_the_loss_of_any_one_loses_no_request_and_no_number(scaled: LiveStack) -> None:
+    began = time.time()
+    before = value(scaled, "prometheus", f"sum({COUNTED})")
+    killed: dict[str, float] = {}
+    with Load(scaled, healthy_videos(scaled)[:3], threads=2, pause_s=0.5) as load:
+        load.more(10)
+        for name, said in MISSING.items():
+            with gone(scaled, name) as killed[name]:
+                load.more(5)
+                wait_for(f"the dashboard naming {name}", lambda said=said: said in missing(scaled))
+            wait_for("the dashboard naming nothing", lambda: "Not" not in missing(scaled))
+        with gone(scaled, "thanos"):
+            load.more(5)
+            wait_for(
+                "the dashboard without numbers",
+                lambda: (answer := health(scaled))["status"] == "unavailable" or answer["stale"],
+            )
+        load.more(5)
+    assert set(load.statuses) == {200}
+
+    # What a killed service had measured since its last export is all that may lack.
+    may_lack = sum(0 <= killed["service-1"] - at <= IN_MEMORY_S for at in load.ended)
+    sent = len(load.statuses)
+    wait_for(
+        "the requests in the counters",
+        lambda: value(scaled, "prometheus", f"sum({COUNTED})") - before >= sent - may_lack,
+    )
+    assert value(scaled, "prometheus", f"sum({COUNTED})") - before <= sent
+
+    # The two services that nobody killed exported all the time.
+    window_s = int(time.time() - began)
+    of_one = f'target_info{{job="{SERVICE}"}}[{window_s}s]'
+    whole = [
+        [float(at) for at, _ in series["values"]] for series in asked(scaled, "prometheus", of_one)
+    ]
+    whole = [times for times in whole if times[-1] - times[0] > window_s - 4 * INTERVAL_S]
+    assert len(whole) == 2
+    for times in whole:
+        # The reader's clock is not exact to the millisecond.
+        assert max(b - a for a, b in pairwise(times)) <= 2 * INTERVAL_S + 1
+
+    # And every request has its lines.
+    excused = [killed["service-1"], killed["victorialogs-1"]]
+    wanted = {
+        trace_id
+        for trace_id, at in zip(load.trace_ids, load.ended, strict=True)
+        if not any(-1 <= when - at <= IN_MEMORY_S for when in excused)
+    }
+
+    def without_lines() -> set[str]:
+        query = f'{{"service.name"="{SERVICE}"}} trace_id:* | uniq by (trace_id)'
+        return wanted - {line["trace_id"] for line in scaled.log_lines(query)}
+
+    wait_for("their lines", lambda: not without_lines())
+
+
+def test_a_killed_balancer_is_back_at_once(scaled: LiveStack) -> None:
+    with Load(scaled, healthy_videos(scaled)[:1], pause_s=0.3) as load:
+        load.more(3)
+        before = scaled.pid("balancer")
+        os.kill(before, signal.SIGKILL)
+        wait_for("another balancer", lambda: scaled.pid("balancer") != before)
+        wait_for("it serving", lambda: scaled.get("/health/ready").ok)
+        answered = len(load.statuses)
+        load.more(10)
+    # The one that was under way at that moment may be answered late, and wrongly.
+    assert set(load.statuses[answered + 1 :]) == {200}
+
+
+def test_without_redis_the_services_go_on_and_say_so(scaled: LiveStack) -> None:
+    with Load(scaled, healthy_videos(scaled)[:1], threads=3) as load, gone(scaled, "redis"):
+        load.more(20)
+        wait_for("a line about it", lambda: events(scaled, "circuit_breaker.store_lost"))
+    assert set(load.statuses) == {200}
+    wait_for("a line when it is back", lambda: events(scaled, "circuit_breaker.store_restored"))
+
+
+def test_a_half_open_breaker_sends_one_probe_from_three_services(scaled: LiveStack) -> None:
+    video = healthy_videos(scaled)[0]
+    scaled.simulator("PUT", "faults", {"seed": 1, "faults": ["http_503@timedtext"]})
+    try:
+        with Load(scaled, [video], threads=3) as load:
+            wait_for("an open breaker", lambda: opened(scaled))
+        assert load.statuses
+        # The probe takes long, and meanwhile everybody asks.
+        scaled.simulator("PUT", "faults", {"seed": 1, "faults": ["slow_headers@timedtext:8"]})
+        later = time.time() + 6
+        wait_for("the end of the breaker's rest", lambda: time.time() > later)
+        scaled.simulator("DELETE", "requests")
+        with Load(scaled, [video], threads=9):
+            wait_for("a probe", lambda: downloads(scaled))
+            until = time.time() + 4
+            wait_for("what the others do meanwhile", lambda: time.time() > until)
+            assert len(downloads(scaled)) <= 2  # one of each of the two stages that ask there
+    finally:
+        scaled.simulator("DELETE", "faults")
+
+
+def events(stack: LiveStack, name: str) -> list[dict[str, str]]:
+    return stack.log_lines(f'{{"service.name"="{SERVICE}"}} event:="{name}"')
+
+
+def opened(stack: LiveStack) -> bool:
+    states = asked(
+        stack,
+        "prometheus",
+        f'circuit_breaker_state{{job="{SERVICE}",name=~"youtube_api|timedtext",state="open"}} == 1',
+    )
+    # Both, at all three services: what one saw all know.
+    return len(states) == 6
+
+
+def downloads(stack: LiveStack) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = stack.simulator("GET", "requests?endpoint=timedtext")["requests"]
+    return found
