@@ -435,7 +435,7 @@ def test_an_engine_that_is_still_being_built_is_no_target_yet(stack: FakeStack) 
         assert eventually(lambda: answers(stack, "collector-health"))
         targets = stack.layout.config_dir / "prometheus/targets"
         address = stack.layout.address("collector-metrics")
-        assert (targets / "otel-collector.yml").read_text() == f'- targets: ["{address}"]\n'
+        assert (targets / "otel-collector.yml").read_text() == f'[{{"targets": ["{address}"]}}]\n'
         assert (targets / "jaeger.yml").read_text() == "[]\n"
         assert stack.layout.not_built.read_text().split() == sorted(ENGINE_NAMES[1:])
     finally:
@@ -452,5 +452,7 @@ def test_a_page_that_cannot_be_built_costs_one_line_and_nothing_else(stack: Fake
 
     assert (done.returncode, done.stderr) == (0, "")
     (line,) = (line for line in done.stdout.splitlines() if "missing," in line)
-    assert line.startswith("prometheus-page missing, the stack works without it: ")
+    name, what = line.split(maxsplit=1)
+    assert name == "prometheus-page"
+    assert what.startswith("missing, the stack works without it: ")
     assert "  Prometheus " not in done.stdout
