@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from types import FrameType
 
@@ -17,6 +19,11 @@ from xdist.workermanage import NodeManager
 from simulator.testing import RunningSimulator, running_simulator
 from tests.live import FAST_TELEMETRY, LiveStack, running_stack
 from tests.telemetry_memory import InMemoryTelemetry
+
+# Containers often forbid Python to keep what it has compiled. The tests start it hundreds of times,
+# and each time it would compile the service and all its libraries.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # These use one stack, the fixture `live`; those that break it come last.
 SHARING = (
