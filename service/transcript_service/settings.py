@@ -241,8 +241,9 @@ class Settings(BaseSettings):
 
     # Circuit breakers (resilience4j's vocabulary)
     redis_url: SecretStr | None = None
-    """Redis that workers share breaker states and jobs through, such as
-    `redis://:password@127.0.0.1:6379/0`. Without it every worker has its own breakers."""
+    """Redis through which all workers and machines share breaker states, jobs, kept transcripts and
+    what they know of proxies, such as `redis://:password@127.0.0.1:6379/0`. Without it every worker
+    has its own breakers."""
     redis_password_file: Path | None = None
     """File with the password of that Redis, where the URL has none."""
     circuit_breaker_window_type: Literal["count", "time"] = "count"

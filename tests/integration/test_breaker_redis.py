@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import shutil
-import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -16,9 +13,8 @@ from pathlib import Path
 import orjson
 import pytest
 import redis
-from pydantic import SecretStr
 
-from tests.ports import free_port
+from tests.redis_server import Server, client, until
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.resilience import (
     CallNotPermitted,
@@ -27,61 +23,10 @@ from transcript_service.resilience import (
 )
 from transcript_service.resilience.breaker_state import Bucket, Record
 from transcript_service.resilience.breaker_store import RedisStore
-from transcript_service.resilience.shared_redis import connect
-from transcript_service.settings import Settings
 
-SERVER = shutil.which("redis-server")
-pytestmark = pytest.mark.skipif(
-    SERVER is None, reason="redis-server is not on PATH (apt-get install redis-server)"
-)
+pytestmark = pytest.mark.skipif(Server.PROGRAM is None, reason=Server.MISSING)
 
 CONFIG = CircuitBreakerConfig(minimum_calls=4, open_s=0.3, half_open_calls=2, permit_expiry_s=30)
-
-
-class Server:
-    """A redis-server of this test's own, on loopback, keeping nothing on disk."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        assert SERVER is not None
-        self.process = subprocess.Popen(
-            [SERVER, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""],
-            cwd=self.folder,
-            stdout=subprocess.DEVNULL,
-        )
-        client = redis.Redis.from_url(self.url)
-        until(lambda: _answers(client))
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def hang(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
-
-
-def _answers(client: redis.Redis) -> bool:
-    try:
-        return bool(client.ping())
-    except redis.ConnectionError:
-        return False
-
-
-def until(condition: object, limit_s: float = 20.0) -> None:
-    assert callable(condition)
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        threading.Event().wait(0.01)
 
 
 @pytest.fixture
@@ -90,13 +35,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server.start()
     yield server
     server.stop()
-
-
-def client(url: str, timeout_s: float = 0.5) -> redis.Redis:
-    """As the service has it."""
-    made = connect(Settings(redis_url=SecretStr(url)), timeout_s)
-    assert made is not None
-    return made
 
 
 def worker(server: Server, config: CircuitBreakerConfig = CONFIG) -> CircuitBreaker:

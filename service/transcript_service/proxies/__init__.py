@@ -6,6 +6,7 @@ import re
 from functools import cache, partial
 from typing import Final
 
+from ..resilience.shared_redis import connect
 from ..settings import Settings, SettingsError
 from ..telemetry import register_secrets
 from .enforce import DirectConnectionRefused, refuse_direct_connections
@@ -60,6 +61,7 @@ def proxy_pool(settings: Settings) -> ProxyPool:
         session_template=template,
         enforce=settings.enforce_proxy_all,
         quarantine_s=settings.proxy_quarantine_s,
+        client=connect(settings),
     )
     pool.refresh()
     return pool
@@ -81,4 +83,5 @@ def _preflight(settings: Settings) -> Preflight:
         ttl_s=settings.proxy_preflight_ttl_s,
         per_minute=settings.proxy_preflight_per_minute,
         timeout_s=settings.proxy_preflight_timeout_s,
+        client=connect(settings),
     )

@@ -13,7 +13,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
+from redis import Redis
+
 from ..resilience.deadline import Deadline
+from ..resilience.shared_marks import SharedMarks
 from ..telemetry import get_logger, instruments
 from .preflight import Preflight
 from .proxy import Proxy
@@ -51,6 +54,7 @@ class ProxyPool:
         enforce: nothing may leave directly.
         quarantine_s: how long a proxy that failed is left alone.
         clock: monotonic seconds.
+        client: Redis, through which a proxy that failed one is left alone by all.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class ProxyPool:
         enforce: bool = False,
         quarantine_s: float = 600.0,
         clock: Callable[[], float] = time.monotonic,
+        client: Redis | None = None,
     ) -> None:
         if enforce and not entries:
             raise ValueError("proxies are enforced, but there is none")
@@ -71,9 +76,10 @@ class ProxyPool:
         self._has_sessions = "{session}" in session_template
         self.enforce = enforce
         self._quarantine_s = quarantine_s
-        self._clock = clock
         self._lock = threading.Lock()
-        self._quarantine: dict[str, float] = {}
+        self._names = {entry.id: entry.shared_name for entry in self._entries}
+        self._quarantine = SharedMarks(client, "proxy-quarantine", clock)
+        self._resting: set[str] = set()
         # A quarantine ends by time alone; without this the gauge would say so with the next job.
         instruments.PROXY_POOL_PROXIES.refreshed_by(self.refresh)
 
@@ -92,8 +98,7 @@ class ProxyPool:
 
     def quarantine(self, proxy_id: str, reason: str) -> None:
         """Leave a proxy alone for a while."""
-        with self._lock:
-            self._quarantine[proxy_id] = self._clock() + self._quarantine_s
+        self._quarantine.set(self._names[proxy_id], self._quarantine_s)
         log.warning(
             "proxy.quarantined", proxy=proxy_id, reason=reason, cooldown_s=self._quarantine_s
         )
@@ -101,12 +106,11 @@ class ProxyPool:
 
     def healthy(self) -> list[Proxy]:
         """The proxies that are not in quarantine, in the list's order."""
+        resting = self._quarantine.left(self._names.values())
+        usable = [entry for entry in self._entries if self._names[entry.id] not in resting]
         with self._lock:
-            now = self._clock()
-            released = [each for each, until in self._quarantine.items() if until <= now]
-            for each in released:
-                del self._quarantine[each]
-            usable = [entry for entry in self._entries if entry.id not in self._quarantine]
+            released = [entry.id for entry in usable if entry.id in self._resting]
+            self._resting = {entry.id for entry in self._entries} - {e.id for e in usable}
         for each in released:
             log.info("proxy.restored", proxy=each)
         return usable
@@ -146,8 +150,7 @@ class ProxyPool:
         return None
 
     def _first_release_s(self) -> float:
-        with self._lock:
-            return max(0.0, min(self._quarantine.values(), default=0.0) - self._clock())
+        return min(self._quarantine.left(self._names.values()).values(), default=0.0)
 
 
 def _digest(text: str) -> bytes:

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Final, Literal
 
 import requests
+from redis import Redis
 
 from ..resilience.bounded import BoundedAdapter
 from ..resilience.deadline import Deadline, DeadlineExceeded
+from ..resilience.shared_marks import SharedMarks
 from ..resilience.single_flight import SingleFlight
 from ..telemetry import get_logger, instruments
 from .proxy import Proxy, tunnel_refusal
@@ -85,6 +87,7 @@ class Preflight:
         per_minute: most probes in 60 s, all proxies together.
         timeout_s: of one probe.
         clock: monotonic seconds.
+        client: Redis, through which a good result is believed by all.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Preflight:
         per_minute: int,
         timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
+        client: Redis | None = None,
     ) -> None:
         self._probe = probe
         self._ttl_s = ttl_s
@@ -102,7 +106,7 @@ class Preflight:
         self._timeout_s = timeout_s
         self._clock = clock
         self._lock = threading.Lock()
-        self._good_until: dict[str, float] = {}
+        self._good = SharedMarks(client, "proxy-good", clock)
         self._flights: SingleFlight[str, PreflightOutcome | None] = SingleFlight()
         self._recent: deque[float] = deque()
 
@@ -123,11 +127,10 @@ class Preflight:
             return None  # another job's probe of it takes long
 
     def _look(self, proxy: Proxy, deadline: Deadline) -> PreflightOutcome | None:
+        if self._good.left([proxy.shared_name]):
+            return "success"
         with self._lock:
-            now = self._clock()
-            if self._good_until.get(proxy.id, now) > now:
-                return "success"
-            if not self._ration(now):
+            if not self._ration(self._clock()):
                 return None
         timeout_s = deadline.timeout(self._timeout_s)
         outcome: PreflightOutcome = "error"
@@ -145,8 +148,7 @@ class Preflight:
             )
         if outcome == "success":
             jitter = random.uniform(0.9, 1.1)  # noqa: S311 - no secret
-            with self._lock:
-                self._good_until[proxy.id] = self._clock() + self._ttl_s * jitter
+            self._good.set(proxy.shared_name, self._ttl_s * jitter)
         if outcome == "timeout" and timeout_s <= took_s < self._timeout_s:
             raise DeadlineExceeded("the job had too little time to find out")
         return outcome

@@ -1,18 +1,28 @@
-"""The one way to Redis: where it is, who may ask, how long to wait."""
+"""The one way to Redis: where it is, who may ask, how long to wait, and what if it is away."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ..settings import Settings, SettingsError
+from ..telemetry import get_logger
+
+log = get_logger(__name__)
+
+T = TypeVar("T")
 
 PREFIX: Final = "transcript-service:"
-"""Of every key; what follows says whose it is, such as `breaker:` or `proxy:`."""
+"""Of every key; what follows says whose it is, such as `breaker:`."""
 _TIMEOUT_S: Final = 0.5
+# How long Redis is not asked again after a failure.
+_ALONE_S: Final = 5.0
 
 
 def connection_options(settings: Settings) -> dict[str, Any]:
@@ -46,3 +56,49 @@ def connect(settings: Settings, timeout_s: float = _TIMEOUT_S) -> redis.Redis | 
         **connection_options(settings),
     )
     return client
+
+
+class Shared:
+    """What all workers know of one kind, in Redis. Thread-safe; no failure of Redis is raised.
+
+    While Redis is away it is asked every five seconds, the other calls do without at once.
+
+    Args:
+        client: of `connect`; `None` without Redis.
+        kind: what is kept, the second part of its keys.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, client: redis.Redis | None, kind: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._client = client
+        self._kind = kind
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._away = client is None
+        self._ask_at = float("inf") if client is None else 0.0
+
+    def key(self, name: str) -> str:
+        """The whole key of a name."""
+        return f"{PREFIX}{self._kind}:{name}"
+
+    def ask(self, work: Callable[[redis.Redis], T], otherwise: T) -> T:
+        """What `work` makes of Redis; `otherwise` while it is away."""
+        if self._client is None or (self._away and self._clock() < self._ask_at):
+            return otherwise
+        try:
+            result = work(self._client)
+        except redis.RedisError as error:
+            with self._lock:
+                first, self._away = not self._away, True
+                self._ask_at = self._clock() + _ALONE_S
+            if first:
+                log.warning("shared_state.lost", kind=self._kind, error_type=type(error).__name__)
+            return otherwise
+        if self._away:
+            with self._lock:
+                back, self._away = self._away, False
+            if back:
+                log.info("shared_state.restored", kind=self._kind)
+        return result

@@ -56,6 +56,10 @@ circuit_breaker.record_discarded: What Redis held for a breaker could not be rea
     [breaker error_type]
 circuit_breaker.store_restored: Breaker states are shared again.
 
+# what workers share besides
+shared_state.lost: Redis failed; this process goes on with what it knew. [kind error_type]
+shared_state.restored: Redis answers again. [kind]
+
 # browsers
 browser.launched: A browser process is ready. [duration_s browser_version baseline_bytes]
 browser.unsandboxed: Chromium runs without its sandbox: a hostile page has one wall less to break.

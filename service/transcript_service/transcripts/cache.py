@@ -14,10 +14,14 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
 
+from redis import Redis
+
 from ..resilience import Deadline, SingleFlight
+from ..resilience.shared_redis import connect
 from ..settings import Settings
 from ..telemetry import get_logger
 from .cache_file import CacheFile
+from .cache_redis import RedisCache
 from .claims import Claims
 from .model import Transcript, TranscriptError
 
@@ -45,7 +49,8 @@ class TranscriptCache:
     """Transcripts by video, languages and kind. Thread-safe.
 
     Args:
-        file: where they are kept.
+        file: where this machine keeps them.
+        client: Redis, where all machines keep them.
         ttl_s: seconds a transcript is served without asking.
         stale_s: seconds beyond that for which it may stand in for an error.
         clock: seconds since the epoch (the file outlives the process).
@@ -58,10 +63,11 @@ class TranscriptCache:
         *,
         ttl_s: float,
         stale_s: float,
+        client: Redis | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._file = file
+        self._kept = file if client is None else RedisCache(client, file)
         self._ttl_s = ttl_s
         self._stale_s = stale_s
         self._clock = clock
@@ -72,7 +78,7 @@ class TranscriptCache:
     def get(self, key: str, deadline: Deadline | None = None) -> Entry | None:
         """What is kept, fresh or stale; `None` when there is nothing or it is too old."""
         now = self._clock()
-        kept = self._file.read(key, now, _patience(deadline))
+        kept = self._kept.read(key, now, _patience(deadline))
         if kept is None:
             return None
         age_s = max(0.0, now - kept.stored_at)
@@ -88,7 +94,7 @@ class TranscriptCache:
         """Keep a transcript from now on."""
         now = self._clock()
         oldest = now - self._ttl_s - self._stale_s
-        self._file.write(key, transcript.as_json(), now, oldest, _patience(deadline))
+        self._kept.write(key, transcript.as_json(), now, oldest, _patience(deadline))
 
     def fetch(
         self,
@@ -178,4 +184,5 @@ def transcript_cache(settings: Settings) -> TranscriptCache:
         CacheFile(path, settings.transcript_cache_max_mb * 1_000_000),
         ttl_s=settings.transcript_cache_ttl_s,
         stale_s=settings.transcript_cache_stale_s,
+        client=connect(settings),
     )
