@@ -222,7 +222,7 @@ SINGLE: Mapping[str, Program] = {
             command=_simulator,
             probe=simulator_probe,
             scheme="https",
-            ready_within_s=60,
+            ready_within_s=180,
             stop_within_s=5,
         ),
         Program(
