@@ -74,6 +74,7 @@ def test_no_address_and_no_password_of_a_proxy_is_in_redis(server: Server) -> No
     ProxyPool(PROXIES, client=patient(server)).quarantine("p-2", "http_407")
 
     (key,) = patient(server).keys("*")
+    assert isinstance(key, bytes)
     assert key.startswith(b"transcript-service:proxy-quarantine:p-2:")
     assert b"example" not in key
     assert 0 < patient(server).pttl(key) <= 600_000

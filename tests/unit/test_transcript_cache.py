@@ -420,7 +420,7 @@ def test_a_damaged_file_costs_its_contents_and_nothing_else(
     cache = make(path, clock)
     for number in range(50):
         cache.put(video(number), said(os.urandom(1500).hex()))
-    cache._file.close()
+    cache._kept.close()
     whole = path.read_bytes()
     if damage == "wrong_schema":
         with sqlite3.connect(path) as connection:
@@ -482,7 +482,7 @@ def test_only_two_damaged_files_are_kept(path: Path, clock: Clock) -> None:
     for turn in range(5):
         cache = make(path, clock)
         cache.put(KEY, said("v"))
-        cache._file.close()
+        cache._kept.close()
         path.write_bytes(b"nonsense %d" % turn * 1000)
     make(path, clock).put(KEY, said("v"))
     assert len(list(path.parent.glob("*.corrupt-*"))) == 2

@@ -65,10 +65,10 @@ class SharedMarks:
             pipeline = client.pipeline(transaction=False)
             for name in old:
                 pipeline.pttl(self._shared.key(name))
-            answers: list[int] = pipeline.execute()
-            return answers
+            return list(pipeline.execute())
 
-        answers = self._shared.ask(ask, [])
+        nothing: list[int] = []
+        answers = self._shared.ask(ask, nothing)
         with self._lock:
             for name, left_ms in zip(old, answers, strict=False):
                 self._learned_at[name] = now

@@ -33,8 +33,8 @@ class RedisCache:
     def read(self, key: str, now: float, patience_s: float) -> Kept | None:
         """The value of a key, however old; `None` if there is none or it is damaged."""
         name = self._shared.key(key)
-        packed: bytes | None = self._shared.ask(lambda client: client.get(name), None)
-        if packed is None:
+        packed = self._shared.ask(lambda client: client.get(name), None)
+        if not isinstance(packed, bytes):
             return self._file.read(key, now, patience_s)
         try:
             (stored_at,) = _STORED_AT.unpack_from(packed)
@@ -52,3 +52,7 @@ class RedisCache:
             return
         packed = _STORED_AT.pack(now) + zlib.compress(value, 1)
         self._shared.ask(lambda client: client.set(self._shared.key(key), packed, ex=keep_s), None)
+
+    def close(self) -> None:
+        """Close this machine's file; the next use opens it again."""
+        self._file.close()
