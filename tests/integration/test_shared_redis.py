@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import redis
+from flask import Flask
 from pydantic import SecretStr
 
-from tests.redis_server import Server, client
+from tests.redis_server import Server, client, until
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.proxies import Proxy, ProxyPool
 from transcript_service.proxies.preflight import Preflight, PreflightOutcome
@@ -19,6 +20,7 @@ from transcript_service.settings import Settings, SettingsError
 from transcript_service.transcripts.cache import TranscriptCache
 from transcript_service.transcripts.cache_file import CacheFile
 from transcript_service.transcripts.model import Segment, Transcript
+from transcript_service.web.health import create_blueprint
 
 pytestmark = pytest.mark.skipif(Server.PROGRAM is None, reason=Server.MISSING)
 
@@ -215,3 +217,22 @@ def test_the_password_of_redis_may_stand_in_a_file(tmp_path: Path) -> None:
             connect(settings)
     finally:
         server.stop()
+
+
+def test_an_absent_redis_is_named_and_the_machine_stays_ready(
+    server: Server, tmp_path: Path
+) -> None:
+    app = Flask(__name__)
+    settings = Settings(redis_url=SecretStr(server.url), state_dir=tmp_path / "state")
+    app.register_blueprint(create_blueprint(settings))
+    asker = app.test_client()
+
+    def told() -> tuple[int, str]:
+        answer = asker.get("/health/ready")
+        return answer.status_code, answer.get_json()["checks"]["redis"]
+
+    until(lambda: told() == (200, "ok"))
+    server.stop()
+    assert told() == (200, "away")
+    server.start()
+    until(lambda: told() == (200, "ok"))

@@ -206,9 +206,11 @@ def test_a_killed_balancer_is_back_at_once(scaled: LiveStack) -> None:
 def test_without_redis_the_services_go_on_and_say_so(scaled: LiveStack) -> None:
     with Load(scaled, healthy_videos(scaled)[:1], threads=3) as load, gone(scaled, "redis"):
         load.more(20)
-        wait_for("a line about it", lambda: events(scaled, "circuit_breaker.store_lost"))
+        wait_for("a line about it", lambda: events(scaled, "shared_state.lost"))
+        ready = scaled.get("/health/ready")
+        assert (ready.status_code, ready.json()["checks"]["redis"]) == (200, "away")
     assert set(load.statuses) == {200}
-    wait_for("a line when it is back", lambda: events(scaled, "circuit_breaker.store_restored"))
+    wait_for("a line when it is back", lambda: events(scaled, "shared_state.restored"))
 
 
 def test_a_half_open_breaker_sends_one_probe_from_three_services(scaled: LiveStack) -> None:

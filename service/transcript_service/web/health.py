@@ -2,7 +2,8 @@
 
 Live means that the process answers. Ready means that it can do its work with what is its
 own; it does not ask Prometheus or YouTube, because a service that leaves the load balancer
-when its dashboard is down has made a small outage a large one.
+when its dashboard is down has made a small outage a large one. An absent Redis is named, and
+nothing follows from it: every machine goes on alone.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 from flask import Blueprint, Response, jsonify
 
 from ..private_files import make_folder
+from ..resilience.shared_redis import Shared, connect
 from ..settings import Settings
 
 # Asked every few seconds for ever, and never interesting as a trace; see `instrument_app`.
@@ -21,6 +23,7 @@ UNTRACED = ("/health/live", "/health/ready")
 def create_blueprint(settings: Settings) -> Blueprint:
     """`/health/live` and `/health/ready`."""
     blueprint = Blueprint("health", __name__, url_prefix="/health")
+    redis = Shared(connect(settings), "health")
 
     @blueprint.get("/live")
     def live() -> Response:
@@ -29,7 +32,10 @@ def create_blueprint(settings: Settings) -> Blueprint:
     @blueprint.get("/ready")
     def ready() -> tuple[Response, int]:
         checks = {"state_dir": _writable(settings)}
-        ok = all(value == "ok" for value in checks.values())
+        ok = checks["state_dir"] == "ok"
+        if settings.redis_url is not None:
+            answers = redis.ask(lambda client: client.ping() is not None, False)
+            checks["redis"] = "ok" if answers else "away"
         return jsonify(status="ok" if ok else "not_ready", checks=checks), 200 if ok else 503
 
     return blueprint
