@@ -12,6 +12,7 @@ from stack.errors import StackError
 from stack.layout import Layout
 from stack.programs import PROGRAMS, Options
 from stack.render import render
+from stack.scaled import COLLECTOR
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,12 @@ def _questions(layout: Layout) -> list[tuple[str, str, str, list[str]]]:
             "otel-collector",
             "otelcol",
             ["validate", f"--config={collector}"],
+        ),
+        (
+            f"otel-collector/config.yaml and {COLLECTOR}",
+            "otel-collector-1",
+            "otelcol",
+            ["validate", f"--config={collector}", f"--config={layout.checkout / COLLECTOR}"],
         ),
         (
             "prometheus/prometheus.yml and rules/",
