@@ -42,6 +42,7 @@ def _questions(layout: Layout) -> list[tuple[str, str, str, list[str]]]:
     collector, jaeger = (
         layout.checkout / name / "config.yaml" for name in ("otel-collector", "jaeger")
     )
+    cluster = jaeger.with_name("cluster.yaml")
     return [
         (
             "otel-collector/config.yaml",
@@ -68,6 +69,12 @@ def _questions(layout: Layout) -> list[tuple[str, str, str, list[str]]]:
             ["check-config", str(alertmanager)],
         ),
         ("jaeger/config.yaml", "jaeger", "jaeger", ["validate", f"--config=file:{jaeger}"]),
+        (
+            "jaeger/config.yaml and cluster.yaml",
+            "jaeger",
+            "jaeger",
+            ["validate", *(f"--config=file:{file}" for file in (jaeger, cluster))],
+        ),
     ]
 
 
