@@ -46,6 +46,7 @@ test: setup ## the tests, against the real engines
 .PHONY: test-all
 test-all: setup ## the tests that `make test` leaves out: those that need real time, long chaos, thousands of examples
 	@$(PY) -m stack build
+	@$(PY) -m stack build otel-gateway
 	@$(PY) -m pytest -n $(WORKERS) --durations=15 -m "slow or hypothesis" --hypothesis-profile=thorough
 
 .PHONY: test-compose
@@ -74,14 +75,17 @@ reliability: setup ## run the fault matrix and take what it measures into docs/r
 	@$(PY) docs/generate.py
 
 .PHONY: check
-check: setup ## format, lint, types, import contract, engine configs, generated files
+check: setup ## format, lint, types, import contract, engine configs, manifests, generated files
 	@$(PY) -m stack build
+	@$(PY) -m stack build kustomize
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports
 	$(PY) docs/generate.py --check
 	$(PY) -m grafana.generate --check
+	$(PY) -m deploy.kubernetes.generate --check
+	$(PY) -m deploy.kubernetes.check
 	$(PY) -m stack check
 	$(PY) -m prometheus.check
 
@@ -94,6 +98,7 @@ format: setup ## format the code and mend what the linter can mend
 generate: setup ## rewrite the generated files from their sources
 	$(PY) docs/generate.py
 	$(PY) -m grafana.generate
+	$(PY) -m deploy.kubernetes.generate
 
 .PHONY: bench
 bench: setup ## benchmarks, as ratios against named peers; writes .stack/bench.json

@@ -1,0 +1,172 @@
+"""Makes the Prometheus operator's objects from the files that Prometheus itself reads.
+
+    python -m deploy.kubernetes.generate [--check]
+
+Rules become `PrometheusRule`, scrape jobs `ServiceMonitor`, the rest of prometheus.yml and the
+flags of docker-compose.yml a `Prometheus`. With `--check` the files are only compared; `make
+check` runs that.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).parent
+CHECKOUT = HERE.parents[1]
+FOLDER = HERE / "operator"
+API = "monitoring.coreos.com/v1"
+# Those of the release whose definitions these objects were held against.
+OPERATOR = "0.85.0"
+HEADER = "# Made by `make generate` from {source}; for Prometheus Operator {operator} or newer.\n"
+# A second tier that only the sampling has; what else is scraped stands in prometheus.yml.
+_GATEWAY = {"job_name": "otel-gateway"}
+
+
+def read(path: str) -> Any:
+    """A YAML file of the checkout."""
+    return yaml.load((CHECKOUT / path).read_text(), yaml.CSafeLoader)
+
+
+def _object(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": API, "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def rules() -> Iterator[dict[str, Any]]:
+    """An object for each file of prometheus/rules."""
+    for path in sorted((CHECKOUT / "prometheus/rules").glob("*.yml")):
+        groups = read(f"prometheus/rules/{path.name}")["groups"]
+        for rule in chain.from_iterable(group["rules"] for group in groups):
+            rule["expr"] = str(rule["expr"])  # 0.95 is a number, which the operator refuses
+        yield _object("PrometheusRule", path.stem, {"groups": groups})
+
+
+def monitors() -> Iterator[dict[str, Any]]:
+    """An object for each scrape job."""
+    for job in [*read("prometheus/prometheus.yml")["scrape_configs"], _GATEWAY]:
+        name = job["job_name"]
+        # The operator's Prometheus has no password.
+        signs_in = "basic_auth" in job and name != "prometheus"
+        port = "metrics" if name.startswith("otel-") or name == "jaeger" else "http"
+        endpoint: dict[str, Any] = {"port": port}
+        if signs_in:
+            endpoint["basicAuth"] = _basic_auth()
+        yield _object(
+            "ServiceMonitor",
+            name,
+            {
+                # So that the job is called as everywhere.
+                "jobLabel": "app.kubernetes.io/name",
+                "selector": {"matchLabels": {"app.kubernetes.io/name": name}},
+                "endpoints": [endpoint],
+            },
+        )
+
+
+def _basic_auth() -> dict[str, Any]:
+    return {
+        "username": {"name": "engine-user", "key": "username"},
+        "password": {"name": "stack", "key": "engine_password"},
+    }
+
+
+def prometheus() -> dict[str, Any]:
+    """The server: the same image, flags and settings as in containers."""
+    config = read("prometheus/prometheus.yml")
+    compose = read("docker-compose.yml")["services"]["prometheus"]
+    flags = dict(flag.partition("=")[::2] for flag in compose["command"])
+    given = config["global"]
+    otlp = config["otlp"]
+    spec = {
+        "replicas": 1,
+        "image": compose["image"],
+        "version": compose["image"].partition(":")[2],
+        "serviceAccountName": "prometheus",
+        "externalUrl": "http://127.0.0.1:9090",  # what `kubectl port-forward` makes of it
+        "additionalArgs": [{"name": "web.cors.origin", "value": flags["--web.cors.origin"]}],
+        "enableFeatures": [flags["--enable-feature"]],
+        "enableOTLPReceiver": "--web.enable-otlp-receiver" in flags,
+        "otlp": {
+            "translationStrategy": otlp["translation_strategy"],
+            "keepIdentifyingResourceAttributes": otlp["keep_identifying_resource_attributes"],
+            "promoteResourceAttributes": otlp["promote_resource_attributes"],
+        },
+        "scrapeInterval": given["scrape_interval"],
+        "scrapeTimeout": given["scrape_timeout"],
+        "evaluationInterval": given["evaluation_interval"],
+        "ruleQueryOffset": given["rule_query_offset"],
+        "nameEscapingScheme": given["metric_name_escaping_scheme"].capitalize(),
+        "retention": config["storage"]["tsdb"]["retention"]["time"],
+        "tsdb": {"outOfOrderTimeWindow": config["storage"]["tsdb"]["out_of_order_time_window"]},
+        "exemplars": {"maxSize": config["storage"]["exemplars"]["max_exemplars"]},
+        "rules": {"alert": {"forGracePeriod": flags["--rules.alert.for-grace-period"]}},
+        "ruleSelector": {},
+        "serviceMonitorSelector": {},
+        "alerting": {
+            "alertmanagers": [{"name": "alertmanager", "port": "http", "basicAuth": _basic_auth()}]
+        },
+        "storage": {
+            "volumeClaimTemplate": {
+                "spec": {
+                    "accessModes": ["ReadWriteOnce"],
+                    "resources": {"requests": {"storage": "100Gi"}},
+                }
+            }
+        },
+        "resources": {
+            "requests": {"cpu": "2", "memory": "8Gi"},
+            "limits": {"memory": "8Gi"},
+        },
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65534,
+            "runAsGroup": 65534,
+            "fsGroup": 65534,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+    return _object("Prometheus", "prometheus", spec)
+
+
+def files() -> dict[str, str]:
+    """Name → text."""
+    made = {
+        "rules.yaml": ("prometheus/rules/", rules()),
+        "monitors.yaml": ("prometheus/prometheus.yml", monitors()),
+        "prometheus.yaml": (
+            "prometheus/prometheus.yml and docker-compose.yml",
+            iter([prometheus()]),
+        ),
+    }
+    return {
+        name: HEADER.format(source=source, operator=OPERATOR)
+        + yaml.safe_dump_all(objects, sort_keys=False, width=100, allow_unicode=True)
+        for name, (source, objects) in made.items()
+    }
+
+
+def main(check: bool) -> int:
+    """Write the files; with `check` only compare.
+
+    Returns:
+        0, or 1 where a file is not current.
+    """
+    stale = []
+    for name, text in files().items():
+        path = FOLDER / name
+        if check and (not path.is_file() or path.read_text() != text):
+            stale.append(name)
+        elif not check:
+            path.write_text(text)
+    if stale:
+        print(f"{FOLDER} is not current: {', '.join(stale)}; run `make generate`", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main("--check" in sys.argv[1:]))
