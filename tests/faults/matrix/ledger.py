@@ -31,6 +31,9 @@ _SIGNALS = {
     "metrics": ("metric_points", "otlp_http/prometheus"),
 }
 
+# From three hours ago, when a soak's ledger may have begun, to two ahead (`offset -2h`).
+_REACH = "5h"
+
 
 @dataclass
 class CollectorBooks:
@@ -166,14 +169,14 @@ class Account:
         """The counter's end value over all of the service's lives; also of a clock ahead."""
         value = self.rig.live.number(
             f'sum(max_over_time(transcript_requests_total{{job="{self.service}",'
-            'outcome="success",source="youtube_api"}[3h] offset -2h))'
+            f'outcome="success",source="youtube_api"}}[{_REACH}] offset -2h))'
         )
         return int(value or 0)
 
     def points(self) -> set[int]:
         """The numbers of the exports of metrics that Prometheus holds."""
         found = self.rig.live.query(
-            f'ledger_collections_total{{job="{self.service}"}}[3h] offset -2h'
+            f'ledger_collections_total{{job="{self.service}"}}[{_REACH}] offset -2h'
         )
         return {int(value) for series in found for _, value in series["values"]}
 
