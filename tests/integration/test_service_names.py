@@ -164,7 +164,8 @@ def test_no_rule_fails_and_no_alert_fires(named: Named) -> None:
 @pytest.mark.parametrize("job", ["my-app", "shop/tldw-transcript-service"])
 def test_every_panel_that_must_have_data_has_some(named: Named, job: str) -> None:
     # Boards know a service by its name alone, in every namespace.
-    with Load(named.services[job], named.faulty, pause_s=3):
+    with Load(named.services[job], named.faulty, pause_s=3) as load:
+        load.more(8, timeout_s=600)  # the first failures of this service: a rate needs two
         assert all_good(named.services[job], named.since, job.rpartition("/")[2])
 
 
