@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from typing import Any, Final, TypeVar
@@ -270,30 +270,30 @@ Exporter = tuple[type[Any], str, dict[str, Any]]
 """Its class, the name of its entry point, and what to make it with."""
 
 
-def exporter_class(signal: str, word: str) -> Exporter | None:
-    """The exporter that a word of `OTEL_*_EXPORTER` names.
+def exporters(signal: str) -> Iterator[Exporter]:
+    """The exporters that `OTEL_*_EXPORTER` names; `problems` says which cannot be had."""
+    for word in words(os.environ[f"OTEL_{signal.upper()}_EXPORTER"]):
+        if word == "none":
+            continue
+        name = word
+        if word == "otlp":
+            specific = f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL"
+            protocol = os.environ.get(specific) or os.environ["OTEL_EXPORTER_OTLP_PROTOCOL"]
+            name = "otlp_proto_grpc" if protocol.strip() == "grpc" else "otlp_proto_http"
+        try:
+            yield _load(signal, name)
+        except (AttributeError, ImportError, ValueError):
+            if name == "otlp_proto_grpc":
+                why = "gRPC needs the extra `grpc` (opentelemetry-exporter-otlp); HTTP is used."
+                problems.append(("OTEL_EXPORTER_OTLP_PROTOCOL", why))
+                yield _load(signal, "otlp_proto_http")
+            else:
+                problems.append((f"OTEL_{signal.upper()}_EXPORTER", f"`{word}` cannot be loaded."))
 
-    `None`, with an entry in `problems`, where it cannot be had.
-    """
-    name = word
-    if word == "otlp":
-        specific = f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL"
-        protocol = os.environ.get(specific) or os.environ["OTEL_EXPORTER_OTLP_PROTOCOL"]
-        name = "otlp_proto_grpc" if protocol.strip() == "grpc" else "otlp_proto_http"
-    try:
-        (entry,) = entry_points(group=f"opentelemetry_{signal}_exporter", name=name)
-        made: type[Any] = entry.load()
-        options = _compressed(signal) if name == "otlp_proto_grpc" else {}
-        return made, name, options
-    except (AttributeError, ImportError, ValueError):
-        if name == "otlp_proto_grpc":
-            why = "gRPC needs the extra `grpc` (opentelemetry-exporter-otlp); HTTP is used."
-            problems.append(("OTEL_EXPORTER_OTLP_PROTOCOL", why))
-            name = "otlp_proto_http"
-            (entry,) = entry_points(group=f"opentelemetry_{signal}_exporter", name=name)
-            return entry.load(), name, {}
-        problems.append((f"OTEL_{signal.upper()}_EXPORTER", f"`{word}` cannot be loaded."))
-        return None
+
+def _load(signal: str, name: str) -> Exporter:
+    (entry,) = entry_points(group=f"opentelemetry_{signal}_exporter", name=name)
+    return entry.load(), name, _compressed(signal) if name == "otlp_proto_grpc" else {}
 
 
 def _compressed(signal: str) -> dict[str, Any]:
@@ -307,14 +307,6 @@ def _compressed(signal: str) -> dict[str, Any]:
     if word == "deflate":
         problems.append((variable, "gRPC knows no `deflate`; `gzip` is used."))
     return {"compression": Compression.NoCompression if word == "none" else Compression.Gzip}
-
-
-def exporters(signal: str) -> Iterable[Exporter]:
-    """The exporters of a signal."""
-    for word in words(os.environ[f"OTEL_{signal.upper()}_EXPORTER"]):
-        found = None if word == "none" else exporter_class(signal, word)
-        if found is not None:
-            yield found
 
 
 def not_made(signal: str, error: Exception) -> None:

@@ -20,21 +20,23 @@ _R = TypeVar("_R")
 
 log = get_logger(__name__)
 
-# Factors to the unit that an instrument has: seconds or bytes.
-_UNITS: Final[dict[str, tuple[str, float]]] = {
-    **dict.fromkeys(("s", "sec", "second", "seconds"), ("s", 1.0)),
-    **dict.fromkeys(("ms", "millisecond", "milliseconds"), ("s", 1e-3)),
-    **dict.fromkeys(("us", "µs", "microsecond", "microseconds"), ("s", 1e-6)),
-    **dict.fromkeys(("ns", "nanosecond", "nanoseconds"), ("s", 1e-9)),
-    **dict.fromkeys(("min", "minute", "minutes"), ("s", 60.0)),
-    **dict.fromkeys(("h", "hour", "hours"), ("s", 3600.0)),
-    **dict.fromkeys(("b", "by", "byte", "bytes"), ("By", 1.0)),
-    **dict.fromkeys(("kb", "kilobyte", "kilobytes"), ("By", 1e3)),
-    **dict.fromkeys(("kib",), ("By", 1024.0)),
-    **dict.fromkeys(("mb", "megabyte", "megabytes"), ("By", 1e6)),
-    **dict.fromkeys(("mib",), ("By", 1024.0**2)),
-    **dict.fromkeys(("gb", "gigabyte", "gigabytes"), ("By", 1e9)),
-    **dict.fromkeys(("gib",), ("By", 1024.0**3)),
+# Factors to the unit that an instrument has, seconds or bytes, by the words for a unit.
+_UNITS: Final = {
+    word: (base, factor)
+    for base, factor, words in (
+        ("s", 1.0, "s sec second seconds"),
+        ("s", 1e-3, "ms millisecond milliseconds"),
+        ("s", 1e-6, "us µs microsecond microseconds"),
+        ("s", 1e-9, "ns nanosecond nanoseconds"),
+        ("s", 60.0, "min minute minutes"),
+        ("s", 3600.0, "h hour hours"),
+        ("By", 1.0, "b by byte bytes"),
+        ("By", 1e3, "kb kilobyte kilobytes"),
+        ("By", 1e6, "mb megabyte megabytes"),
+        ("By", 1e9, "gb gigabyte gigabytes"),
+        *(("By", 1024.0**power, f"{prefix}ib") for power, prefix in enumerate("kmg", start=1)),
+    )
+    for word in words.split()
 }
 
 
@@ -111,42 +113,35 @@ def emit_performance_metric(
     Never raises. An unknown name, label or unit, or a value that is no finite number, is
     warned about once and counted in `telemetry.unknown`.
     """
+    said = {"metric_type": metric_type, "value": value, "unit": unit, "p50": p50, "p95": p95}
+    said = {key: item for key, item in said.items() if item is not None}
     try:
-        _emit(metric_type, value, labels or {}, unit, p50, p95)
+        instrument = _find(str(metric_type))
+        if instrument is None:
+            _unknown("metric", str(metric_type), None)
+        else:
+            said["metric_type"] = instrument.name
+            _record(instrument, value, labels or {}, unit)
+        log.info("performance.metric", **{**(labels or {}), **said})
     except Exception as error:  # a measurement must not break what it measures
         _unknown("value", str(metric_type), type(error).__name__)
 
 
-def _emit(
-    metric_type: str,
-    value: float,
-    labels: Mapping[str, Any],
-    unit: str | None,
-    p50: float | None,
-    p95: float | None,
+def _record(
+    instrument: Instrument, value: float, labels: Mapping[str, Any], unit: str | None
 ) -> None:
-    said: dict[str, Any] = {"metric_type": metric_type, "value": value}
-    said |= {
-        key: item for key, item in (("unit", unit), ("p50", p50), ("p95", p95)) if item is not None
-    }
-    instrument = _find(str(metric_type))
-    if instrument is None:
-        _unknown("metric", str(metric_type), None)
-    else:
-        said["metric_type"] = instrument.name
-        known = {}
-        for label, label_value in labels.items():
-            parameter = _parameter(instrument, str(label))
-            if parameter is None:
-                _unknown("label", instrument.name, str(label))
-            else:
-                known[parameter] = _as_text(label_value)
-        factor = _factor(instrument, unit)
-        if factor is None:
-            _unknown("unit", instrument.name, unit)
-        elif not instrument.note(float(value) * factor, known):
-            _warn_once("value", instrument.name, str(value))
-    log.info("performance.metric", **{**dict(labels), **said})
+    known = {}
+    for label, label_value in labels.items():
+        parameter = _parameter(instrument, str(label))
+        if parameter is None:
+            _unknown("label", instrument.name, str(label))
+        else:
+            known[parameter] = _as_text(label_value)
+    factor = _factor(instrument, unit)
+    if factor is None:
+        _unknown("unit", instrument.name, unit)
+    elif not instrument.note(float(value) * factor, known):
+        _warn_once("value", instrument.name, str(value))
 
 
 def _as_text(value: Any) -> str | None:

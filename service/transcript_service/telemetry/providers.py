@@ -25,10 +25,8 @@ from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.propagators.textmap import (
     CarrierT,
     Getter,
-    Setter,
     TextMapPropagator,
     default_getter,
-    default_setter,
 )
 from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
 from opentelemetry.sdk.metrics import MeterProvider
@@ -119,16 +117,13 @@ def service_identity(settings: Settings) -> Service:
     return Service(name, f"{namespace}/{name}" if namespace else name)
 
 
-class ContinueCallers(TextMapPropagator):
+class ContinueCallers(TraceContextTextMapPropagator):
     """Continue a caller's trace, take nothing else from it and tell nobody.
 
     `tracestate` and `baggage` are free text from outside, which would end up in spans. Outgoing
     requests go to YouTube and proxies, which have no part in our traces; a `traceparent` would
     only mark the client as instrumented. `OTEL_PROPAGATORS` replaces this.
     """
-
-    def __init__(self) -> None:
-        self._traceparent = TraceContextTextMapPropagator()
 
     def extract(
         self,
@@ -138,14 +133,9 @@ class ContinueCallers(TextMapPropagator):
     ) -> Context:
         """The context with the caller's trace and span id, if it sent valid ones."""
         found = getter.get(carrier, "traceparent")
-        return self._traceparent.extract({"traceparent": found} if found else {}, context)
+        return super().extract({"traceparent": found} if found else {}, context)
 
-    def inject(
-        self,
-        carrier: CarrierT,
-        context: Context | None = None,
-        setter: Setter[CarrierT] = default_setter,
-    ) -> None:
+    def inject(self, *_: object, **__: object) -> None:
         """Write nothing."""
 
     @property
