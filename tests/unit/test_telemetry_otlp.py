@@ -278,5 +278,5 @@ def test_a_grpc_code_says_what_becomes_of_the_batch(
             codes.pop(0)
         assert told == [verdict, Delivery.DELIVERED, verdict]
     finally:
-        deliver.close()
+        deliver.shutdown()
         server.stop(None)

@@ -212,7 +212,7 @@ class ExporterDelivery(Generic[T]):
                 raise
         return self._watch.verdict(self._signal, succeeded)
 
-    def close(self) -> None:
+    def shutdown(self) -> None:
         """End a retry under way."""
         self._exporter.shutdown()
 

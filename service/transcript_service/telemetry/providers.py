@@ -10,7 +10,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Final, NamedTuple, TypeVar
@@ -28,9 +28,9 @@ from opentelemetry.propagators.textmap import (
     TextMapPropagator,
     default_getter,
 )
-from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
+from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMetricReader
 from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -46,10 +46,11 @@ from .otlp import (
     ExporterDelivery,
     QueueLogProcessor,
     QueueSpanProcessor,
+    Watch,
     masking_metrics,
     watch_for,
 )
-from .redacting import redact_log, redact_spans
+from .redacting import redact_logs, redact_spans
 from .redaction import redact_mapping, register_environment
 from .spans import TRACER_NAME
 
@@ -233,7 +234,8 @@ class Telemetry:
         if self._stopped:
             return True
         self._stopped = True
-        if self.meter_provider is None:
+        meters = self.meter_provider
+        if meters is None:
             return True
         began = time.monotonic()
         lost: dict[str, int] = dict.fromkeys((queue.signal for queue in self.queues), 0)
@@ -249,7 +251,8 @@ class Telemetry:
             # The last collection counts what the queues delivered, if they are quick.
             for closer in closers:
                 closer.join(timeout_s * 0.2)
-            self._quietly_close_meter(began + timeout_s - time.monotonic())
+            left_s = began + timeout_s - time.monotonic()
+            meters.shutdown(max(0.1, left_s) * 1000)
 
         closers_and_metrics = [*closers, threading.Thread(target=close_metrics, daemon=True)]
         for thread in closers_and_metrics:
@@ -268,10 +271,6 @@ class Telemetry:
         )
         instruments.stop()
         return in_time and not any(lost.values())
-
-    def _quietly_close_meter(self, timeout_s: float) -> None:
-        if self.meter_provider is not None:
-            self.meter_provider.shutdown(max(0.1, timeout_s) * 1000)
 
 
 def start(settings: Settings) -> Telemetry:
@@ -308,7 +307,7 @@ def start(settings: Settings) -> Telemetry:
         shutdown_on_exit=False,
         meter_provider=uncounted,
     )
-    for logs in _queues(running, outages, "logs", "BLRP", _redact_logs):
+    for logs in _queues(running, outages, "logs", "BLRP", redact_logs):
         loggers.add_log_record_processor(QueueLogProcessor(logs))
 
     trace.set_tracer_provider(tracers)
@@ -317,7 +316,8 @@ def start(settings: Settings) -> Telemetry:
     _instrument_process()
     otlp.logger = loggers.get_logger(TRACER_NAME, version())
     running.tracer_provider, running.logger_provider = tracers, loggers
-    _tell_problems()
+    for name, what in dict(environment.problems).items():
+        log.warning("telemetry.environment.invalid", variable=name, reason=what)
     return running
 
 
@@ -328,16 +328,25 @@ def _provider(sdk: type[P], kind: str, **options: Any) -> P:
     return own or sdk(**options)
 
 
-def _start_metrics(running: Telemetry, resource: Resource, outages: OutageLog) -> None:
-    readers = []
-    for exporter, name, options in environment.exporters("metrics"):
+def _made(
+    running: Telemetry, signal: str, make: Callable[[type[Any], Watch, dict[str, Any]], Any]
+) -> Iterator[Any]:
+    """What is made of each exporter of a signal; without those that cannot be made."""
+    for exporter, name, options in environment.exporters(signal):
         try:
-            made = masking_metrics(exporter, watch_for(name), outages.metrics, **options)
+            made = make(exporter, watch_for(name), options)
         except Exception as error:  # of a user's own exporter
-            environment.not_made("metrics", error)
-            continue
-        readers.append(PeriodicExportingMetricReader(made))
-        running._abort.append(made.shutdown)
+            environment.not_made(signal, error)
+        else:
+            running._abort.append(made.shutdown)
+            yield made
+
+
+def _start_metrics(running: Telemetry, resource: Resource, outages: OutageLog) -> None:
+    def make(exporter: type[Any], watch: Watch, options: dict[str, Any]) -> MetricExporter:
+        return masking_metrics(exporter, watch, outages.metrics, **options)
+
+    readers = [PeriodicExportingMetricReader(made) for made in _made(running, "metrics", make)]
     provider = _provider(
         MeterProvider,
         "meter",
@@ -360,16 +369,12 @@ def _queues(
     redact: Callable[[Sequence[Any]], Sequence[Any]],
 ) -> list[ExportQueue[Any]]:
     """A queue for each exporter of a signal."""
-    made: list[ExportQueue[Any]] = []
-    for exporter, name, options in environment.exporters(signal):
-        watch = watch_for(name)
-        try:
-            sending = exporter(**watch.arguments, **options)
-        except Exception as error:  # of a user's own exporter
-            environment.not_made(signal, error)
-            continue
-        delivery = ExporterDelivery(signal, sending, redact, watch)
-        queue: ExportQueue[Any] = ExportQueue(
+
+    def make(exporter: type[Any], watch: Watch, options: dict[str, Any]) -> ExporterDelivery[Any]:
+        return ExporterDelivery(signal, exporter(**watch.arguments, **options), redact, watch)
+
+    made = [
+        ExportQueue(
             signal,
             delivery,
             capacity=int(os.environ[f"OTEL_{prefix}_MAX_QUEUE_SIZE"]),
@@ -377,22 +382,13 @@ def _queues(
             delay_s=float(os.environ[f"OTEL_{prefix}_SCHEDULE_DELAY"]) / 1000,
             on_outage=outages,
         )
-        made.append(queue)
-        running.queues.append(queue)
-        running._abort.append(delivery.close)
+        for delivery in _made(running, signal, make)
+    ]
+    running.queues += made
     # Of several exporters, the first one's numbers are shown: each gets every record.
     for queue in made[:1]:
         self_metrics.observe(metrics.get_meter("opentelemetry-sdk"), queue)
     return made
-
-
-def _redact_logs(batch: Sequence[ReadableLogRecord]) -> list[ReadableLogRecord]:
-    return [redact_log(record) for record in batch]
-
-
-def _tell_problems() -> None:
-    for name, what in dict(environment.problems).items():
-        log.warning("telemetry.environment.invalid", variable=name, reason=what)
 
 
 def _instrument_process() -> None:

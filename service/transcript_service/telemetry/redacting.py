@@ -112,8 +112,12 @@ def _without_state(context: SpanContext) -> SpanContext:
     )
 
 
-def redact_log(record: ReadableLogRecord) -> ReadableLogRecord:
-    """The record with body and attributes masked; itself if clean."""
+def redact_logs(records: Sequence[ReadableLogRecord]) -> list[ReadableLogRecord]:
+    """The records with body and attributes masked; clean ones as they are."""
+    return [_redact_log(record) for record in records]
+
+
+def _redact_log(record: ReadableLogRecord) -> ReadableLogRecord:
     inner = record.log_record
     try:
         body = redact_value(inner.body)
