@@ -8,31 +8,31 @@ from pathlib import Path
 
 import pytest
 
-from transcript_service.sqlite_wal import use_wal
+from transcript_service.sqlite_wal import open_shared
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
 
-def test_the_switch_waits_for_another_process(tmp_path: Path) -> None:
-    other, ours = _connect(tmp_path / "new.sqlite"), _connect(tmp_path / "new.sqlite")
+def test_opening_waits_for_another_process(tmp_path: Path) -> None:
+    other = _connect(tmp_path / "new.sqlite")
     other.execute("BEGIN EXCLUSIVE")
     release = threading.Timer(0.3, other.execute, ("COMMIT",))
     release.start()
-    use_wal(ours, busy_s=30)
+    ours = open_shared(tmp_path / "new.sqlite", busy_s=30)
     release.join()
     assert ours.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_the_wait_is_bounded(tmp_path: Path) -> None:
-    other, ours = _connect(tmp_path / "new.sqlite"), _connect(tmp_path / "new.sqlite")
+    other = _connect(tmp_path / "new.sqlite")
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(sqlite3.OperationalError, match="locked"):
-        use_wal(ours, busy_s=0.1)
+        open_shared(tmp_path / "new.sqlite", busy_s=0.1)
 
 
 def test_other_failures_are_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "text.sqlite").write_bytes(b"this is not a database at all" * 50)
     with pytest.raises(sqlite3.DatabaseError, match="not a database"):
-        use_wal(_connect(tmp_path / "text.sqlite"), busy_s=30)
+        open_shared(tmp_path / "text.sqlite", busy_s=30)

@@ -20,7 +20,7 @@ import orjson
 
 from ..private_files import make_file
 from ..rfc3339 import rfc3339
-from ..sqlite_wal import use_wal
+from ..sqlite_wal import open_shared
 from ..telemetry import get_logger
 
 log = get_logger(__name__)
@@ -202,14 +202,9 @@ class AlertLog:
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         """A connection of this call alone: SQLite's may not cross threads or a fork."""
-        make_file(self._path)
-        connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+        connection = open_shared(make_file(self._path), _BUSY_TIMEOUT_S)
         try:
             connection.row_factory = sqlite3.Row
-            use_wal(connection, _BUSY_TIMEOUT_S)
-            # A crash of the process loses nothing; only a power cut may take the last moments,
-            # and then Alertmanager repeats what is still firing.
-            connection.execute("PRAGMA synchronous = NORMAL")
             connection.executescript(_SCHEMA)
             yield connection
         finally:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from ..private_files import make_file
-from ..sqlite_wal import use_wal
+from ..sqlite_wal import open_shared
 from ..telemetry import get_logger
 
 log = get_logger(__name__)
@@ -43,8 +43,6 @@ _USE_GRAIN_S: Final = 60.0
 _EVICT_TO: Final = 0.9
 # Kept for inspection; older ones would fill the disk if something keeps breaking the file.
 _KEEP_CORRUPT: Final = 2
-
-
 # Readers never wait in WAL mode; a writer waits this long for another process's write.
 _BUSY_S: Final = 5.0
 
@@ -169,12 +167,8 @@ class CacheFile:
         make_file(self.path)
         # Taken first: a file that is replaced in this moment is noticed at the next use.
         self._inode = self._current_inode()
-        connection = sqlite3.connect(
-            self.path, timeout=patience_s, isolation_level=None, check_same_thread=False
-        )
+        connection = open_shared(self.path, patience_s)
         try:
-            use_wal(connection, patience_s)
-            connection.execute("PRAGMA synchronous = NORMAL")
             self._prepare(connection)
         except sqlite3.Error:
             connection.close()
