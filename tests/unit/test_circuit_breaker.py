@@ -294,25 +294,6 @@ def test_forced_open_refuses_for_ever(clock: Clock) -> None:
     assert refused.value.state == "forced_open"
 
 
-def test_reset_ends_a_forced_state_and_forgets_failures(clock: Clock) -> None:
-    breaker = opened(clock)
-    breaker.force("metrics_only")
-    breaker.reset()
-    assert state_of(breaker) == "closed"
-    call(breaker, "fff")
-    assert state_of(breaker) == "closed"
-
-
-def test_a_call_made_under_a_forced_state_does_not_count_after_it(clock: Clock) -> None:
-    breaker = make(clock, minimum_calls=1)
-    breaker.force("disabled")
-    permit = breaker.permit()
-    permit.__enter__()
-    breaker.reset()
-    permit.failure()
-    assert state_of(breaker) == "closed"
-
-
 # What it says
 
 
@@ -404,8 +385,6 @@ def test_a_forced_state_is_seen_in_the_metrics(
         telemetry.metric("circuit_breaker.transitions", name="timedtext", from_="closed", to=state)
         == 1
     )
-    breaker.reset()
-    assert [name for name, value in state_gauge(telemetry).items() if value] == ["closed"]
 
 
 # Eight threads

@@ -188,12 +188,6 @@ class BreakerMachine(RuleBasedStateMachine):
             self.breaker.force(state)
             self.model.enter(state, self.now)
 
-    @rule(luck=RARELY)
-    def reset(self, luck: int) -> None:
-        if luck == LUCKY or self.model.state in FORCED_STATES:
-            self.breaker.reset()
-            self.model.enter("closed", self.now)
-
     def ask(self) -> tuple[Permit, Call] | None:
         expected = self.model.ask(self.now)
         permit = self.breaker.permit()

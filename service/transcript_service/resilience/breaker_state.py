@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from ..telemetry.vocabulary import BreakerState
 
-Reason = Literal["failure_rate", "slow_call_rate", "wait_elapsed", "recovered", "forced", "reset"]
+Reason = Literal["failure_rate", "slow_call_rate", "wait_elapsed", "recovered", "forced"]
 
 
 @dataclass(frozen=True)

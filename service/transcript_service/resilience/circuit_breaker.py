@@ -79,8 +79,7 @@ class CircuitBreaker:
         self.name = name
         self.config = config or CircuitBreakerConfig()
         self.clock = clock
-        self._home: Store = store or LocalStore(clock)
-        self._store = self._home
+        self._store: Store = store or LocalStore(clock)
         self._shown: BreakerState | None = None
 
     @property
@@ -98,7 +97,7 @@ class CircuitBreaker:
         return Permit(self, lifetime_s)
 
     def force(self, state: ForcedState) -> None:
-        """Stay in `state` in this process until `reset`: for operators and configuration.
+        """Stay in `state` in this process: for operators and configuration.
 
         A forced state has a record of its own and never reaches a shared store, so it
         ends with the process and does not outlive the variable that asked for it.
@@ -108,16 +107,6 @@ class CircuitBreaker:
         forced.update(self.name, lambda record, now: record.enter(state, now, "forced"))
         self._store = forced
         self._tell([transition])
-        self.refresh()
-
-    def reset(self) -> None:
-        """Close it and forget its calls; ends a forced state. With a shared store, for all."""
-        before = self.state
-        self._store = self._home
-        transition = self._store.update(
-            self.name, lambda record, now: record.enter("closed", now, "reset")
-        )
-        self._tell([transition._replace(before=before, recovery_s=None)])
         self.refresh()
 
     def refresh(self) -> None:
