@@ -16,21 +16,23 @@ def test_beyond_those_that_fetch_and_wait_everybody_is_refused_at_once(
     telemetry: InMemoryTelemetry,
 ) -> None:
     places = Places(fetches=2, waiting=3, wait_s=60)
-    go, fetching = threading.Event(), threading.Semaphore(0)
+    go, entered, fetching = threading.Event(), threading.Semaphore(0), threading.Semaphore(0)
     running = most = 0
     lock = threading.Lock()
 
     def request() -> str:
         nonlocal running, most
         try:
-            with places.waiting(), places.fetching():
-                with lock:
-                    running += 1
-                    most = max(most, running)
-                fetching.release()
-                go.wait(30)
-                with lock:
-                    running -= 1
+            with places.waiting():
+                entered.release()
+                with places.fetching():
+                    with lock:
+                        running += 1
+                        most = max(most, running)
+                    fetching.release()
+                    go.wait(30)
+                    with lock:
+                        running -= 1
         except TranscriptError as error:
             assert error.retry_after_s
             return error.error_type
@@ -38,10 +40,8 @@ def test_beyond_those_that_fetch_and_wait_everybody_is_refused_at_once(
 
     with ThreadPoolExecutor(20) as pool:
         inside = [pool.submit(request) for _ in range(5)]
-        for _ in range(2):
-            assert fetching.acquire(timeout=30)
-        while places._inside.acquire(blocking=False):
-            places._inside.release()  # until all five are in
+        for place in [entered] * 5 + [fetching] * 2:
+            assert place.acquire(timeout=30)
         refused = [pool.submit(request).result(30) for _ in range(10)]
         go.set()
         served = [future.result(30) for future in inside]
