@@ -83,15 +83,11 @@ def fetch(video: str, lang: str, translate: str | None, track: str | None, fmt: 
     from .telemetry import configure_logging, current_trace_id, span, start
     from .transcripts import create_pipeline
     from .transcripts.formats import FORMATS
-    from .transcripts.languages import parse_languages, parse_track_name, parse_translation
     from .transcripts.model import TranscriptError
-    from .transcripts.video_id import parse_video_id
+    from .transcripts.wanted import parse_wanted
 
     try:
-        languages = parse_languages(lang) if lang else ()
-        translate_to = None if translate is None else parse_translation(translate)
-        track = None if track is None else parse_track_name(track)
-        video_id = parse_video_id(video)
+        wanted = parse_wanted(video, lang or None, translate, track)
     except TranscriptError as error:
         _fail(error.detail, code=2)
     quiet = settings.model_copy(update={"log_level": "WARNING"})
@@ -100,11 +96,9 @@ def fetch(video: str, lang: str, translate: str | None, track: str | None, fmt: 
     if telemetry is None:
         configure_logging(quiet)
     try:
-        with span("transcript.command"), _progress(video_id) as tell:
+        with span("transcript.command"), _progress(wanted.video_id) as tell:
             trace_id = current_trace_id()
-            transcript = create_pipeline(settings).fetch(
-                video_id, languages, translate_to, track=track, on_stage=tell
-            )
+            transcript = create_pipeline(settings).fetch(wanted, on_stage=tell)
     except SettingsError as error:
         _fail(str(error), code=2)
     except TranscriptError as error:

@@ -13,6 +13,7 @@ from transcript_service.settings import Settings
 from transcript_service.transcripts.model import TranscriptError
 from transcript_service.transcripts.stages.base import Job
 from transcript_service.transcripts.stages.youtubei import YoutubeiStage
+from transcript_service.transcripts.wanted import Wanted
 
 REFUSALS = [name for name in PAGES if EXPECTED[name]["must_classify_as"] != "ok"]
 
@@ -28,7 +29,7 @@ def test_a_recorded_page_that_refuses_is_named_for_it(
     simulator: RunningSimulator, settings: Settings, name: str
 ) -> None:
     video = served_as(simulator, name)
-    job = Job(video, (), Deadline(120), JobProxy(ProxyPool([]), "test", None))
+    job = Job(Wanted(video), Deadline(120), JobProxy(ProxyPool([]), "test", None))
     with pytest.raises(TranscriptError) as failure:
         YoutubeiStage(settings).fetch(job)
     assert failure.value.error_type == EXPECTED[name]["must_classify_as"]

@@ -21,6 +21,7 @@ from transcript_service.transcripts.model import NotTried, Transcript, Transcrip
 from transcript_service.transcripts.stages import youtubei
 from transcript_service.transcripts.stages.base import Job, rotation_reason_of
 from transcript_service.transcripts.stages.youtubei import YoutubeiStage
+from transcript_service.transcripts.wanted import Wanted
 
 Fetch = Callable[..., Transcript]
 
@@ -49,7 +50,9 @@ def fetch(settings: Settings, pool: BrowserPool, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(youtubei, "get_browser_pool", lambda: pool)
 
     def run(video: str, *languages: str, seconds: float = 60) -> Transcript:
-        job = Job(video, languages, Deadline(seconds), JobProxy(ProxyPool([]), "test", None))
+        job = Job(
+            Wanted(video, languages), Deadline(seconds), JobProxy(ProxyPool([]), "test", None)
+        )
         return YoutubeiStage(settings).fetch(job)
 
     return run
@@ -140,7 +143,7 @@ def test_a_refusal_without_a_body_is_told_by_its_status_and_not_blamed_on_a_prox
         settings = Settings(youtube_resolve_to=site.address, youtube_ca_file=ca_file)
         pool = BrowserPool(PoolConfig.from_settings(settings))
         monkeypatch.setattr(youtubei, "get_browser_pool", lambda: pool)
-        job = Job("dQw4w9WgXcQ", (), Deadline(60), JobProxy(ProxyPool([]), "test", None))
+        job = Job(Wanted("dQw4w9WgXcQ"), Deadline(60), JobProxy(ProxyPool([]), "test", None))
         try:
             with pytest.raises(TranscriptError) as failure:
                 YoutubeiStage(settings).fetch(job)
@@ -159,7 +162,7 @@ def test_the_pools_own_overload_counts_against_nobody(
             raise BrowserUnavailable(reason, "busy", 7.0)
 
     monkeypatch.setattr(youtubei, "get_browser_pool", Busy)
-    job = Job("dQw4w9WgXcQ", (), Deadline(60), JobProxy(ProxyPool([]), "test", None))
+    job = Job(Wanted("dQw4w9WgXcQ"), Deadline(60), JobProxy(ProxyPool([]), "test", None))
     with pytest.raises(NotTried) as failure:
         YoutubeiStage(settings).fetch(job)
     assert (failure.value.error_type, failure.value.retry_after_s) == ("browser_unavailable", 7.0)

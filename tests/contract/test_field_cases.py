@@ -26,6 +26,7 @@ from transcript_service.transcripts.stages.base import Job
 from transcript_service.transcripts.stages.timedtext import TimedtextStage
 from transcript_service.transcripts.stages.youtube_api import YouTubeApiStage
 from transcript_service.transcripts.stages.youtubei import YoutubeiStage
+from transcript_service.transcripts.wanted import Wanted
 
 FOLDER = Path(__file__).parents[3] / "shared" / "field-cases"
 if not FOLDER.is_dir():
@@ -40,7 +41,7 @@ MAKE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class FieldCase:
     """A request for a case's video, and the lines or the error that are right."""
 
     video: str
@@ -64,27 +65,29 @@ class Wanted:
 
 
 CASES = (
-    Wanted("arrowText01", ("A --> B 2 00:00:01,000 --> 00:00:09,000 injected", "ok")),
-    Wanted("codeTutor01", ("returns a List<String> here", "put it in a <div>")),
-    Wanted("nameSimple1", ("hello",)),
-    Wanted("noDuration1", ("first line", "second line", "third")),
-    Wanted("rolling_001", ("one two three", "four five six", "seven eight")),
-    Wanted("twoTracks01", ("words spoken in the film",)),
-    Wanted("twoTracks01", ("words spoken in the film",), track="Dialogue"),
-    Wanted("twoTracks01", ("chat log of viewers",), track="Live chat"),
-    Wanted("twoTracks01", error="language_unavailable", status=404, track="Commentary"),
-    Wanted("ytsubconv01", ("Inside the house", "for a day")),
-    Wanted("zhScript_01", ("繁體",), languages="zh-TW"),
-    Wanted("zhScript_01", ("繁體",), languages="zh-HK"),
-    Wanted("zhScript_01", ("简体",), languages="zh-CN"),
-    Wanted("zhScript_01", ("繁體譯",), languages="en", translate="zh-TW", stages=BY_HTTP),
-    Wanted("transl429_1", ("안녕",)),
-    Wanted("transl429_1", error="translation_refused", status=503, translate="en", stages=BY_HTTP),
-    Wanted("captchaWall", error="request_blocked", status=503),
-    Wanted("rateLimit01", error="rate_limited", status=503),
-    Wanted("oldClient01", error="client_outdated", status=502),
-    Wanted("geoBlocked1", error="country_blocked", status=403),
-    Wanted("wrongVid_01", error="wrong_video", status=502),
+    FieldCase("arrowText01", ("A --> B 2 00:00:01,000 --> 00:00:09,000 injected", "ok")),
+    FieldCase("codeTutor01", ("returns a List<String> here", "put it in a <div>")),
+    FieldCase("nameSimple1", ("hello",)),
+    FieldCase("noDuration1", ("first line", "second line", "third")),
+    FieldCase("rolling_001", ("one two three", "four five six", "seven eight")),
+    FieldCase("twoTracks01", ("words spoken in the film",)),
+    FieldCase("twoTracks01", ("words spoken in the film",), track="Dialogue"),
+    FieldCase("twoTracks01", ("chat log of viewers",), track="Live chat"),
+    FieldCase("twoTracks01", error="language_unavailable", status=404, track="Commentary"),
+    FieldCase("ytsubconv01", ("Inside the house", "for a day")),
+    FieldCase("zhScript_01", ("繁體",), languages="zh-TW"),
+    FieldCase("zhScript_01", ("繁體",), languages="zh-HK"),
+    FieldCase("zhScript_01", ("简体",), languages="zh-CN"),
+    FieldCase("zhScript_01", ("繁體譯",), languages="en", translate="zh-TW", stages=BY_HTTP),
+    FieldCase("transl429_1", ("안녕",)),
+    FieldCase(
+        "transl429_1", error="translation_refused", status=503, translate="en", stages=BY_HTTP
+    ),
+    FieldCase("captchaWall", error="request_blocked", status=503),
+    FieldCase("rateLimit01", error="rate_limited", status=503),
+    FieldCase("oldClient01", error="client_outdated", status=502),
+    FieldCase("geoBlocked1", error="country_blocked", status=403),
+    FieldCase("wrongVid_01", error="wrong_video", status=502),
 )
 # What is a refusal of us: every stage is tried, and the breakers count it.
 OF_US = [case for case in CASES if case.status in (502, 503) and not case.translate]
@@ -115,25 +118,20 @@ def test_every_case_is_tested() -> None:
 
 @pytest.mark.parametrize("stage", BY_HTTP)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_stage_without_a_browser(case: Wanted, stage: Stage, settings: Settings) -> None:
+def test_a_stage_without_a_browser(case: FieldCase, stage: Stage, settings: Settings) -> None:
     _check(case, stage, settings)
 
 
 @pytest.mark.usefixtures("browser")
 @pytest.mark.parametrize("case", [c for c in CASES if "youtubei" in c.stages], ids=str)
-def test_the_browser_stage(case: Wanted, settings: Settings) -> None:
+def test_the_browser_stage(case: FieldCase, settings: Settings) -> None:
     _check(case, "youtubei", settings)
 
 
-def _check(case: Wanted, stage: Stage, settings: Settings) -> None:
-    job = Job(
-        case.video,
-        tuple(filter(None, [case.languages])),
-        Deadline(60),
-        JobProxy(ProxyPool([]), "test", None),
-        case.translate or None,
-        case.track or None,
-    )
+def _check(case: FieldCase, stage: Stage, settings: Settings) -> None:
+    languages = tuple(filter(None, [case.languages]))
+    wanted = Wanted(case.video, languages, case.translate or None, case.track or None)
+    job = Job(wanted, Deadline(60), JobProxy(ProxyPool([]), "test", None))
     made: Any = MAKE[stage](settings)
     try:
         transcript = made.fetch(job)
@@ -146,7 +144,7 @@ def _check(case: Wanted, stage: Stage, settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_over_http(case: Wanted, running: Service) -> None:
+def test_over_http(case: FieldCase, running: Service) -> None:
     answer = running.get(f"/api/transcripts/{case.video}?{case.query}")
     document = answer.json()
     assert answer.status_code == case.status, answer.text
@@ -161,11 +159,11 @@ def test_over_http(case: Wanted, running: Service) -> None:
 
 @pytest.mark.parametrize("case", OF_US, ids=str)
 def test_a_refusal_of_us_counts_against_the_stages_and_not_as_an_answer(
-    case: Wanted, settings: Settings
+    case: FieldCase, settings: Settings
 ) -> None:
     pipeline, breakers = _pipeline(settings)
     with pytest.raises(TranscriptError) as failure:
-        pipeline.fetch(case.video)
+        pipeline.fetch(Wanted(case.video))
     assert [attempt.stage for attempt in failure.value.attempts] == list(BY_HTTP)
     assert failure.value.outcome in ("blocked", "error")
     assert {breakers[stage].state for stage in BY_HTTP} == {"open"}
@@ -180,9 +178,9 @@ def test_what_is_about_one_video_closes_the_way_for_no_other(
     pipeline, breakers = _pipeline(settings)
     for _ in range(times):
         with pytest.raises(TranscriptError):
-            pipeline.fetch(case, ("fi",) if case == "zhScript_01" else (), "en")
+            pipeline.fetch(Wanted(case, ("fi",) if case == "zhScript_01" else (), "en"))
     assert {breakers[stage].state for stage in BY_HTTP} == {"closed"}
-    assert pipeline.fetch("transl429_1").segments
+    assert pipeline.fetch(Wanted("transl429_1")).segments
 
 
 def _pipeline(settings: Settings) -> tuple[Pipeline, dict[Stage, CircuitBreaker]]:

@@ -31,6 +31,7 @@ from transcript_service.transcripts.player import (
 from transcript_service.transcripts.stages.base import Job, Stage
 from transcript_service.transcripts.stages.timedtext import TimedtextStage
 from transcript_service.transcripts.stages.youtube_api import YouTubeApiStage
+from transcript_service.transcripts.wanted import Wanted
 
 FOLDER = Path(__file__).parents[3] / "shared" / "youtube-recordings"
 if not FOLDER.is_dir():
@@ -63,7 +64,7 @@ def player_of(body: bytes) -> Player:
 
 
 def fetch(stage: Stage, video: str, languages: tuple[str, ...] = ()) -> tuple[Segment, ...]:
-    return stage.fetch(Job(video, languages, Deadline(20), DIRECT)).segments
+    return stage.fetch(Job(Wanted(video, languages), Deadline(20), DIRECT)).segments
 
 
 def assert_equals(segments: list[Segment] | tuple[Segment, ...], wanted: dict[str, Any]) -> None:

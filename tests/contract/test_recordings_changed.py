@@ -38,6 +38,7 @@ from transcript_service.transcripts.player import check_watch_page
 from transcript_service.transcripts.stages.base import Job
 from transcript_service.transcripts.stages.timedtext import TimedtextStage
 from transcript_service.transcripts.stages.youtube_api import YouTubeApiStage
+from transcript_service.transcripts.wanted import Wanted
 
 JSON3 = next(name for name in TRANSCRIPTS if name.endswith(".json"))
 SRV1 = next(name for name in TRANSCRIPTS if name.endswith(".xml"))
@@ -430,7 +431,7 @@ def test_the_stages_deliver_changed_recordings(
 ) -> None:
     video = next(v.id for v in simulator.state.videos() if v.recording == name)
     to_it = Settings(youtube_resolve_to=simulator.resolve_to, youtube_ca_file=simulator.ca_file)
-    job = Job(video, (), Deadline(60), JobProxy(ProxyPool([]), "test", None))
+    job = Job(Wanted(video), Deadline(60), JobProxy(ProxyPool([]), "test", None))
     wanted = SERVED[name][1]
     if not wanted and stage is YouTubeApiStage:
         assert reading(lambda _: list(stage(to_it).fetch(job).segments), b"") == "consent_required"

@@ -28,6 +28,7 @@ from transcript_service.transcripts.model import TranscriptError
 from transcript_service.transcripts.pipeline import Pipeline
 from transcript_service.transcripts.stages.asr import AsrStage
 from transcript_service.transcripts.stages.base import Job
+from transcript_service.transcripts.wanted import Wanted
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def settings(simulator: RunningSimulator) -> Settings:
 
 
 def job(video: str, *languages: str, seconds: float = 240) -> Job:
-    return Job(video, languages, Deadline(seconds), JobProxy(ProxyPool([]), "test", None))
+    return Job(Wanted(video, languages), Deadline(seconds), JobProxy(ProxyPool([]), "test", None))
 
 
 def shortest_english(simulator: RunningSimulator, segments: int = 1) -> str:
@@ -113,7 +114,7 @@ def test_what_speech_recognition_cannot_take_is_skipped_and_no_failure_of_it(
     pipeline = Pipeline(settings, [stage], {"asr": breaker}, ProxyPool([]))
     for _ in range(2):
         with pytest.raises(TranscriptError) as refusal:
-            pipeline.fetch(by_title(title).id, (language,) if language else ())
+            pipeline.fetch(Wanted(by_title(title).id, (language,) if language else ()))
         assert refusal.value.error_type == "asr_unavailable"
         assert why in refusal.value.detail
         assert (refusal.value.retry_after_s is not None) is busy

@@ -38,6 +38,7 @@ from transcript_service.transcripts.stages.asr import AsrStage
 from transcript_service.transcripts.stages.timedtext import TimedtextStage
 from transcript_service.transcripts.stages.youtube_api import YouTubeApiStage
 from transcript_service.transcripts.stages.youtubei import YoutubeiStage
+from transcript_service.transcripts.wanted import Wanted
 
 GRACE_S = 1.0
 # For what was left behind, which ends a moment after the job on its own thread.
@@ -250,7 +251,7 @@ def test_a_job_ends_with_its_deadline_and_leaves_nothing_hanging(
             )
             began = time.monotonic()
             with pytest.raises(TranscriptError) as failure:
-                pipeline.fetch(SPOKEN if stage == "asr" else VIDEO, ("en",))
+                pipeline.fetch(Wanted(SPOKEN if stage == "asr" else VIDEO, ("en",)))
             overruns.append(time.monotonic() - began - deadline_s)
             assert outcome_of(failure.value.error_type) == "timeout"
             assert hang.reached(), "the job did not get as far as to hang"
@@ -286,7 +287,7 @@ def test_a_locked_cache_file_costs_a_job_less_than_its_time(
             other.execute("BEGIN IMMEDIATE")
             began = time.monotonic()
             try:
-                assert pipeline.fetch(VIDEO, ("en",)).segments
+                assert pipeline.fetch(Wanted(VIDEO, ("en",))).segments
                 assert not hangs
             except TranscriptError as error:
                 assert hangs, error

@@ -30,6 +30,7 @@ from transcript_service.transcripts.stages.asr import AsrStage
 from transcript_service.transcripts.stages.base import Job, Stage
 from transcript_service.transcripts.stages.timedtext import TimedtextStage
 from transcript_service.transcripts.stages.youtube_api import YouTubeApiStage
+from transcript_service.transcripts.wanted import Wanted
 
 DIRECT = JobProxy(ProxyPool([]), "test", None)
 
@@ -129,7 +130,7 @@ def _nobody_came() -> Iterator[None]:
 
 def assert_refused(stage: Stage, video: str, simulator: RunningSimulator) -> None:
     with pytest.raises(TranscriptError) as refusal:
-        stage.fetch(Job(video.ljust(11, "_"), (), Deadline(60), DIRECT))
+        stage.fetch(Job(Wanted(video.ljust(11, "_")), Deadline(60), DIRECT))
     assert refusal.value.error_type == "parse_error"
     hosts = {entry["host"].rpartition(":")[0] or entry["host"] for entry in simulator.requests()}
     assert hosts <= {"www.youtube.com"}
@@ -180,7 +181,7 @@ def test_a_body_that_unpacks_to_more_than_is_allowed_ends_the_download(
     simulator.set_fault(video, "bomb@audio")
     bounded = settings.model_copy(update={"asr_max_audio_mb": 5, "asr_audio_sources": (way,)})
     with pytest.raises(TranscriptError) as refusal:
-        AsrStage(bounded).fetch(Job(video, (), Deadline(60), DIRECT))
+        AsrStage(bounded).fetch(Job(Wanted(video), Deadline(60), DIRECT))
     assert refusal.value.error_type == {"player": "parse_error", "yt_dlp": "asr_unavailable"}[way]
     assert simulator.requests(endpoint="audio")[0]["faults"] == ["bomb"]
 

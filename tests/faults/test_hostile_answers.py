@@ -22,6 +22,7 @@ from transcript_service.transcripts.model import TranscriptError
 from transcript_service.transcripts.stages.base import Job, Stage
 from transcript_service.transcripts.stages.timedtext import TimedtextStage
 from transcript_service.transcripts.stages.youtube_api import YouTubeApiStage
+from transcript_service.transcripts.wanted import Wanted
 
 SIZE = 1_000_000
 # By id: a unit that is repeated up to 1 MB. The first one is the measure of the others.
@@ -74,7 +75,7 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimul
 
 def seconds(stage: Stage, video: str) -> float:
     """Processor time of this thread for one job: the simulator works in another."""
-    job = Job(video, (), Deadline(300), JobProxy(ProxyPool([]), "test", None))
+    job = Job(Wanted(video), Deadline(300), JobProxy(ProxyPool([]), "test", None))
     began = time.thread_time()
     try:
         assert stage.fetch(job).segments

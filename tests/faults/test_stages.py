@@ -36,6 +36,7 @@ from transcript_service.transcripts.stages.asr import AsrStage
 from transcript_service.transcripts.stages.timedtext import TimedtextStage
 from transcript_service.transcripts.stages.youtube_api import YouTubeApiStage
 from transcript_service.transcripts.stages.youtubei import YoutubeiStage
+from transcript_service.transcripts.wanted import Wanted
 
 HEARD = b'{"language": "en", "segments": [{"start": 0.5, "end": 2, "text": "Hello."}]}'
 MAKE: dict[Stage, Callable[[Settings], Any]] = {
@@ -177,7 +178,9 @@ def bookings(telemetry: InMemoryTelemetry, stage: Stage) -> dict[str, float]:
 
 def fetch(pipeline: Pipeline, row: Row) -> TranscriptError:
     with pytest.raises(TranscriptError) as failure:
-        pipeline.fetch(by_title(row.video or USUAL[row.stage]).id, ("en",), row.translate or None)
+        pipeline.fetch(
+            Wanted(by_title(row.video or USUAL[row.stage]).id, ("en",), row.translate or None)
+        )
     return failure.value
 
 
@@ -233,7 +236,7 @@ def test_a_fault_that_a_stage_gets_around_costs_nothing(
 ) -> None:
     row = Row(stage, fault, "internal", 1, "failed", video=video)
     pipeline = bench.pipeline(row)
-    transcript = pipeline.fetch(by_title(video or USUAL[stage]).id, ("en",))
+    transcript = pipeline.fetch(Wanted(by_title(video or USUAL[stage]).id, ("en",)))
     assert transcript.segments
     assert [a.outcome for a in transcript.attempts] == ["success"]
     assert bookings(telemetry, stage) == {"successful": 1}
@@ -269,7 +272,7 @@ def test_a_refusal_at_all_stages_is_never_reported_as_no_captions(
     pipeline = bench.of(settings, ["youtube_api", "timedtext", "youtubei"], ProxyPool([]))
     heard: Transcript | TranscriptError
     try:
-        heard = pipeline.fetch(video, ("en",))
+        heard = pipeline.fetch(Wanted(video, ("en",)))
     except TranscriptError as error:
         heard = error
         assert error.outcome in ("blocked", "error")

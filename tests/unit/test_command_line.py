@@ -18,6 +18,7 @@ from transcript_service.dashboard import status, traces
 from transcript_service.settings import get_settings
 from transcript_service.transcripts.model import Segment, Transcript
 from transcript_service.transcripts.pipeline import Pipeline
+from transcript_service.transcripts.wanted import Wanted
 
 # Ends a style that never began, colours, sets the title, clears the line, 8-bit CSI.
 HOSTILE = "[/bold][red]x[/] \x1b[2J\x1b]0;owned\x07 \r\x9b31m\x7f"
@@ -155,9 +156,9 @@ def test_trace_as_json_holds_spans_and_lines() -> None:
 def test_fetch_takes_ids_with_dashes_and_passes_no_control_character(
     monkeypatch: pytest.MonkeyPatch, video: str, fmt: str
 ) -> None:
-    def fetch(self: Pipeline, video_id: str, *_: Any, **__: Any) -> Transcript:
+    def fetch(self: Pipeline, wanted: Wanted, **_: Any) -> Transcript:
         segments = (Segment(0.0, 1.0, f"first {HOSTILE}\nsecond"),)
-        return Transcript(video_id, "timedtext", "en", "manual", segments)
+        return Transcript(wanted.video_id, "timedtext", "en", "manual", segments)
 
     monkeypatch.setattr(Pipeline, "fetch", fetch)
     done = run("fetch", video, "--format", fmt)
@@ -171,10 +172,10 @@ def test_what_is_no_video_and_no_option_is_still_refused() -> None:
 
 
 def test_fetch_passes_the_name_of_a_track_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
+    asked: list[str | None] = []
 
-    def fetch(_: Pipeline, *__: Any, **options: Any) -> Transcript:
-        asked.append(options["track"])
+    def fetch(_: Pipeline, wanted: Wanted, **__: Any) -> Transcript:
+        asked.append(wanted.track)
         return Transcript("dQw4w9WgXcQ", "timedtext", "en", "manual", (Segment(0.0, 1.0, "a"),))
 
     monkeypatch.setattr(Pipeline, "fetch", fetch)

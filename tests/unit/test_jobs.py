@@ -27,6 +27,7 @@ from transcript_service.telemetry import span
 from transcript_service.transcripts.job_store import JobRecord, JobStore, QueueFull
 from transcript_service.transcripts.jobs import JobRunner
 from transcript_service.transcripts.model import Segment, Transcript, TranscriptError
+from transcript_service.transcripts.wanted import Wanted
 from transcript_service.web import create_app
 
 VIDEO = "a-B_9cD3eFg"
@@ -46,19 +47,12 @@ class FakePipeline:
 
     def __init__(self, act: Callable[[], Transcript]) -> None:
         self.act = act
-        self.calls: list[tuple[str, tuple[str, ...], str | None, float]] = []
+        self.calls: list[tuple[Wanted, float]] = []
 
     def fetch(
-        self,
-        video_id: str,
-        languages: tuple[str, ...],
-        translate_to: str | None,
-        *,
-        track: str | None,
-        deadline_s: float,
-        on_stage: Callable[[str], None],
+        self, wanted: Wanted, *, deadline_s: float, on_stage: Callable[[str], None]
     ) -> Transcript:
-        self.calls.append((video_id, languages, translate_to, deadline_s))
+        self.calls.append((wanted, deadline_s))
         on_stage("asr")
         return self.act()
 
@@ -103,14 +97,14 @@ def test_a_job_is_done_in_the_trace_of_the_request_that_asked(
     store: JobStore, run: Callable[[Any], JobRunner], telemetry: InMemoryTelemetry
 ) -> None:
     with span("request") as asking:
-        job = store.submit(VIDEO, ("en", "de"), "fr")
+        job = store.submit(Wanted(VIDEO, ("en", "de"), "fr"))
     assert job.state == "queued"
     pipeline = FakePipeline(lambda: TRANSCRIPT)
     run(pipeline)
     done = finished(store, job)
     assert done.state == "succeeded"
     assert store.result(done) == TRANSCRIPT
-    assert pipeline.calls == [(VIDEO, ("en", "de"), "fr", 77.0)]
+    assert pipeline.calls == [(Wanted(VIDEO, ("en", "de"), "fr"), 77.0)]
     worked = telemetry.span("transcript.job")
     assert worked.context is not None
     assert worked.context.trace_id == asking.get_span_context().trace_id
@@ -124,7 +118,7 @@ def test_a_job_of_a_request_that_was_not_sampled_is_not_either(
     nobody = SpanContext(0x1234, 0x5678, is_remote=True, trace_flags=TraceFlags.get_default())
     asking = otel_context.attach(trace.set_span_in_context(NonRecordingSpan(nobody)))
     try:
-        job = store.submit(VIDEO, ("en",))
+        job = store.submit(Wanted(VIDEO, ("en",)))
     finally:
         otel_context.detach(asking)
     run(FakePipeline(lambda: TRANSCRIPT))
@@ -140,7 +134,7 @@ def test_a_failure_is_kept_with_its_error_type(
     def fail() -> Transcript:
         raise TranscriptError("ip_blocked", "Not now.")
 
-    job = store.submit(VIDEO, ())
+    job = store.submit(Wanted(VIDEO))
     run(FakePipeline(fail))
     done = finished(store, job)
     assert (done.state, done.error_type, done.detail) == ("failed", "ip_blocked", "Not now.")
@@ -149,14 +143,15 @@ def test_a_failure_is_kept_with_its_error_type(
 
 def test_the_queue_has_a_bound(store: JobStore) -> None:
     for language in ("en", "de", "fr"):
-        store.submit(VIDEO, (language,))
+        store.submit(Wanted(VIDEO, (language,)))
     with pytest.raises(QueueFull):
-        store.submit(VIDEO, ("it",))
-    assert store.submit(VIDEO, ("de",)).languages == ("de",)  # joins the one that waits
+        store.submit(Wanted(VIDEO, ("it",)))
+    joined = store.submit(Wanted(VIDEO, ("de",)))  # the one that waits
+    assert joined.wanted.languages == ("de",)
 
 
 def test_jobs_survive_the_process(settings: Settings, store: JobStore, clock: Clock) -> None:
-    job = store.submit(VIDEO, ("en",))
+    job = store.submit(Wanted(VIDEO, ("en",)))
     again = JobStore(settings, clock)
     taken = again.next()
     assert taken is not None
@@ -167,7 +162,7 @@ def test_jobs_survive_the_process(settings: Settings, store: JobStore, clock: Cl
 def test_a_run_that_died_is_done_once_more_and_then_given_up(
     settings: Settings, store: JobStore, clock: Clock
 ) -> None:
-    job = store.submit(VIDEO, ())
+    job = store.submit(Wanted(VIDEO))
     first = store.next()
     assert first is not None
 
@@ -195,7 +190,7 @@ def test_a_run_that_died_is_done_once_more_and_then_given_up(
 
 
 def test_a_job_that_fell_out_of_the_queue_is_put_back(store: JobStore, clock: Clock) -> None:
-    job = store.submit(VIDEO, ())
+    job = store.submit(Wanted(VIDEO))
     store._storage.dequeue()  # taken by a process that died before it could begin
     clock.now += 20
     store.recover()
@@ -213,7 +208,7 @@ def full(*_: Any) -> Any:
 def test_a_job_whose_beginning_could_not_be_kept_begins_later(
     store: JobStore, clock: Clock, monkeypatch: pytest.MonkeyPatch, kind: str, deletes_too: bool
 ) -> None:
-    job = store.submit(VIDEO, ())
+    job = store.submit(Wanted(VIDEO))
 
     put = store._storage.put_data
 
@@ -230,7 +225,7 @@ def test_a_job_whose_beginning_could_not_be_kept_begins_later(
         for _ in range(2):  # an old notice is removed by one look, the job taken up by the next
             clock.now += 20
             store.recover()
-    assert store.submit(VIDEO, ()).id == job.id
+    assert store.submit(Wanted(VIDEO)).id == job.id
     taken = store.next()
     assert taken is not None
     assert (taken.id, taken.run, store.next()) == (job.id, 1, None)
@@ -241,7 +236,7 @@ def test_a_job_whose_beginning_could_not_be_kept_begins_later(
 def test_who_could_not_take_up_a_lost_job_leaves_it_to_the_next(
     store: JobStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = store.submit(VIDEO, ())
+    job = store.submit(Wanted(VIDEO))
     assert store.next() is not None
     clock.now += 20
     with monkeypatch.context() as context:
@@ -265,7 +260,7 @@ def test_a_stopping_worker_gives_its_job_back(
         release.wait(20)
         return TRANSCRIPT
 
-    job = store.submit(VIDEO, ())
+    job = store.submit(Wanted(VIDEO))
     runner = run(FakePipeline(wait))
     wait_for("the run", lambda: (r := store.get(job.id)) and r.stage == "asr")
     runner.stop(grace_s=0.1)
@@ -280,7 +275,7 @@ def test_a_stopping_worker_gives_its_job_back(
 
 def done(store: JobStore, *languages: str, text: str = "hello") -> JobRecord:
     """A job that has ended."""
-    job = store.submit(VIDEO, languages)
+    job = store.submit(Wanted(VIDEO, languages))
     taken = store.next()
     assert taken is not None
     assert taken.id == job.id
@@ -301,17 +296,17 @@ def test_old_results_are_forgotten(store: JobStore, clock: Clock) -> None:
 
 
 def test_equal_requests_are_one_job_until_it_has_ended(store: JobStore) -> None:
-    first = store.submit(VIDEO, ("en",), "de", "Dialogue")
-    assert store.submit(VIDEO, ("en",), "de", "Dialogue") == first
+    first = store.submit(Wanted(VIDEO, ("en",), "de", "Dialogue"))
+    assert store.submit(Wanted(VIDEO, ("en",), "de", "Dialogue")) == first
     others = [
-        store.submit("bbbbbbbbbbb", ("en",), "de", "Dialogue"),
-        store.submit(VIDEO, ("en",), "de"),
+        store.submit(Wanted("bbbbbbbbbbb", ("en",), "de", "Dialogue")),
+        store.submit(Wanted(VIDEO, ("en",), "de")),
     ]
     running = store.next()
     assert running is not None
-    assert store.submit(VIDEO, ("en",), "de", "Dialogue").id == running.id == first.id
+    assert store.submit(Wanted(VIDEO, ("en",), "de", "Dialogue")).id == running.id == first.id
     assert store.finish(replace(running, state="failed"), None)
-    again = store.submit(VIDEO, ("en",), "de", "Dialogue")
+    again = store.submit(Wanted(VIDEO, ("en",), "de", "Dialogue"))
     assert len({first.id, again.id, *(other.id for other in others)}) == 4
 
 
@@ -353,7 +348,7 @@ def test_bookkeeping_reads_names_and_no_results(
     store: JobStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = [done(store, text=random_text(1000)) for _ in range(5)]
-    waiting = store.submit(VIDEO, ("fr",))
+    waiting = store.submit(Wanted(VIDEO, ("fr",)))
     read: list[str] = []
     peek = store._storage.peek_data
 
@@ -380,7 +375,7 @@ def test_a_run_whose_storage_fails_is_taken_up_again(
         tried.set()
         raise sqlite3.OperationalError("disk I/O error")
 
-    job = store.submit(VIDEO, ())
+    job = store.submit(Wanted(VIDEO))
     with monkeypatch.context() as failing:
         failing.setattr(store, "finish", away)
         runner = run(FakePipeline(lambda: TRANSCRIPT))
@@ -427,8 +422,8 @@ def test_both_storages_share_bound_and_forget(any_store: JobStore, clock: Clock)
     assert first.id != second.id
     assert any_store.result(first) == any_store.result(second) == TRANSCRIPT
     assert sum(key.startswith("result:") for key in any_store._keys()) == 1
-    waiting = any_store.submit(VIDEO, ("fr",))
-    assert any_store.submit(VIDEO, ("fr",)).id == waiting.id
+    waiting = any_store.submit(Wanted(VIDEO, ("fr",)))
+    assert any_store.submit(Wanted(VIDEO, ("fr",))).id == waiting.id
     clock.now += 3601
     any_store.recover()
     assert {key for key in any_store._keys() if not key.startswith(("job", "same"))} == set()

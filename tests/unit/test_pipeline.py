@@ -23,6 +23,7 @@ from transcript_service.transcripts.cache_file import CacheFile
 from transcript_service.transcripts.model import Segment, Track, Transcript, TranscriptError
 from transcript_service.transcripts.pipeline import Pipeline
 from transcript_service.transcripts.stages.base import Job, Stage
+from transcript_service.transcripts.wanted import Wanted
 from transcript_service.web.admission import Places
 
 VIDEO = "a-B_9cD3eFg"
@@ -95,7 +96,7 @@ def test_who_is_asked_and_what_is_reported(
 ) -> None:
     stages = [Scripted(name, error) for name, error in zip(STAGES, errors, strict=True)]
     with pytest.raises(TranscriptError) as failure:
-        pipeline(*stages).fetch(VIDEO)
+        pipeline(*stages).fetch(Wanted(VIDEO))
     assert sum(stage.calls for stage in stages) == asked
     assert len(failure.value.attempts) == asked
     assert failure.value.error_type == reported
@@ -109,7 +110,7 @@ def test_the_first_transcript_ends_the_job_and_tells_what_it_took(
         Scripted("timedtext", None),
         Scripted("youtubei", None),
     ]
-    transcript = pipeline(*stages).fetch(VIDEO)
+    transcript = pipeline(*stages).fetch(Wanted(VIDEO))
     assert transcript.source == "timedtext"
     assert [(a.stage, a.outcome) for a in transcript.attempts] == [
         ("youtube_api", "blocked"),
@@ -125,7 +126,7 @@ def test_no_captions_and_speech_is_a_success() -> None:
         Scripted("timedtext", None),
         Scripted("asr", None),
     ]
-    assert pipeline(*stages).fetch(VIDEO).source == "asr"
+    assert pipeline(*stages).fetch(Wanted(VIDEO)).source == "asr"
     assert stages[1].calls == 0
 
 
@@ -135,7 +136,7 @@ def test_an_open_breaker_skips_the_stage_and_is_not_a_duration(
     failing, working = Scripted("youtube_api", "http_5xx"), Scripted("timedtext", None)
     line = pipeline(failing, working)
     for _ in range(3):
-        assert line.fetch(VIDEO).source == "timedtext"
+        assert line.fetch(Wanted(VIDEO)).source == "timedtext"
     assert failing.calls == 2  # the window's minimum; the third was not let through
     skipped = telemetry.metric(
         "transcript.stage.skipped", stage="youtube_api", reason="breaker_open"
@@ -153,7 +154,7 @@ def test_a_stage_that_hangs_does_not_hold_the_job(telemetry: InMemoryTelemetry) 
     stages = [Scripted("youtube_api", hang), Scripted("timedtext", None)]
     began = time.monotonic()
     with pytest.raises(TranscriptError) as failure:
-        pipeline(*stages, deadline_s=0.5).fetch(VIDEO)
+        pipeline(*stages, deadline_s=0.5).fetch(Wanted(VIDEO))
     assert time.monotonic() - began < 10  # much less than the stage hangs
     release.set()
     assert failure.value.error_type == "deadline_exceeded"
@@ -175,7 +176,7 @@ def test_a_defect_in_a_stage_is_an_internal_error_with_a_stack_in_the_log(
         raise ZeroDivisionError("secret text")
 
     with pytest.raises(TranscriptError) as failure:
-        pipeline(Scripted("youtube_api", broken)).fetch(VIDEO)
+        pipeline(Scripted("youtube_api", broken)).fetch(Wanted(VIDEO))
     assert failure.value.error_type == "internal"
     assert "secret text" not in str(failure.value)
     (event,) = telemetry.events("transcript.stage.failed")
@@ -191,23 +192,23 @@ def test_a_cached_transcript_asks_no_stage_and_says_so(
     )
     stage = Scripted("youtube_api", None)
     line = pipeline(stage, cache=cache)
-    first, second = line.fetch(VIDEO, ("en",)), line.fetch(VIDEO, ("en",))
+    first, second = line.fetch(Wanted(VIDEO, ("en",))), line.fetch(Wanted(VIDEO, ("en",)))
     assert (first.cached, second.cached, stage.calls) == (False, True, 1)
     assert second.source == "youtube_api"
     assert second.segments == first.segments
     assert second.attempts == ()
     assert second.available[0].url == ""  # the signed URL was not written to disk
     assert telemetry.metric("transcript.requests", outcome="success", source="cache") == 1
-    line.fetch(VIDEO, ("de",))
+    line.fetch(Wanted(VIDEO, ("de",)))
     assert stage.calls == 2  # another language is another entry
 
     # Out of date: asked again; while that fails, the old one stands in, unless the video is gone.
     now[0] += 90
     stage.act = "http_5xx"
-    assert line.fetch(VIDEO, ("en",)).cached
+    assert line.fetch(Wanted(VIDEO, ("en",))).cached
     stage.act = "video_unavailable"
     with pytest.raises(TranscriptError):
-        line.fetch(VIDEO, ("en",))
+        line.fetch(Wanted(VIDEO, ("en",)))
 
 
 def test_who_has_time_left_is_not_failed_by_who_had_none(tmp_path: Path) -> None:
@@ -221,10 +222,10 @@ def test_who_has_time_left_is_not_failed_by_who_had_none(tmp_path: Path) -> None
     stage = Scripted("youtube_api", hang)
     line = pipeline(stage, deadline_s=30, cache=cache)
     with ThreadPoolExecutor(2) as threads:
-        hurried = threads.submit(line.fetch, VIDEO, deadline_s=1)
+        hurried = threads.submit(line.fetch, Wanted(VIDEO), deadline_s=1)
         assert begun.wait(20)
         stage.act = None
-        patient = threads.submit(line.fetch, VIDEO, deadline_s=30)
+        patient = threads.submit(line.fetch, Wanted(VIDEO), deadline_s=30)
         assert patient.result(20).source == "youtube_api"
         failure = hurried.exception(20)
     release.set()
@@ -238,9 +239,9 @@ def test_who_needs_no_place_is_not_failed_by_who_found_none(tmp_path: Path) -> N
     line = pipeline(Scripted("youtube_api", None), deadline_s=30, cache=cache)
     places = Places(fetches=1, waiting=1, wait_s=1)
     with places.fetching(), ThreadPoolExecutor(2) as threads:
-        refused = threads.submit(line.fetch, VIDEO, admission=places)
+        refused = threads.submit(line.fetch, Wanted(VIDEO), admission=places)
         wait_for("the first", lambda: cache._flights._flights, 20)
-        job = threads.submit(line.fetch, VIDEO)
+        job = threads.submit(line.fetch, Wanted(VIDEO))
         assert job.result(20).source == "youtube_api"
         failure = refused.exception(20)
     assert isinstance(failure, TranscriptError)
@@ -252,20 +253,20 @@ def test_a_stage_that_cannot_translate_is_not_asked_for_a_translation(tmp_path: 
     panel = Scripted("youtubei", None, translates=False)
     cache = TranscriptCache(CacheFile(tmp_path / "c.sqlite3", 10_000_000), ttl_s=60, stale_s=60)
     line = pipeline(panel, reading, cache=cache)
-    assert line.fetch(VIDEO, ("en",), "de").source == "youtube_api"
+    assert line.fetch(Wanted(VIDEO, ("en",), "de")).source == "youtube_api"
     assert panel.calls == 0
     # The translation is an entry of its own, and so is each language.
-    assert line.fetch(VIDEO, ("en",)).source == "youtubei"
-    assert not line.fetch(VIDEO, ("en",), "fr").cached
-    assert line.fetch(VIDEO, ("en",), "de").cached
+    assert line.fetch(Wanted(VIDEO, ("en",))).source == "youtubei"
+    assert not line.fetch(Wanted(VIDEO, ("en",), "fr")).cached
+    assert line.fetch(Wanted(VIDEO, ("en",), "de")).cached
     assert (panel.calls, reading.calls) == (1, 2)
 
     with pytest.raises(TranscriptError) as failure:
-        pipeline(panel).fetch(VIDEO, (), "de")
+        pipeline(panel).fetch(Wanted(VIDEO, (), "de"))
     # Asked for by the caller, so no failure of the service.
     assert (failure.value.error_type, failure.value.attempts) == ("language_unavailable", ())
     with pytest.raises(TranscriptError) as failure:
-        pipeline().fetch(VIDEO)
+        pipeline().fetch(Wanted(VIDEO))
     assert failure.value.error_type == "internal"
 
 
@@ -273,7 +274,9 @@ def test_a_timeout_that_nobody_named_is_the_stages_and_not_the_jobs() -> None:
     def act(_: Job) -> None:
         raise TimeoutError("a file on a network disk")
 
-    result = pipeline(Scripted("youtube_api", act), Scripted("timedtext", None)).fetch(VIDEO)
+    result = pipeline(Scripted("youtube_api", act), Scripted("timedtext", None)).fetch(
+        Wanted(VIDEO)
+    )
     assert [(a.stage, a.error_type) for a in result.attempts] == [
         ("youtube_api", "internal"),
         ("timedtext", None),
@@ -290,7 +293,7 @@ def test_who_waits_for_another_request_in_vain_gets_the_old_transcript(
     begun, release = threading.Event(), threading.Event()
     stage = Scripted("youtube_api", None)
     line = pipeline(stage, deadline_s=30, cache=cache)
-    kept = line.fetch(VIDEO)
+    kept = line.fetch(Wanted(VIDEO))
     now[0] += 90
 
     def hang(job: Job) -> None:
@@ -298,10 +301,10 @@ def test_who_waits_for_another_request_in_vain_gets_the_old_transcript(
         release.wait(20)
 
     stage.act = hang
-    first = threading.Thread(target=lambda: line.fetch(VIDEO))
+    first = threading.Thread(target=lambda: line.fetch(Wanted(VIDEO)))
     first.start()
     assert begun.wait(20)
-    old = line.fetch(VIDEO, deadline_s=0.3)
+    old = line.fetch(Wanted(VIDEO), deadline_s=0.3)
     release.set()
     first.join(20)
     assert (old.cached, old.segments) == (True, kept.segments)
@@ -313,11 +316,11 @@ def test_who_waits_for_another_request_in_vain_gets_the_old_transcript(
     stage.act = hang
     begun.clear()
     release.clear()
-    other = threading.Thread(target=lambda: line.fetch(VIDEO, ("fr",)))
+    other = threading.Thread(target=lambda: line.fetch(Wanted(VIDEO, ("fr",))))
     other.start()
     assert begun.wait(20)
     with pytest.raises(TranscriptError) as failure:
-        line.fetch(VIDEO, ("fr",), deadline_s=0.3)
+        line.fetch(Wanted(VIDEO, ("fr",)), deadline_s=0.3)
     release.set()
     other.join(20)
     assert failure.value.error_type == "deadline_exceeded"
@@ -339,7 +342,7 @@ def test_a_stage_that_got_too_little_time_is_not_blamed(
     line = pipeline(*stages, deadline_s=0.6)
     for _ in range(2):  # the least that a breaker opens on
         with pytest.raises(TranscriptError) as failure:
-            line.fetch(VIDEO)
+            line.fetch(Wanted(VIDEO))
         assert failure.value.attempts[1].error_type == "deadline_exceeded"
     assert telemetry.metric("circuit_breaker.calls", name="timedtext", kind="ignored") == 2
     assert telemetry.metric("circuit_breaker.state", name="timedtext", state="open") in (None, 0)
@@ -354,7 +357,7 @@ def test_a_stage_that_had_enough_time_is_blamed_for_using_it_up(
 
     line = pipeline(Scripted("timedtext", too_slow), deadline_s=0.3)
     with pytest.raises(TranscriptError):
-        line.fetch(VIDEO)
+        line.fetch(Wanted(VIDEO))
     assert telemetry.metric("circuit_breaker.calls", name="timedtext", kind="failed") == 1
 
 
@@ -381,7 +384,7 @@ def test_what_another_way_out_may_help_against_is_tried_through_another_proxy(
     stage = Scripted("youtube_api", act)
     stage.attempts = 2
     proxies = ProxyPool(read_entries("127.0.0.1:1 127.0.0.1:2", None))
-    assert pipeline(stage, proxies=proxies).fetch(VIDEO).segments
+    assert pipeline(stage, proxies=proxies).fetch(Wanted(VIDEO)).segments
     assert len(set(used)) == 2
     assert len(proxies.healthy()) == 2 - resting
     assert telemetry.metric("proxy.rotations", reason=reason) == 1
@@ -399,7 +402,7 @@ def test_one_video_counts_against_a_stage_once_a_minute_and_a_translation_never(
 
     def ask(video: str) -> None:
         with pytest.raises(TranscriptError):
-            line.fetch(video)
+            line.fetch(Wanted(video))
 
     states: list[str] = []
     for _ in range(10):

@@ -13,6 +13,7 @@ from tests.unit.test_alerts_log import OPEN, receive
 from transcript_service.alerts import create_alert_log
 from transcript_service.settings import Settings
 from transcript_service.transcripts.job_store import JobStore
+from transcript_service.transcripts.wanted import Wanted
 from transcript_service.web import create_app
 from transcript_service.web.tokens import SCOPES, TokenStore
 
@@ -27,7 +28,7 @@ def _open_umask() -> Iterator[None]:
 @pytest.mark.usefixtures("_open_umask")
 def test_state_is_closed_to_other_users(tmp_path: Path) -> None:
     settings = Settings(state_dir=tmp_path / "state")
-    JobStore(settings).submit("dQw4w9WgXcQ", ())
+    JobStore(settings).submit(Wanted("dQw4w9WgXcQ"))
     receive(create_alert_log(settings), OPEN)
     TokenStore(settings.tokens_path).create("a", SCOPES, timedelta(days=1))
     client = create_app(settings).test_client()

@@ -22,7 +22,7 @@ from transcript_service.transcripts.cache import (
 )
 from transcript_service.transcripts.cache_file import CacheFile
 from transcript_service.transcripts.claims import Claims
-from transcript_service.transcripts.model import Segment, Transcript
+from transcript_service.transcripts.model import Segment, Transcript, TranscriptError
 
 VIDEO = "dQw4w9WgXcQ"
 KEY = f"{VIDEO} en - "
@@ -37,10 +37,6 @@ class Clock:
 
 
 class Blocked(Exception):
-    pass
-
-
-class Gone(Exception):
     pass
 
 
@@ -160,13 +156,13 @@ def test_a_stale_entry_stands_in_for_an_error_and_says_so(
 
 def test_an_answer_is_not_hidden_behind_a_stale_entry(path: Path, clock: Clock) -> None:
     def gone() -> Transcript:
-        raise Gone
+        raise TranscriptError("video_unavailable", "as told")
 
     cache = make(path, clock)
     cache.put(KEY, said("old"))
     clock.now += TTL
-    with pytest.raises(Gone):
-        cache.fetch(KEY, gone, soon(), stands_in_for=lambda error: isinstance(error, Blocked))
+    with pytest.raises(TranscriptError):
+        cache.fetch(KEY, gone, soon())
 
 
 def test_without_an_entry_an_error_comes_out_and_nothing_is_kept(path: Path, clock: Clock) -> None:

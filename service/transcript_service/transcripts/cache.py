@@ -20,6 +20,7 @@ from ..resilience import Deadline, SingleFlight
 from ..resilience.shared_redis import connect
 from ..settings import Settings
 from ..telemetry import get_logger
+from ..telemetry.vocabulary import ANSWERS
 from .cache_file import CacheFile
 from .cache_redis import RedisCache
 from .claims import Claims
@@ -46,7 +47,7 @@ class Entry:
 
 
 class TranscriptCache:
-    """Transcripts by video, languages and kind. Thread-safe.
+    """Transcripts by the key of what is wanted. Thread-safe.
 
     Args:
         file: where this machine keeps them.
@@ -101,7 +102,6 @@ class TranscriptCache:
         key: str,
         load: Callable[[], Transcript],
         deadline: Deadline,
-        stands_in_for: Callable[[Exception], bool] = lambda _: True,
         admit: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> Transcript:
         """The transcript of a key; `load` fetches it if need be, once for all who ask.
@@ -112,9 +112,6 @@ class TranscriptCache:
             key: what to look up.
             load: fetches it; called without any lock.
             deadline: of this caller; it also ends waiting for another one's `load`.
-            stands_in_for: errors of `load` that a stale entry may hide. "The video is
-                gone" is not one.
-
             admit: entered by all whom the cache cannot serve, those included that wait for
                 another's `load`; refuses by raising.
 
@@ -130,7 +127,7 @@ class TranscriptCache:
             with admit():
                 return self._fetch(key, load, deadline)
         except Exception as error:
-            if entry is None or not stands_in_for(error):
+            if entry is None or _is_answer(error):
                 raise
             log.warning(
                 "transcript.cache.stale_served",
@@ -161,6 +158,11 @@ class TranscriptCache:
             return transcript
         finally:
             self._claims.give_up(key)
+
+
+def _is_answer(error: Exception) -> bool:
+    """Whether an error says something of the video, which an old transcript must not hide."""
+    return isinstance(error, TranscriptError) and error.error_type in ANSWERS
 
 
 def _concerns_first_alone(error: Exception) -> bool:

@@ -30,6 +30,7 @@ from ..settings import Settings
 from ..telemetry import get_logger, instruments
 from ..telemetry.vocabulary import ErrorType, Stage
 from .model import Attempt, Transcript
+from .wanted import Wanted
 
 log = get_logger(__name__)
 
@@ -59,8 +60,7 @@ class JobRecord:
     """
 
     id: str
-    video_id: str
-    languages: tuple[str, ...]
+    wanted: Wanted
     carrier: dict[str, str]
     created_at: float
     state: State = "queued"
@@ -71,8 +71,6 @@ class JobRecord:
     error_type: ErrorType | None = None
     detail: str | None = None
     attempts: tuple[Attempt, ...] = ()
-    translate_to: str | None = None
-    track: str | None = None
     result: str | None = None
 
     @property
@@ -85,10 +83,9 @@ class JobRecord:
         return self.carrier.get("traceparent", f"-{'0' * 32}").split("-")[1]
 
     @property
-    def request(self) -> str:
-        """The same for all jobs that ask for the same."""
-        asked = [self.video_id, self.languages, self.translate_to, self.track]
-        return _digest(orjson.dumps(asked))
+    def same(self) -> str:
+        """Where the id stands of the unfinished job that asks for the same."""
+        return f"same:{_digest(self.wanted.key.encode())}"
 
 
 _RECORD: Final = TypeAdapter(JobRecord)
@@ -139,13 +136,7 @@ class JobStore:
             path = make_file(settings.state_dir / "jobs.sqlite3")
             self._storage = SqliteStorage("transcript-jobs", filename=str(path), strict_fifo=True)
 
-    def submit(
-        self,
-        video_id: str,
-        languages: tuple[str, ...],
-        translate_to: str | None = None,
-        track: str | None = None,
-    ) -> JobRecord:
+    def submit(self, wanted: Wanted) -> JobRecord:
         """Put a job into the queue, in the current trace, or join an equal one.
 
         Raises:
@@ -153,23 +144,14 @@ class JobStore:
         """
         carrier: dict[str, str] = {}
         TRACE_CONTEXT.inject(carrier)
-        job = JobRecord(
-            id=uuid.uuid4().hex,
-            video_id=video_id,
-            languages=languages,
-            carrier=carrier,
-            created_at=self.clock(),
-            translate_to=translate_to,
-            track=track,
-        )
-        same = f"same:{job.request}"
-        other = self._peek(same)
+        job = JobRecord(uuid.uuid4().hex, wanted, carrier, created_at=self.clock())
+        other = self._peek(job.same)
         if other and (equal := self.get(other.decode())) and not equal.finished:
             return equal
         if self._storage.queue_size() >= self._most:
             raise QueueFull
         self.save(job)
-        self._storage.put_data(same, job.id.encode())
+        self._storage.put_data(job.same, job.id.encode())
         self._storage.enqueue(job.id.encode())
         self.measure()
         return job
@@ -180,10 +162,10 @@ class JobStore:
 
     def get(self, job_id: str) -> JobRecord | None:
         """A job's record, `None` where there is none (any more)."""
-        body = self._peek(f"job:{job_id}")
-        if body is None:
+        try:
+            job = _RECORD.validate_json(self._peek(f"job:{job_id}") or b"")
+        except ValueError:  # there is none, or one of another version
             return None
-        job = _RECORD.validate_json(body)
         if job.state != "running":
             return job
         return replace(job, stage=self._last_sign(job)[1])
@@ -229,7 +211,7 @@ class JobStore:
         self._storage.put_data(_Done(job.finished_at or 0, job.id, job.result or "", size).key, b"")
         self.save(job)
         self._storage.delete_data(f"beat:{job.id}")
-        self._storage.delete_data(f"same:{job.request}")
+        self._storage.delete_data(job.same)
         if transcript is not None:
             self._forget_old(self._keys())
         return True
@@ -262,7 +244,7 @@ class JobStore:
         instruments.JOB_QUEUE_SIZE.set(self._storage.queue_size())
 
     def _take_up(self, job: JobRecord) -> None:
-        log.warning("job.lost", job_id=job.id, video_id=job.video_id, run=job.run)
+        log.warning("job.lost", job_id=job.id, video_id=job.wanted.video_id, run=job.run)
         if job.run >= _RUNS:
             detail = "The worker was stopped while it worked on this, more than once."
             self.finish(replace(job, state="failed", error_type="internal", detail=detail), None)

@@ -104,17 +104,12 @@ class JobRunner:
         transcript: Transcript | None = None
         with (
             _in_trace_of(job),
-            log_context(video_id=job.video_id, job_id=job.id),
+            log_context(video_id=job.wanted.video_id, job_id=job.id),
             span("transcript.job", job_id=job.id, run=job.run),
         ):
             try:
                 transcript = self._pipeline.fetch(
-                    job.video_id,
-                    job.languages,
-                    job.translate_to,
-                    track=job.track,
-                    deadline_s=self._deadline_s,
-                    on_stage=on_stage,
+                    job.wanted, deadline_s=self._deadline_s, on_stage=on_stage
                 )
                 attempts = transcript.attempts
                 done = replace(job, state="succeeded")

@@ -31,6 +31,7 @@ from ..telemetry.vocabulary import Stage as StageName
 from .cache import TranscriptCache
 from .model import Attempt, NotTried, Transcript, TranscriptError
 from .stages.base import Job, Notes, Stage, rotation_reason_of
+from .wanted import Wanted
 
 log = get_logger(__name__)
 
@@ -117,11 +118,8 @@ class Pipeline:
 
     def fetch(
         self,
-        video_id: str,
-        languages: tuple[str, ...] = (),
-        translate_to: str | None = None,
+        wanted: Wanted,
         *,
-        track: str | None = None,
         deadline_s: float | None = None,
         on_stage: Callable[[StageName], None] | None = None,
         admission: Admission = _OPEN,
@@ -129,11 +127,7 @@ class Pipeline:
         """The transcript of a video.
 
         Args:
-            video_id: eleven characters.
-            languages: wanted ones, most wanted first; empty takes what there is.
-            translate_to: let YouTube translate the chosen track, where it is in another
-                language. Stages that cannot are left out.
-            track: the name that the track must have, as `available` lists it.
+            wanted: which one. Stages that cannot do that are left out.
             deadline_s: seconds for all of it (JOB_DEADLINE_S).
             on_stage: told each stage that begins.
             admission: asked before anything is fetched.
@@ -143,15 +137,13 @@ class Pipeline:
         """
         started = time.perf_counter()
         deadline = Deadline(deadline_s or self._settings.job_deadline_s)
-        with log_context(video_id=video_id), span("transcript.fetch", video_id=video_id) as opened:
+        named = {"video_id": wanted.video_id}
+        with log_context(**named), span("transcript.fetch", **named) as opened:
 
             def load() -> Transcript:
                 with admission.fetching():
                     way = self._way_out(deadline)
-                    job = Job(
-                        video_id, languages, deadline, way, translate_to, track, on_stage=on_stage
-                    )
-                    return self._stages_in_order(job)
+                    return self._stages_in_order(Job(wanted, deadline, way, on_stage=on_stage))
 
             result: Transcript | TranscriptError
             try:
@@ -159,13 +151,7 @@ class Pipeline:
                     with admission.waiting():
                         result = load()
                 else:
-                    # What makes a request another one; a track's name may hold spaces.
-                    key = " ".join(
-                        (video_id, ",".join(languages), translate_to or "-", track or "")
-                    )
-                    result = self._cache.fetch(
-                        key, load, deadline, _may_be_hidden, admission.waiting
-                    )
+                    result = self._cache.fetch(wanted.key, load, deadline, admission.waiting)
             except DeadlineExceeded:
                 # Of another request for the same, or while a proxy was looked for.
                 result = TranscriptError("deadline_exceeded", "The request's time was used up.")
@@ -187,12 +173,13 @@ class Pipeline:
     def _stages_in_order(self, job: Job) -> Transcript:
         attempts: list[Attempt] = []
         errors: list[TranscriptError] = []
+        wanted = job.wanted
         for stage in self._stages:
             has_captions = not any(error.error_type == "transcripts_disabled" for error in errors)
             if stage.name in _NEEDS_CAPTIONS:
-                fits = has_captions and (stage.translates or not job.translate_to)
+                fits = has_captions and (stage.translates or not wanted.translate_to)
             else:  # speech is not translated, and no named track
-                fits = not job.translate_to and not job.track
+                fits = not wanted.translate_to and not wanted.track
             if not fits:
                 continue
             attempt, result = self._attempt(stage, job)
@@ -322,11 +309,6 @@ class Pipeline:
             future.cancel()
             deadline.leave_behind()
             raise DeadlineExceeded("the call did not end in time") from None
-
-
-def _may_be_hidden(error: Exception) -> bool:
-    """Whether an old transcript is a better answer than this error."""
-    return not isinstance(error, TranscriptError) or error.error_type not in ANSWERS
 
 
 def _tries(stage: Stage, job: Job) -> Transcript:

@@ -73,16 +73,17 @@ def accepted(record: JobRecord) -> Response:
 
 def describe(record: JobRecord) -> JobDocument:
     """A job as JSON: times as RFC 3339, an error as the codes that problems have."""
+    wanted = record.wanted
     error: JobError | None = None
     if record.error_type:
         error = {"code": record.error_type, "detail": record.detail or ""}
     return {
         "id": record.id,
         "state": record.state,
-        "video_id": record.video_id,
-        "languages": list(record.languages),
-        "translate": record.translate_to,
-        "track": record.track,
+        "video_id": wanted.video_id,
+        "languages": wanted.languages,
+        "translate": wanted.translate_to,
+        "track": wanted.track,
         "stage": record.stage,
         "attempts": record.attempts,
         "created_at": rfc3339(record.created_at, "milliseconds"),

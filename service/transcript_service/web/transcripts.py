@@ -11,10 +11,9 @@ from ..telemetry import current_trace_id, instruments, vocabulary
 from ..telemetry.vocabulary import ErrorType
 from ..transcripts.formats import FORMATS
 from ..transcripts.job_store import JobStore, QueueFull
-from ..transcripts.languages import parse_languages, parse_track_name, parse_translation
 from ..transcripts.model import TranscriptError, listed
 from ..transcripts.pipeline import Pipeline
-from ..transcripts.video_id import parse_video_id
+from ..transcripts.wanted import Wanted, parse_wanted
 from .admission import Places
 from .jobs import accepted, storage_at_hand
 
@@ -48,8 +47,7 @@ def create_blueprint(pipeline: Pipeline, jobs: JobStore, places: Places) -> Blue
     @blueprint.get("/<path:video>")
     def transcript(video: str) -> Response:
         try:
-            languages, translate_to, track, fmt = _parameters()
-            video_id = parse_video_id(_video(video))
+            wanted, fmt = _asked_for(video)
         except TranscriptError as error:
             instruments.TRANSCRIPT_REQUESTS.add(
                 1, outcome=error.outcome, error_type=error.error_type
@@ -58,7 +56,7 @@ def create_blueprint(pipeline: Pipeline, jobs: JobStore, places: Places) -> Blue
         if fmt == "json" and _wants_it_later():
             try:
                 with storage_at_hand():
-                    return accepted(jobs.submit(video_id, languages, translate_to, track))
+                    return accepted(jobs.submit(wanted))
             except QueueFull:
                 raise Problem(
                     429,
@@ -67,9 +65,7 @@ def create_blueprint(pipeline: Pipeline, jobs: JobStore, places: Places) -> Blue
                     retry_after_s=30,
                 ) from None
         try:
-            result = pipeline.fetch(
-                video_id, languages, translate_to, track=track, admission=places
-            )
+            result = pipeline.fetch(wanted, admission=places)
         except TranscriptError as error:
             raise _problem(error) from None
         media_type, write = FORMATS[fmt]
@@ -83,24 +79,18 @@ def _wants_it_later() -> bool:
     return any(part.split(";")[0].strip().lower() == "respond-async" for part in preferences)
 
 
-def _video(path: str) -> str:
-    """The video as the caller wrote it: a watch URL's `?v=` arrives as our own query."""
-    return f"{path}?{request.query_string.decode('latin-1')}" if "/" in path else path
-
-
-def _parameters() -> tuple[tuple[str, ...], str | None, str | None, str]:
+def _asked_for(path: str) -> tuple[Wanted, str]:
+    """What the caller wants, and in which format."""
+    given = request.args
     for name in ("lang", "translate", "track", "format"):
-        if len(request.args.getlist(name)) > 1:
+        if len(given.getlist(name)) > 1:
             raise TranscriptError("invalid_parameter", f"{name} may be given once.")
-    languages = parse_languages(request.args["lang"]) if "lang" in request.args else ()
-    wanted = request.args.get("translate")
-    translate_to = None if wanted is None else parse_translation(wanted)
-    named = request.args.get("track")
-    track = None if named is None else parse_track_name(named)
-    fmt = request.args.get("format", "json")
+    fmt = given.get("format", "json")
     if fmt not in FORMATS:
         raise TranscriptError("invalid_parameter", f"format is one of {', '.join(FORMATS)}.")
-    return languages, translate_to, track, fmt
+    # A watch URL's `?v=` arrives as our own query.
+    video = f"{path}?{request.query_string.decode('latin-1')}" if "/" in path else path
+    return parse_wanted(video, given.get("lang"), given.get("translate"), given.get("track")), fmt
 
 
 def _problem(error: TranscriptError) -> Problem:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from opentelemetry.trace import Span
@@ -44,7 +44,7 @@ class AsrStage:
         """See `Stage.fetch`."""
         job.notes.proxy_used = job.proxy.used
         engine = self._speech_engine()
-        language = _language(engine, job)
+        language = _language(engine, job.wanted.languages)
         if not self._running.acquire(blocking=False):
             raise NotTried("asr_unavailable", "Speech recognition is busy.", retry_after_s=30.0)
         try:
@@ -138,17 +138,17 @@ def _told(segments: Iterable[Segment], opened: Span) -> Iterator[Segment]:
         yield segment
 
 
-def _language(engine: SpeechEngine, job: Job) -> str | None:
+def _language(engine: SpeechEngine, wanted: Sequence[str]) -> str | None:
     """The first wanted language that the engine knows.
 
     Raises:
         NotTried: it knows none of them.
     """
-    if not job.languages:
+    if not wanted:
         return None
     if not engine.languages:
-        return job.languages[0]
-    for language in job.languages:
+        return wanted[0]
+    for language in wanted:
         if any(same_language(language, known) for known in engine.languages):
             return language
     raise NotTried(

@@ -14,6 +14,7 @@ from ...telemetry.vocabulary import Stage as StageName
 from ..languages import choose_track, choose_translation
 from ..model import Track, Transcript, TranscriptError
 from ..player import Player
+from ..wanted import Wanted
 
 
 @dataclass(slots=True)
@@ -27,22 +28,20 @@ class Notes:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One request for a transcript.
+    """The work on one request.
 
-    `languages` are the wanted ones, most wanted first; empty takes what there is.
-    `proxy` is the job's way out, the same for all its stages. `translate_to` asks YouTube
-    for a machine translation of the chosen track. `track` is the name that the track must
-    have. `on_stage` is told each stage that begins.
+    `proxy` is the way out, the same for all stages. `on_stage` is told each stage that begins.
     """
 
-    video_id: str
-    languages: tuple[str, ...]
+    wanted: Wanted
     deadline: Deadline
     proxy: JobProxy
-    translate_to: str | None = None
-    track: str | None = None
     notes: Notes = field(default_factory=Notes)
     on_stage: Callable[[StageName], None] | None = None
+
+    @property
+    def video_id(self) -> str:
+        return self.wanted.video_id
 
 
 class Stage(Protocol):
@@ -72,10 +71,10 @@ def track_for(job: Job, tracks: Sequence[Track], settings: Settings) -> Track:
     """
     return choose_track(
         tracks,
-        job.languages or settings.default_languages,
+        job.wanted.languages or settings.default_languages,
         settings.fallback_languages,
-        name=job.track,
-        accept_any=not job.languages,
+        name=job.wanted.track,
+        accept_any=not job.wanted.languages,
     )
 
 
@@ -86,7 +85,7 @@ def translation_for(job: Job, track: Track, player: Player) -> str | None:
         TranscriptError: `language_unavailable`, with the tracks that exist.
     """
     try:
-        return choose_translation(track, job.translate_to, player.translations)
+        return choose_translation(track, job.wanted.translate_to, player.translations)
     except TranscriptError as error:
         error.available = player.tracks
         raise
