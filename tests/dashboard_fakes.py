@@ -6,8 +6,8 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from flask import Flask
 from flask.testing import FlaskClient
 
+from tests.serving import serving
 from transcript_service.settings import Settings
 from transcript_service.web import dashboard_api, problems
 
@@ -46,19 +47,12 @@ class FakeEngine:
         class Bound(Handler):
             owner = engine
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Bound)
-        self._server.daemon_threads = True
-        # One poll is what stopping costs, so keep it short.
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._open = ExitStack()
+        self.url = f"http://127.0.0.1:{self._open.enter_context(serving(Bound))}"
 
     def close(self) -> None:
         self.held.set()
-        self._server.shutdown()
-        self._server.server_close()
+        self._open.close()
 
     @contextmanager
     def in_flight(self) -> Iterator[None]:
@@ -100,9 +94,6 @@ class Handler(BaseHTTPRequestHandler):
     def write(self, body: bytes) -> None:
         self.wfile.write(body)
         self.owner.sent += len(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Silent: a test's output is its result."""
 
 
 # --- behaviours ------------------------------------------------------------------------------

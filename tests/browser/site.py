@@ -8,9 +8,11 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import trustme
+
+from tests.serving import serving
 
 _PAGES = {
     "/": "<title>home</title><h1>home</h1>",
@@ -24,11 +26,11 @@ _PAGES = {
 class Site:
     """The server's address and what was asked of it."""
 
-    def __init__(self, server: ThreadingHTTPServer) -> None:
-        self.url = f"http://127.0.0.1:{server.server_port}"
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
         # A second origin on the same server.
-        self.other_url = f"http://localhost:{server.server_port}"
-        self.address = f"127.0.0.1:{server.server_port}"
+        self.other_url = f"http://localhost:{port}"
+        self.address = f"127.0.0.1:{port}"
         self.hits: Counter[str] = Counter()
         self.headers: dict[str, dict[str, str]] = {}
         self.closing = threading.Event()
@@ -74,24 +76,16 @@ def serve(certificate: trustme.LeafCert | None = None) -> Iterator[Site]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    tls = None
     if certificate is not None:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate.configure_cert(tls)
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-    site = Site(server)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield site
-    finally:
-        site.closing.set()
-        server.shutdown()
-        server.server_close()
+    with serving(Handler, tls=tls) as port:
+        site = Site(port)
+        try:
+            yield site
+        finally:
+            site.closing.set()
 
 
 @contextmanager
@@ -113,14 +107,5 @@ def proxy(name: str, username: str, password: str) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(Handler) as port:
+        yield f"http://127.0.0.1:{port}"

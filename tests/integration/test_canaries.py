@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import psutil
@@ -26,6 +25,7 @@ from tests.canary_app import CONTROL, ENTRANCES, leaks, push
 from tests.gunicorn_process import Gunicorn, gunicorn
 from tests.live import FAST_TELEMETRY, LiveStack, wait_for
 from tests.ports import free_port
+from tests.serving import serving
 from transcript_service.browser import find_chromium
 
 SERVICE = "canary-service"
@@ -194,9 +194,9 @@ def test_the_trace_pages_as_a_browser_shows_them_hold_none(
 
 
 class Receiver:
-    """Keeps what is posted to it."""
+    """Keeps what is posted to it while the context is open."""
 
-    def __init__(self) -> None:
+    def __enter__(self) -> Receiver:
         self.bodies: list[str] = []
         receiver = self
 
@@ -208,19 +208,12 @@ class Receiver:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
-
-    def __enter__(self) -> Receiver:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        self._open = ExitStack()
+        self.url = f"http://127.0.0.1:{self._open.enter_context(serving(Handler))}/"
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._open.close()
 
 
 @contextmanager

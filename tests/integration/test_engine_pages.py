@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from playwright.sync_api import Browser, sync_playwright
 from stack.programs import PAGES, Options
 from stack.up import summary
 from tests.live import LiveStack, wait_for
+from tests.serving import serving
 from transcript_service.browser import find_chromium
 
 # What a page does to an address: `read` when it saw an answer, else why not.
@@ -60,14 +60,8 @@ def elsewhere() -> Iterator[str]:
             self.end_headers()
             self.wfile.write(b"<p>a page")
 
-        def log_message(self, *_: object) -> None:
-            """Keep the test's output quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/"
-    server.shutdown()
-    server.server_close()
+    with serving(Handler) as port:
+        yield f"http://127.0.0.1:{port}/"
 
 
 def attacks(live: LiveStack) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -12,22 +12,22 @@ import secrets
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 import requests
 
-from stack.layout import BASE_PORTS, HOST
+from stack.layout import BASE_PORTS
 from stack.pins import ENGINES
 from stack.ports import listeners, socket_inodes
 from stack.supervise import Supervisor, orphans
 from tests.live import LiveStack, layout, new_stack, wait_for
+from tests.serving import serving
 
 pytestmark = pytest.mark.timeout(1800)  # the first run may have to build the engines
 
@@ -279,22 +279,13 @@ def test_an_alert_reaches_the_services_webhook_with_the_token(stack: LiveStack) 
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            """Not on the tests' output."""
-
-    with ThreadingHTTPServer((HOST, stack.layout.port("service")), Webhook) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            name = f"Test{secrets.token_hex(3)}"
-            alert = {"labels": {"alertname": name, "stage": "timedtext"}}
-            url = stack.layout.engine("alertmanager", "/api/v2/alerts")
-            assert requests.post(url, json=[alert], timeout=10).status_code == 200
-            # group_wait is 10 s
-            wait_for("the webhook", lambda: any(name in json.dumps(r[2]) for r in received))
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Webhook, stack.layout.port("service")):
+        name = f"Test{secrets.token_hex(3)}"
+        alert = {"labels": {"alertname": name, "stage": "timedtext"}}
+        url = stack.layout.engine("alertmanager", "/api/v2/alerts")
+        assert requests.post(url, json=[alert], timeout=10).status_code == 200
+        # group_wait is 30 s
+        wait_for("the webhook", lambda: any(name in json.dumps(r[2]) for r in received))
 
     path, authorization, _ = received[0]
     assert path == "/api/alerts/webhook"

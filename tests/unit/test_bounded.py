@@ -9,11 +9,12 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 import requests
 
+from tests.serving import serving
 from transcript_service.resilience import Deadline, DeadlineExceeded
 from transcript_service.resilience.bounded import (
     BodyTooLarge,
@@ -34,17 +35,11 @@ class _Packed(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Packed)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/"
-    server.shutdown()
-    server.server_close()
+    with serving(_Packed) as port:
+        yield f"http://127.0.0.1:{port}/"
 
 
 def get(url: str, most: int) -> requests.Response:

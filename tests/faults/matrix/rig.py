@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import requests
@@ -29,6 +29,7 @@ from stack.render import render, write
 from tests.faults.matrix.hop import Hop
 from tests.live import LiveStack, layout, wait_for
 from tests.ports import claimed_offset
+from tests.serving import serving
 
 ENGINES = ("otel-collector", "prometheus", "alertmanager", "victorialogs", "jaeger")
 
@@ -88,18 +89,12 @@ class Webhook:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
-        self._server.daemon_threads = True
-        self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        self._open = ExitStack()
+        self.port = self._open.enter_context(serving(Handler, self.port))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._open.close()
 
     def times(self, alertname: str, status: str = "firing") -> list[float]:
         """When one alert was told."""
