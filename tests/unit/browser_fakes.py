@@ -105,13 +105,15 @@ class FakeProcess:
         self.failing: set[str] = set()
         self.hanging: set[str] = set()
         self._lost: Callable[[], None] = lambda: None
+        self._gone = asyncio.Event()
 
     async def work(self, name: str) -> None:
         await asyncio.sleep(0)
         if name in self.failing or not self.connected:
             raise RuntimeError(f"{name} failed")
         if name in self.hanging:
-            await asyncio.Event().wait()
+            await self._gone.wait()
+            raise RuntimeError("the browser is gone")
 
     def is_connected(self) -> bool:
         return self.connected
@@ -142,6 +144,7 @@ class FakeProcess:
         self.connected = False
         self.contexts.clear()
         self.destroyed = True
+        self._gone.set()
 
 
 class Lab:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.telemetry_memory import InMemoryTelemetry
 from tests.unit.browser_fakes import DESKTOP, MOBILE, Lab
-from transcript_service.browser import context
+from transcript_service.browser import context, stock
 from transcript_service.browser.context import State
 from transcript_service.browser.errors import BrowserUnavailable
 from transcript_service.browser.identity import Identity
@@ -676,6 +676,24 @@ def test_closing_takes_the_context_of_a_holder_who_does_not_return() -> None:
         lease = await lab.pool.acquire(DESKTOP)
         await lab.pool.close(grace_s=0.01)
         assert lease.lost == "shutdown"
+        assert lab.pool.report.closed == {"shutdown": 1}
+
+    run(test())
+
+
+def test_closing_does_not_wait_long_for_a_context_that_goes_with_its_browser(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stock, "SLOW_S", 0.02)
+
+    async def test() -> None:
+        lab = Lab(operation_s=600)
+        lab.pool.release(await lab.pool.acquire(DESKTOP))
+        await lab.settle()
+        lab.browser.hanging.add("close_context")
+        async with asyncio.timeout(60):
+            await lab.pool.close(grace_s=0)
+        assert lab.browser.destroyed
         assert lab.pool.report.closed == {"shutdown": 1}
 
     run(test())

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..telemetry import span
 from .config import PoolConfig
-from .context import PooledContext, RetireReason, State
+from .context import SLOW_S, PooledContext, RetireReason, State
 from .health import Launches, MemoryPressure, Wear
 from .identity import Identity
 from .memory import cgroup_pressure
@@ -394,7 +394,11 @@ class Stock:
             entry.lose("shutdown")
             entry.retire = None  # whatever was planned, it goes with the rest
             self.retire(entry, "shutdown")
-        await self._tasks.finish(self._config.operation_s)
-        for process in self._browsers():
-            self._end(process)
+        # A context that takes long to close goes with its browser. The second time is for a
+        # browser that was still being started.
+        for wait_s in (SLOW_S, self._config.operation_s):
+            await self._tasks.finish(wait_s)
+            for process in self._browsers():
+                if not process.ended:
+                    self._end(process)
         await self._tasks.finish(self._config.operation_s)
