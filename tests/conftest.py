@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
 import psutil
@@ -17,6 +20,7 @@ from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import NodeManager
 
 from simulator.testing import RunningSimulator, running_simulator
+from stack.layout import CHECKOUT
 from tests.live import FAST_TELEMETRY, LiveStack, running_stack
 from tests.telemetry_memory import InMemoryTelemetry
 
@@ -33,22 +37,9 @@ SHARING = (
     "tests/integration/test_canaries.py",
     "tests/faults/test_killed_engines.py",
 )
-# Those that take longest begin first, so that at the end none is waited for alone.
-FIRST = (
-    "tests/integration/test_alerts_live.py",
-    *SHARING,
-    "tests/browser/test_dashboard_page.py",
-    "tests/integration/test_stack.py",
-    # A worker is given two groups at the beginning, hence short ones here. And the three files
-    # with a steady load on a service and its browsers would together be too much for two cores.
-    "tests/contract/test_d",
-    "tests/integration/test_dashboards_live.py",
-    "tests/integration/",
-    "tests/faults/",
-    "tests/browser/",
-    "tests/contract/",
-    "tests/",
-)
+# Seconds that files take, long ones only. Those that take longest begin first, so that at the end
+# none is waited for alone. A run with workers writes what it measured to .stack/durations.json.
+DURATIONS: dict[str, float] = json.loads(Path(__file__).with_name("durations.json").read_text())
 
 # Quick in `make test`, thorough in `make test-all`. On a busy machine any example may be slow.
 settings.register_profile(
@@ -75,8 +66,9 @@ def _interrupt_once(number: int, frame: FrameType | None) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests into their order."""
 
-    def rank(item: pytest.Item) -> int:
-        return next(n for n, start in enumerate(FIRST) if item.nodeid.startswith(start))
+    def rank(item: pytest.Item) -> tuple[float, str, int]:
+        unit, file = unit_of(item.nodeid), item.nodeid.partition("::")[0]
+        return -DURATIONS.get(unit, 0), unit, SHARING.index(file) if file in SHARING else 0
 
     items.sort(key=rank)
     for item in items:
@@ -86,12 +78,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(f"{item.nodeid} uses the shared stack: add it to SHARING")
 
 
+def unit_of(nodeid: str) -> str:
+    """What a worker does as a whole: a file, whose tests share fixtures, or the shared stack's."""
+    file = nodeid.partition("::")[0]
+    return "live" if file in SHARING else file
+
+
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]
-    """Gives a worker all tests of a file, which share fixtures, or all that share the stack."""
+    """Gives a worker all tests of a unit."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "live" if file in SHARING else file
+        return unit_of(nodeid)
+
+
+class Stopwatch:
+    """Keeps how long each unit took."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = defaultdict(float)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._seconds[unit_of(report.nodeid)] += report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        longest = sorted(self._seconds.items(), key=lambda item: -item[1])
+        long = {unit: round(seconds) for unit, seconds in longest if seconds >= 5}
+        file = CHECKOUT / ".stack" / "durations.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(long, indent=1) + "\n")
 
 
 class Interrupt:
@@ -106,6 +120,7 @@ class Interrupt:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
     """Instead of xdist's groups, which pytest 9.2 does not know (pytest-xdist issue 1386)."""
     config.pluginmanager.register(Interrupt())
+    config.pluginmanager.register(Stopwatch())
     NodeManager.EXIT_TIMEOUT = 30
     return ByFile(config, log)
 
