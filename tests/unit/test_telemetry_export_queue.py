@@ -329,15 +329,18 @@ def test_what_is_rejected_of_a_batch_and_what_is_refused_is_lost_and_told() -> N
 
 def test_after_a_failure_one_record_is_tried_before_batches_grow_again() -> None:
     sizes: list[int] = []
+    all_put = threading.Event()
 
     def deliver(batch: Sequence[int]) -> Delivery:
+        assert all_put.wait(60)
         sizes.append(len(batch))
         return Delivery.RETRY if len(sizes) < 3 else Delivery.DELIVERED
 
     queue = ExportQueue("logs", deliver, batch_size=16, delay_s=0.01)
     for number in range(60):
         queue.put(number)
-    assert queue.flush(10)
+    all_put.set()
+    assert queue.flush(60)
     assert sizes[1:3] == [1, 1]
     assert sizes[3:7] == [2, 4, 8, 16]
     assert queue.ledger() == Ledger(accepted=60, delivered=60)

@@ -184,7 +184,7 @@ def test_points_that_are_not_taken_are_counted(
     busy = answer("503 Service Unavailable", "Retry-After: 60")
     with collector(busy, answer("400 Bad Request"), OK, partly) as (url, _):
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "2")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "30")
         exporter = masking_metrics(OTLPMetricExporter, watch_for("otlp_proto_http"))
         for _ in range(4):
             exporter.export(two)
