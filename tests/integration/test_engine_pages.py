@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 import requests
 from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 
-from stack.programs import PAGES, Options
+from stack.programs import PAGES, SINGLE, Options
 from stack.up import summary
 from tests.live import LiveStack, wait_for
 from tests.serving import serving
@@ -27,7 +29,7 @@ ATTACK = """async ([url, options]) => {
 }"""
 
 SILENCE = (
-    '{"matchers": [{"name": "alertname", "value": ".*", "isRegex": true}], "comment": "mine",'
+    '{"matchers": [{"name": "alertname", "value": ".+", "isRegex": true}], "comment": "mine",'
     ' "startsAt": "2030-01-01T00:00:00Z", "endsAt": "2030-01-02T00:00:00Z", "createdBy": "evil"}'
 )
 LINE = '{"_msg": "evil line", "service.name": "evil"}'
@@ -38,13 +40,44 @@ SPAN = (
     ' "startTimeUnixNano": "1", "endTimeUnixNano": "2"}]}]}]}'
 )
 JSON = {"Content-Type": "application/json"}
+# What there is to read at the engines and the service.
+PATHS = (
+    *("/", "/health", "/health/live", "/status", "/metrics", "/dashboard", "/api/openapi.json"),
+    *("/api/transcripts/dQw4w9WgXcQ", "/api/dashboard/metrics", "/api/services"),
+    *("/api/v1/query?query=up", "/api/v2/alerts", "/select/logsql/query?query=*", "/v1/traces"),
+)
+READ = """async (path) => {
+    try {
+        const answer = await fetch(path);
+        return [answer.status, await answer.text()];
+    } catch (error) { return [0, ""]; }  // such as a challenge that nobody answers
+}"""
+SEND = """async (body) => {
+    const headers = {"Content-Type": "application/json"};
+    try {
+        return (await fetch("/v1/traces", {method: "POST", headers, body})).status;
+    } catch (error) { return 0; }
+}"""
+
+
+# A name of somebody else's that leads to this machine: what DNS rebinding comes to.
+REBOUND = "evil.example"
+# Who answers under it without a password, with what: how they are, and nothing of any request.
+OPEN = {
+    ("collector-metrics", "/metrics"): "otelcol_",
+    ("collector-health", "/"): "Server available",
+    ("jaeger-metrics", "/metrics"): "jaeger_storage",
+    ("jaeger-health", "/status"): "StatusOK",
+    ("victorialogs", "/health"): "OK",
+}
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         path = find_chromium(os.environ.get("BROWSER_EXECUTABLE"))
-        running = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        rebound = f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1"
+        running = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", rebound])
         yield running
         running.close()
 
@@ -115,6 +148,45 @@ def test_a_page_of_another_origin_reads_nothing_and_changes_nothing(
     assert [found for found in silences.json() if found["createdBy"] == "evil"] == []
     services = requests.get(live.layout.engine("jaeger", "/api/services"), timeout=10).json()
     assert "evil" not in services["data"]
+
+
+def test_a_page_whose_name_leads_here_reads_numbers_of_engines_and_nothing_else(
+    live: LiveStack, browser: Browser
+) -> None:
+    """By whole-page navigation, and by fetch, as it is of their origin then."""
+    answer = live.get("/api/transcripts/dQw4w9WgXcQ")
+    trace_id = answer.headers["X-Correlation-ID"]
+    wait_for("the trace", lambda: live.spans(trace_id))
+    page = browser.new_page()
+    read, taken = {}, set()
+    for port in (port for program in SINGLE.values() for port in program.ports):
+        if port.startswith("simulator") or port.endswith("grpc"):
+            continue  # no HTTP/1.1 without TLS
+        origin = f"http://{REBOUND}:{live.layout.port(port)}"
+        for path in PATHS:
+            with contextlib.suppress(PlaywrightError):  # a challenge again
+                shown = page.goto(origin + path)
+                if shown is not None and shown.status == 200:
+                    read[port, path] = shown.text()
+        # The last one, an error if nothing else, is a page of that origin.
+        for path in PATHS:
+            status, text = page.evaluate(READ, path)
+            if status == 200:
+                read[port, path] = text
+        if page.evaluate(SEND, SPAN.replace("evil", "rebound")) == 200:
+            taken.add(port)
+    page.close()
+    # The Collector takes telemetry from whoever reaches it, and its health is well whatever it is
+    # sent; the stores take nothing.
+    assert taken == {"otlp-http", "collector-health"}
+    # Others of theirs are health again, or a list of what else there is.
+    assert set(read) >= set(OPEN)
+    assert {port for port, _ in read} == {port for port, _ in OPEN}, {*read}
+    for where, text in read.items():
+        assert OPEN.get(where, "") in text, where
+        assert "dQw4w9WgXcQ" not in text
+        assert trace_id not in text
+        assert live.layout.engine_password.read_text() not in text
 
 
 @pytest.mark.parametrize("engine", ["prometheus", "alertmanager", "jaeger", "victorialogs"])
