@@ -29,7 +29,7 @@ from pathlib import Path
 from playwright.async_api import Browser, async_playwright
 
 from bench.rows import Row, row
-from transcript_service.browser import BrowserPool, LaunchOptions, PoolConfig, find_chromium
+from transcript_service.browser import BrowserPool, LaunchOptions, find_chromium
 from transcript_service.browser.launch import Way
 from transcript_service.browser.memory import usage_bytes
 from transcript_service.settings import Settings
@@ -89,7 +89,10 @@ def run() -> list[Row]:
     with site() as url:
         per_request = asyncio.run(_browser_per_request())
         fresh = asyncio.run(_fresh_context(url))
-        pool = BrowserPool(PoolConfig(wait_s=120, max_uses=10_000))
+        settings = Settings(
+            _env_file=None, browser_acquire_timeout_s=120, browser_context_max_uses=10_000
+        )
+        pool = BrowserPool(settings, LaunchOptions())  # whose pages may be of this machine
         try:
             acquire, load = _pooled(pool, url)
             cycle = _back_to_back(pool, url)
@@ -211,7 +214,7 @@ def _back_to_back(pool: BrowserPool, url: str) -> list[float]:
 
 def _memory(pool: BrowserPool, url: str) -> list[Row]:
     """What contexts take, and whether a thousand leases make them grow."""
-    threads = pool.config.max_contexts
+    threads = pool.settings.browser_max_contexts
     done = [0]
 
     def lease_until(count: int, started: float) -> None:

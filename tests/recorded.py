@@ -10,7 +10,7 @@ import pytest
 
 from simulator.testing import RunningSimulator, running_simulator
 from tests.chromium import require_chromium
-from transcript_service.browser import BrowserPool, PoolConfig
+from transcript_service.browser import BrowserPool
 from transcript_service.settings import Settings
 from transcript_service.transcripts.stages import youtubei
 
@@ -36,7 +36,7 @@ def settings(simulator: RunningSimulator) -> Settings:
 def browser(settings: Settings) -> Iterator[None]:
     """A browser pool that the stage uses."""
     require_chromium(None)
-    pool = BrowserPool(PoolConfig.from_settings(settings))
+    pool = BrowserPool(settings)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(youtubei, "get_browser_pool", lambda: pool)
         yield

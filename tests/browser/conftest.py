@@ -16,8 +16,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.browser.pages import PATIENT_MS
 from tests.browser.site import Site, serve
+from tests.browser_settings import pool_limits
 from tests.chromium import require_chromium
-from transcript_service.browser import BrowserPool, PoolConfig, find_chromium
+from transcript_service.browser import BrowserPool, find_chromium
 from transcript_service.browser.memory import alive, process_tree
 
 
@@ -81,7 +82,7 @@ def make_pool() -> Iterator[MakePool]:
 
     def make(**config: Any) -> BrowserPool:
         # A busy machine needs several seconds to start Chromium.
-        pools.append(BrowserPool(PoolConfig(**{"wait_s": 60.0, "tick_s": 0.1, **config})))
+        pools.append(BrowserPool(*pool_limits(**{"wait_s": 60.0, "tick_s": 0.1, **config})))
         return pools[-1]
 
     yield make
@@ -101,7 +102,7 @@ def make_pool() -> Iterator[MakePool]:
 @pytest.fixture(scope="module")
 def pool() -> Iterator[BrowserPool]:
     """One pool for a file's tests, because starting Chromium takes seconds."""
-    shared = BrowserPool(PoolConfig(wait_s=60.0, tick_s=0.1))
+    shared = BrowserPool(*pool_limits(wait_s=60.0, tick_s=0.1))
     yield shared
     shared.close(grace_s=0)
     assert shared.stats().open == 0

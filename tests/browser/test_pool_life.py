@@ -26,11 +26,11 @@ from transcript_service.browser import (
     BrowserUnavailable,
     LaunchOptions,
     LeaseLost,
-    PoolConfig,
     get_browser_pool,
 )
 from transcript_service.browser.leftovers import profile_of
 from transcript_service.browser.memory import alive, process_tree
+from transcript_service.settings import Settings
 
 
 def test_nothing_runs_before_the_first_lease(make_pool: MakePool) -> None:
@@ -40,7 +40,7 @@ def test_nothing_runs_before_the_first_lease(make_pool: MakePool) -> None:
 
 
 def test_without_chromium_the_caller_learns_why_at_once(tmp_path: Path) -> None:
-    pool = BrowserPool(PoolConfig(launch=LaunchOptions(executable=str(tmp_path / "none"))))
+    pool = BrowserPool(Settings(browser_executable=str(tmp_path / "none")))
     for _ in range(2):  # the second time without another look
         with pytest.raises(BrowserUnavailable) as caught, pool.lease():
             pass
@@ -54,7 +54,7 @@ def test_a_program_that_is_no_browser_is_a_failed_launch(tmp_path: Path) -> None
     program = tmp_path / "chromium"
     program.write_text("#!/bin/sh\nexit 7\n")
     program.chmod(0o755)
-    pool = BrowserPool(PoolConfig(launch=LaunchOptions(executable=str(program)), wait_s=60))
+    pool = BrowserPool(Settings(browser_executable=str(program), browser_acquire_timeout_s=60))
     with pytest.raises(BrowserUnavailable, match="did not start") as caught, pool.lease():
         pass
     assert caught.value.reason == "launch_failed"

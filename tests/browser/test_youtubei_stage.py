@@ -12,7 +12,7 @@ from simulator.testing import RunningSimulator, running_simulator
 from tests.browser.site import serve
 from tests.chromium import require_chromium
 from tests.telemetry_memory import InMemoryTelemetry
-from transcript_service.browser import OVERLOAD, BrowserPool, BrowserUnavailable, PoolConfig
+from transcript_service.browser import OVERLOAD, BrowserPool, BrowserUnavailable
 from transcript_service.browser.errors import UnavailableReason
 from transcript_service.proxies import JobProxy, ProxyPool
 from transcript_service.resilience import Deadline
@@ -40,7 +40,7 @@ def settings(simulator: RunningSimulator) -> Settings:
 
 @pytest.fixture(scope="module")
 def pool(settings: Settings) -> Iterator[BrowserPool]:
-    made = BrowserPool(PoolConfig.from_settings(settings))
+    made = BrowserPool(settings)
     yield made
     made.close()
 
@@ -141,7 +141,7 @@ def test_a_refusal_without_a_body_is_told_by_its_status_and_not_blamed_on_a_prox
     with serve(authority.issue_cert("www.youtube.com", "m.youtube.com")) as site:
         site.bodiless = status
         settings = Settings(youtube_resolve_to=site.address, youtube_ca_file=ca_file)
-        pool = BrowserPool(PoolConfig.from_settings(settings))
+        pool = BrowserPool(settings)
         monkeypatch.setattr(youtubei, "get_browser_pool", lambda: pool)
         job = Job(Wanted("dQw4w9WgXcQ"), Deadline(60), JobProxy(ProxyPool([]), "test", None))
         try:

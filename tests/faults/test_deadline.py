@@ -24,7 +24,7 @@ from simulator.testing import RunningSimulator, running_simulator
 from tests.chromium import require_chromium
 from tests.live import wait_for
 from tests.stalling import drip, inside_tls, say_nothing, stalling, unreachable
-from transcript_service.browser import BrowserPool, PoolConfig
+from transcript_service.browser import BrowserPool
 from transcript_service.proxies import ProxyPool, proxy_pool, refuse_direct_connections
 from transcript_service.resilience import CircuitBreaker
 from transcript_service.settings import Settings
@@ -302,7 +302,7 @@ def test_a_locked_cache_file_costs_a_job_less_than_its_time(
 def _browser(settings: Settings, request: pytest.FixtureRequest) -> BrowserPool:
     """A pool whose Chromium runs already: starting it is no part of the job."""
     require_chromium(settings.browser_executable)
-    pool = BrowserPool(PoolConfig.from_settings(settings))
+    pool = BrowserPool(settings)
     request.addfinalizer(lambda: pool.close(grace_s=0))
     with pool.lease(timeout_s=120):
         pass

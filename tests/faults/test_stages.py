@@ -16,7 +16,7 @@ from tests.chromium import require_chromium
 from tests.faults.fault_table import FAULTS, REFUSALS, SURVIVED, USUAL, Row
 from tests.speech_server import SpeechServer, speech_server
 from tests.telemetry_memory import InMemoryTelemetry
-from transcript_service.browser import BrowserPool, PoolConfig
+from transcript_service.browser import BrowserPool
 from transcript_service.proxies import ProxyPool, proxy_pool, refuse_direct_connections
 from transcript_service.resilience import CircuitBreaker, CircuitBreakerConfig, Deadline
 from transcript_service.settings import Settings
@@ -87,7 +87,7 @@ def settings(
 def pool(settings: Settings) -> Iterator[BrowserPool]:
     """One Chromium for all rows that need one."""
     require_chromium(settings.browser_executable)
-    made = BrowserPool(PoolConfig.from_settings(settings))
+    made = BrowserPool(settings)
     yield made
     made.close(grace_s=0)
 
@@ -146,7 +146,7 @@ class Bench:
         if settings.browser_executable == self._settings.browser_executable:
             pool = self._request.getfixturevalue("pool")
         else:
-            pool = BrowserPool(PoolConfig.from_settings(settings))
+            pool = BrowserPool(settings)
             self._request.addfinalizer(lambda: pool.close(grace_s=0))
         self._monkeypatch.setattr(youtubei, "get_browser_pool", lambda: pool)
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
-from transcript_service.browser.config import PoolConfig
+from tests.browser_settings import pool_limits
 from transcript_service.browser.errors import BrowserUnavailable
 from transcript_service.browser.identity import Identity
 from transcript_service.browser.pool import ContextPool
@@ -155,9 +155,9 @@ class Lab:
         self.launched: list[Any] = []
         self.refusal: BrowserUnavailable | None = None
         # No background ticks: a test that wants one calls `pool.tick()`.
-        settings: dict[str, Any] = {"wait_s": 1.0, "tick_s": 3600.0, "age_jitter": 0.0, **config}
+        limits = pool_limits(**{"wait_s": 1.0, "tick_s": 3600.0, "age_jitter": 0.0, **config})
         self.pool = ContextPool(
-            PoolConfig(**settings), self._launch, clock=self.clock, rng=random.Random(7)
+            limits.settings, self._launch, limits.timing, clock=self.clock, rng=random.Random(7)
         )
 
     async def _launch(self) -> Any:

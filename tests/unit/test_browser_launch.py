@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from transcript_service.browser import launch
-from transcript_service.browser.config import PoolConfig
+from transcript_service.browser import BrowserPool, launch
 from transcript_service.browser.errors import BrowserUnavailable
 from transcript_service.browser.launch import LaunchOptions, Way, find_chromium
 from transcript_service.settings import Settings
@@ -121,10 +120,8 @@ def test_signals_are_left_to_the_worker() -> None:
     assert {options[f"handle_{name}"] for name in ("sigint", "sigterm", "sighup")} == {False}
 
 
-def test_the_defaults_of_the_pool_are_those_of_the_settings() -> None:
-    # Only that a test's own pool may show pages of this machine.
-    own = PoolConfig(launch=LaunchOptions(guarded=True))
-    assert PoolConfig.from_settings(Settings(_env_file=None)) == own
+def test_a_browser_as_configured_by_nothing_is_guarded() -> None:
+    assert LaunchOptions.of(Settings(_env_file=None)) == LaunchOptions(guarded=True)
 
 
 def test_proxies_of_the_list_are_reachable_wherever_they_are() -> None:
@@ -133,22 +130,19 @@ def test_proxies_of_the_list_are_reachable_wherever_they_are() -> None:
         proxy_list=SecretStr("u:p@10.0.0.5:3128 [::1]:3128"),
         browser_private_hosts=("127.0.0.1:8080",),
     )
-    reachable = PoolConfig.from_settings(settings).launch.reachable
+    reachable = LaunchOptions.of(settings).reachable
     assert reachable == ("127.0.0.1:8080", "10.0.0.5:3128", "[::1]:3128")
 
 
-def test_the_environment_sets_the_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name, value in {
-        "BROWSER_CONTEXT_MAX_AGE_MINUTES": "2",
-        "BROWSER_CONTEXT_MAX_USES": "7",
-        "BROWSER_MEMORY_THRESHOLD_MB": "300",
-        "BROWSER_MAX_CONTEXTS": "3",
-        "YOUTUBE_RESOLVE_TO": "127.0.0.1:8443",
-        "YOUTUBE_CA_FILE": str(tmp_path / "ca.pem"),
-    }.items():
-        monkeypatch.setenv(name, value)
-    config = PoolConfig.from_settings(Settings(_env_file=None))
-    assert (config.max_age_s, config.max_uses, config.max_contexts) == (120, 7, 3)
-    assert config.memory_threshold_bytes == 300 * 2**20
-    assert config.launch.resolve_to == "127.0.0.1:8443"
-    assert config.ignore_https_errors
+def test_the_environment_sets_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROWSER_MAX_CONTEXTS", "3")
+    monkeypatch.setenv("YOUTUBE_RESOLVE_TO", "127.0.0.1:8443")
+    assert BrowserPool(Settings(_env_file=None)).stats().limit == 3
+    assert LaunchOptions.of(Settings(_env_file=None)).resolve_to == "127.0.0.1:8443"
+
+
+def test_only_with_a_ca_of_the_operators_pages_may_have_any_certificate(tmp_path: Path) -> None:
+    for ca_file in (None, tmp_path / "ca.pem"):
+        pool = BrowserPool(Settings(_env_file=None, youtube_ca_file=ca_file))
+        identity = pool._identity("desktop", None, None)
+        assert identity.ignore_https_errors == (ca_file is not None)

@@ -8,7 +8,6 @@
 See `BrowserPool` for the three ways to use it and `docs/browser-pool.md` for its rules.
 """
 
-from .config import PoolConfig
 from .errors import OVERLOAD, BrowserError, BrowserUnavailable, LeaseLost
 from .facade import (
     BrowserPool,
@@ -29,7 +28,6 @@ __all__ = [
     "LeaseLost",
     "LeasedContext",
     "LeasedPage",
-    "PoolConfig",
     "PoolStats",
     "find_chromium",
     "get_browser_pool",

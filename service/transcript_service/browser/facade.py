@@ -29,16 +29,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 from opentelemetry.trace import Span
 
 from ..proxies import Proxy
-from ..settings import get_settings
+from ..settings import Settings, get_settings
 from ..telemetry import set_attributes, span
-from .config import PoolConfig
 from .context import State
 from .errors import BrowserUnavailable, LeaseLost
 from .identity import Cookie, Identity
+from .launch import LaunchOptions
 from .lease import Lease, LeasedContext
 from .pool import ContextPool
 from .process import ChromiumProcess
 from .sync_view import Bridge, SyncView, running_loop
+from .timing import Timing
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext as SyncBrowserContext
@@ -92,8 +93,15 @@ class BrowserPool:
     to the pool when the block ends and is cleaned there while nobody waits for it.
     """
 
-    def __init__(self, config: PoolConfig | None = None) -> None:
-        self.config = config or PoolConfig.from_settings(get_settings())
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        launch: LaunchOptions | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        self.settings = settings or get_settings()
+        self._launch = launch or LaunchOptions.of(self.settings)
+        self._timing = timing or Timing()
         self._start_lock = threading.Lock()
         self._running: _Running | None = None
         self._closed = False
@@ -133,7 +141,7 @@ class BrowserPool:
         """
         identity = self._identity(profile, proxy, cookies)
         loop, _, core = self._started()
-        wait_s = self.config.wait_s if timeout_s is None else timeout_s
+        wait_s = self.settings.browser_acquire_timeout_s if timeout_s is None else timeout_s
         with _lease_span(identity) as opened:
             leased: Future[Lease] = Future()
             holding = _submit(_hold(core, identity, wait_s, deadline_s, leased), loop)
@@ -196,7 +204,7 @@ class BrowserPool:
         """
 
         async def leased() -> T:
-            wait_s = min(self.config.wait_s, timeout_s)
+            wait_s = min(self.settings.browser_acquire_timeout_s, timeout_s)
             lease = self.lease_async(
                 profile, proxy, cookies, timeout_s=wait_s, deadline_s=timeout_s
             )
@@ -222,12 +230,12 @@ class BrowserPool:
     def stats(self) -> PoolStats:
         """Numbers for health checks and tests; cheap, from any thread."""
         if self._running is None:
-            return PoolStats(limit=self.config.max_contexts)
+            return PoolStats(limit=self.settings.browser_max_contexts)
         core = self._running.core
         report, stock = core.report, core.stock
         process, problem = stock.process, stock.launches.problem
         return PoolStats(
-            limit=self.config.max_contexts,
+            limit=self.settings.browser_max_contexts,
             idle=sum(entry.state is State.IDLE for entry in list(stock.entries)),
             leased=core.leased(),
             waiting=core.waiting,
@@ -259,16 +267,17 @@ class BrowserPool:
         atexit.unregister(self.close)
         loop, thread, core = self._running
         with suppress(TimeoutError):
-            _submit(_end(core, grace_s), loop).result(grace_s + 4 * self.config.operation_s)
+            _submit(_end(core, grace_s), loop).result(grace_s + 4 * self._timing.operation_s)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(_LOOP_SLACK_S)
 
     def _identity(
         self, profile: str, proxy: ProxyLike, cookies: Sequence[Cookie] | None
     ) -> Identity:
-        return Identity.of(
-            profile, proxy, cookies, ignore_https_errors=self.config.ignore_https_errors
-        )
+        # Chromium cannot be given one more CA from the command line. Where the operator names
+        # one, YouTube's hosts lead to it and no others exist.
+        lenient = self.settings.youtube_ca_file is not None
+        return Identity.of(profile, proxy, cookies, ignore_https_errors=lenient)
 
     def _started(self) -> _Running:
         with self._start_lock:
@@ -281,7 +290,9 @@ class BrowserPool:
                     target=_serve, args=(loop,), name="browser-pool", daemon=True
                 )
                 thread.start()
-                core = ContextPool(self.config, lambda: ChromiumProcess.launch(self.config.launch))
+                core = ContextPool(
+                    self.settings, lambda: ChromiumProcess.launch(self._launch), self._timing
+                )
                 self._running = _Running(loop, thread, core)
                 # A script that ends without closing the pool must not leave a browser.
                 atexit.register(self.close, 0.0)

@@ -7,7 +7,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
+from ..proxies import configured_proxies
+from ..settings import Settings
 from .errors import BrowserUnavailable
 
 # Debian and Fedora, Ubuntu, Google's packages.
@@ -93,6 +96,19 @@ class LaunchOptions:
     resolve_to: str | None = None
     guarded: bool = False
     reachable: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, settings: Settings) -> LaunchOptions:
+        """As the operator configured it."""
+        proxies = (urlsplit(proxy.server).netloc for proxy in configured_proxies(settings))
+        return cls(
+            executable=settings.browser_executable,
+            timeout_s=settings.browser_launch_timeout_s,
+            sandbox=settings.browser_sandbox,
+            resolve_to=settings.youtube_resolve_to,
+            guarded=True,
+            reachable=(*settings.browser_private_hosts, *proxies),
+        )
 
     def switches(self) -> list[str]:
         """The command line's switches, without their reasons."""

@@ -19,8 +19,8 @@ from typing import Final
 
 from playwright.async_api import Error as PlaywrightError
 
+from ..settings import Settings
 from ..telemetry import get_logger
-from .config import PoolConfig
 from .context import PooledContext, State
 from .errors import BrowserUnavailable, LeaseLost
 from .identity import Identity
@@ -28,6 +28,7 @@ from .lease import Lease
 from .process import ChromiumProcess
 from .report import Report
 from .stock import Stock
+from .timing import Timing
 
 log = get_logger(__name__)
 
@@ -53,8 +54,9 @@ class ContextPool:
 
     def __init__(
         self,
-        config: PoolConfig,
+        settings: Settings,
         launch: Callable[[], Awaitable[ChromiumProcess]],
+        timing: Timing,
         *,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
@@ -62,16 +64,19 @@ class ContextPool:
         """Nothing is started before the first lease.
 
         Args:
-            config: limits.
+            settings: limits.
             launch: starts a browser or raises `BrowserUnavailable`.
+            timing: when it looks after its contexts.
             clock: what ages of contexts are measured with, in seconds.
             rng: where the jitter of age limits comes from.
         """
-        self.config = config
+        self._settings = settings
+        self._timing = timing
+        self._most = settings.browser_max_contexts
         self.report = Report()
         self.clock = clock
         jitter = rng or random.Random()  # noqa: S311 - no secret
-        self.stock = Stock(config, launch, self.report, self._pump, clock, jitter)
+        self.stock = Stock(settings, launch, timing, self.report, self._pump, clock, jitter)
         self._waiters: deque[_Waiter] = deque()
         self._ticking: asyncio.Task[None] | None = None
         self._returned = asyncio.Event()
@@ -99,23 +104,22 @@ class ContextPool:
 
         Args:
             identity: which context may serve.
-            wait_s: most seconds to wait for one; `PoolConfig.wait_s` if not given.
-            hold_s: seconds until the lease is ended by force; `PoolConfig.lease_s`.
+            wait_s: most seconds to wait for one; BROWSER_ACQUIRE_TIMEOUT_S if not given.
+            hold_s: seconds until the lease is ended by force; BROWSER_LEASE_TIMEOUT_S if not given.
 
         Raises:
             BrowserUnavailable: none can be had, with the reason.
         """
         self._start_ticking()
-        hold_s = self.config.lease_s if hold_s is None else hold_s
+        hold_s = self._settings.browser_lease_timeout_s if hold_s is None else hold_s
+        wait_s = self._settings.browser_acquire_timeout_s if wait_s is None else wait_s
         waiter = _Waiter(identity, hold_s, asyncio.get_running_loop().create_future())
         try:
             self._admit()
             self._waiters.append(waiter)
             self.stock.ensure_browser()
             self._pump()
-            await asyncio.wait(
-                [waiter.lease], timeout=self.config.wait_s if wait_s is None else wait_s
-            )
+            await asyncio.wait([waiter.lease], timeout=wait_s)
             if not waiter.lease.done():
                 raise self._waited_in_vain()
             lease = waiter.lease.result()
@@ -170,10 +174,10 @@ class ContextPool:
             raise BrowserUnavailable("shutting_down", "The browser pool is shutting down.")
         if (problem := self.stock.launches.problem) is not None:
             raise problem
-        if len(self._waiters) >= self.config.queue_limit:
+        if len(self._waiters) >= self._settings.browser_queue_limit:
             raise BrowserUnavailable(
                 "queue_full",
-                f"All {self.config.max_contexts} browser contexts are in use and "
+                f"All {self._most} browser contexts are in use and "
                 f"{len(self._waiters)} callers wait already.",
                 self.retry_after_s(),
             )
@@ -195,7 +199,7 @@ class ContextPool:
 
     def retry_after_s(self) -> float:
         """When a caller turned away now would have had its turn, 1 to 60 seconds."""
-        turns = (len(self._waiters) + 1) / self.config.max_contexts
+        turns = (len(self._waiters) + 1) / self._most
         return float(min(60, max(1, math.ceil(turns * self._hold_s))))
 
     # Handing out
@@ -224,7 +228,7 @@ class ContextPool:
             waiter.lease.set_result(self._lend(entry, waiter))
 
     def _idle_for(self, identity: Identity) -> PooledContext | None:
-        if self.leased() >= self.config.max_contexts:  # a replacement may be one too many
+        if self.leased() >= self._most:  # a replacement may be one too many
             return None
         fit = [e for e in self.stock.entries if e.key == identity.key and self._is_leasable(e)]
         # The one used last has the warmest connections; the others may grow old in peace.
@@ -246,7 +250,7 @@ class ContextPool:
         entry.uses += 1
         entry.last_used_at = self.clock()
         self.report.context_moved(entry, "leased")
-        if entry.uses >= self.config.max_uses:
+        if entry.uses >= self._settings.browser_context_max_uses:
             entry.condemn("uses")
             self.stock.renew(entry)
         return lease
@@ -328,9 +332,9 @@ class ContextPool:
 
     async def _tick_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(self.config.tick_s)
+            await asyncio.sleep(self._timing.tick_s)
             try:
-                self.report.limit(self.config.max_contexts)  # exported when it was set
+                self.report.limit(self._most)  # exported when it was set
                 self.stock.tick()
             except Exception:
                 log.exception("browser.janitor.failed")

@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
+from ..settings import Settings
 from ..telemetry import span
-from .config import PoolConfig
 from .context import SLOW_S, PooledContext, RetireReason, State
 from .health import Launches, MemoryPressure, Wear
 from .identity import Identity
@@ -24,6 +24,7 @@ from .memory import cgroup_pressure
 from .process import ChromiumProcess
 from .report import Report
 from .tasks import Tasks
+from .timing import Timing
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, ConsoleMessage, Frame, Page
@@ -40,14 +41,16 @@ class Stock:
 
     def __init__(
         self,
-        config: PoolConfig,
+        settings: Settings,
         launch: Callable[[], Awaitable[ChromiumProcess]],
+        timing: Timing,
         report: Report,
         changed: Callable[[], None],
         clock: Callable[[], float],
         rng: random.Random,
     ) -> None:
-        self._config = config
+        self._settings = settings
+        self._timing = timing
         self._launch = launch
         self._report = report
         self._changed = changed
@@ -59,7 +62,7 @@ class Stock:
         # One context at a time: several at once are what made others lose contexts.
         self._make_one = asyncio.Lock()
         self._wear = Wear()
-        self.memory = MemoryPressure(config.memory_threshold_bytes)
+        self.memory = MemoryPressure(settings.browser_memory_threshold_mb * 2**20)
         self._measure_at = -math.inf
         self._measuring = False
         # New contexts are made in it. A browser that contexts still live in and that is not
@@ -77,7 +80,7 @@ class Stock:
         One that takes long to clean or close keeps no other from being made, as long as
         there are not twice as many as wanted.
         """
-        most = self._config.max_contexts
+        most = self._settings.browser_max_contexts
         total = len(self.entries) + self.making.total()
         slow = sum(entry.is_slow for entry in self.entries)
         return total - slow < most + extra and total < 2 * most + extra
@@ -98,7 +101,7 @@ class Stock:
         entry: PooledContext | None = None
         process = self.process
         try:
-            async with self._make_one, asyncio.timeout(self._config.operation_s):
+            async with self._make_one, asyncio.timeout(self._timing.operation_s):
                 if process is None or process is not self.process or self.closing:
                     return
                 started = time.monotonic()
@@ -127,13 +130,13 @@ class Stock:
         self, identity: Identity, process: ChromiumProcess, context: BrowserContext
     ) -> PooledContext:
         now = self._clock()
-        spread = self._rng.uniform(-self._config.age_jitter, self._config.age_jitter)
+        spread = self._rng.uniform(-self._timing.age_jitter, self._timing.age_jitter)
         entry = PooledContext(
             identity=identity,
             process=process,
             context=context,
             created_at=now,
-            expires_at=now + self._config.max_age_s * (1 + spread),
+            expires_at=now + self._settings.browser_context_max_age_minutes * 60 * (1 + spread),
             last_used_at=now,
         )
         context.on("page", lambda page: self._follow(entry, page))
@@ -192,7 +195,7 @@ class Stock:
 
     async def _clean(self, entry: PooledContext) -> None:
         try:
-            async with asyncio.timeout(self._config.operation_s):
+            async with asyncio.timeout(self._timing.operation_s):
                 await entry.clean()
         except Exception as error:
             entry.condemn("unhealthy", type(error).__name__)
@@ -210,7 +213,7 @@ class Stock:
     def _is_surplus(self) -> bool:
         """Whether another was made meanwhile, because this one took so long to clean."""
         staying = sum(e.retire is None and not e.replaced for e in self.entries)
-        return staying + self.making.total() > self._config.max_contexts
+        return staying + self.making.total() > self._settings.browser_max_contexts
 
     def retire(
         self, entry: PooledContext, reason: RetireReason, *, detail: str | None = None
@@ -227,7 +230,7 @@ class Stock:
         profile, reason = entry.identity.profile, entry.retire or "unhealthy"
         with span("browser.retire", profile=profile, reason=reason, uses=entry.uses):
             try:
-                async with asyncio.timeout(self._config.operation_s):
+                async with asyncio.timeout(self._timing.operation_s):
                     await entry.context.close()
                 closed = True
             except Exception as error:
@@ -326,7 +329,7 @@ class Stock:
         if process.ended:
             return False
         try:
-            async with asyncio.timeout(self._config.heartbeat_s):
+            async with asyncio.timeout(self._timing.heartbeat_s):
                 await process.heartbeat()
         except TimeoutError:
             process.missed += 1
@@ -345,16 +348,16 @@ class Stock:
         """Retire what has grown old; ask for memory and signs of life when it is time."""
         now = self._clock()
         for entry in list(self.entries):
-            if now >= entry.expires_at - self._config.replace_ahead_s and entry.uses > 0:
+            if now >= entry.expires_at - self._timing.replace_ahead_s and entry.uses > 0:
                 self.renew(entry)
             if now >= entry.expires_at and entry.state is State.IDLE:
                 self.retire(entry, "age")
-        if now - self._beat_at >= self._config.heartbeat_s:
+        if now - self._beat_at >= self._timing.heartbeat_s:
             self._beat_at = now
             for process in self._browsers():
                 self._tasks.spawn(self.check(process))
         if self.process is not None and not self._measuring and now >= self._measure_at:
-            self._measure_at = now + self._config.memory_interval_s
+            self._measure_at = now + self._timing.memory_interval_s
             self._measuring = True
             self._tasks.spawn(self._watch_memory(self.process))
         # What was begun may have turned out to be slow; then others need not wait for it.
@@ -396,9 +399,9 @@ class Stock:
             self.retire(entry, "shutdown")
         # A context that takes long to close goes with its browser. The second time is for a
         # browser that was still being started.
-        for wait_s in (SLOW_S, self._config.operation_s):
+        for wait_s in (SLOW_S, self._timing.operation_s):
             await self._tasks.finish(wait_s)
             for process in self._browsers():
                 if not process.ended:
                     self._end(process)
-        await self._tasks.finish(self._config.operation_s)
+        await self._tasks.finish(self._timing.operation_s)

@@ -1,0 +1,47 @@
+"""Pools of the tests' own: what they set, as the settings and times that a pool takes."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from transcript_service.browser import LaunchOptions
+from transcript_service.browser.timing import Timing
+from transcript_service.settings import Settings
+
+
+class PoolLimits(NamedTuple):
+    """The first arguments of a pool."""
+
+    settings: Settings
+    launch: LaunchOptions
+    timing: Timing
+
+
+def pool_limits(
+    *,
+    launch: LaunchOptions | None = None,
+    max_contexts: int = 4,
+    queue_limit: int = 16,
+    wait_s: float = 15.0,
+    max_uses: int = 50,
+    max_age_s: float = 1800.0,
+    memory_threshold_bytes: int = 512 * 2**20,
+    ignore_https_errors: bool = False,
+    **times: Any,
+) -> PoolLimits:
+    """Limits of a pool whose pages may be of this machine; `times` are those of `Timing`."""
+    assert times.keys() <= {field.name for field in fields(Timing)}
+    limits: dict[str, Any] = {
+        "browser_max_contexts": max_contexts,
+        "browser_queue_limit": queue_limit,
+        "browser_acquire_timeout_s": wait_s,
+        "browser_context_max_uses": max_uses,
+        "browser_context_max_age_minutes": max_age_s / 60,
+        "browser_memory_threshold_mb": memory_threshold_bytes / 2**20,
+        "youtube_ca_file": Path("ca.pem") if ignore_https_errors else None,
+    }
+    # Beyond what an operator may set, where a test wants that.
+    settings = Settings().model_copy(update=limits)
+    return PoolLimits(settings, launch or LaunchOptions(), Timing(**times))
