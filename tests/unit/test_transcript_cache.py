@@ -238,7 +238,7 @@ def test_different_keys_are_fetched_side_by_side(path: Path, clock: Clock) -> No
 
 def test_what_another_version_kept_is_no_entry(path: Path, clock: Clock) -> None:
     cache = make(path, clock)
-    CacheFile(path, 1_000_000).write(KEY, b'{"v": 2}', clock.now, 0)
+    CacheFile(path, 1_000_000).write(KEY, b'{"v": 2}', clock.now, 0, 5.0)
     assert cache.get(KEY) is None
     assert cache.fetch(KEY, lambda: said("v"), soon()) == said("v")
     assert cache.fetch(KEY, never, soon()) == kept("v")
@@ -293,7 +293,7 @@ def test_another_process_is_waited_for_and_its_result_taken(path: Path, clock: C
     def other_process_finishes(seconds: float) -> None:
         waits.append(seconds)
         if len(waits) == 3:
-            CacheFile(path, 1_000_000).write(KEY, said("theirs").as_json(), clock.now, 0)
+            CacheFile(path, 1_000_000).write(KEY, said("theirs").as_json(), clock.now, 0, 5.0)
             there.give_up(KEY)
 
     here._sleep = other_process_finishes
@@ -520,7 +520,7 @@ from pathlib import Path
 from transcript_service.transcripts.cache_file import CacheFile
 file = CacheFile(Path(sys.argv[1]), 1_000_000)
 for number in range(100):
-    file.write(f"video{number:06} en {sys.argv[2]}", b"v" * 500, 1e6, 0)
+    file.write(f"video{number:06} en {sys.argv[2]}", b"v" * 500, 1e6, 0, 5.0)
 """
 
 

@@ -43,8 +43,6 @@ _USE_GRAIN_S: Final = 60.0
 _EVICT_TO: Final = 0.9
 # Kept for inspection; older ones would fill the disk if something keeps breaking the file.
 _KEEP_CORRUPT: Final = 2
-# Readers never wait in WAL mode; a writer waits this long for another process's write.
-_BUSY_S: Final = 5.0
 
 
 class Kept(NamedTuple):
@@ -72,7 +70,7 @@ class CacheFile:
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
 
-    def read(self, key: str, now: float, patience_s: float = _BUSY_S) -> Kept | None:
+    def read(self, key: str, now: float, patience_s: float) -> Kept | None:
         """The value of a key, however old; `None` if there is none or it is damaged."""
 
         def select(connection: sqlite3.Connection) -> Kept | None:
@@ -92,15 +90,10 @@ class CacheFile:
                     connection.execute("UPDATE entries SET used_at = ? WHERE key = ?", (now, key))
             return Kept(value, stored_at)
 
-        return self._run("read", select, None, patience_s)
+        return self._run("read", select, patience_s)
 
     def write(
-        self,
-        key: str,
-        value: bytes,
-        now: float,
-        forget_before: float,
-        patience_s: float = _BUSY_S,
+        self, key: str, value: bytes, now: float, forget_before: float, patience_s: float
     ) -> None:
         """Keep a value; entries stored before `forget_before` and beyond the size go."""
         if len(value) > self._max_bytes:
@@ -124,7 +117,7 @@ class CacheFile:
                 )
             connection.execute("COMMIT")
 
-        self._run("write", insert, None, patience_s)
+        self._run("write", insert, patience_s)
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
@@ -132,16 +125,12 @@ class CacheFile:
             self._close()
 
     def _run(
-        self,
-        operation: str,
-        work: Callable[[sqlite3.Connection], T],
-        otherwise: T,
-        patience_s: float,
-    ) -> T:
+        self, operation: str, work: Callable[[sqlite3.Connection], T], patience_s: float
+    ) -> T | None:
         end = time.monotonic() + patience_s
         if not self._lock.acquire(timeout=patience_s):  # another thread waits for the file
             log.warning("transcript.cache.failed", operation=operation, error_type="lock_timeout")
-            return otherwise
+            return None
         try:
             for last_try in (False, True):
                 try:
@@ -155,10 +144,10 @@ class CacheFile:
                     log.warning("transcript.cache.failed", operation=operation, error_type=name)
                     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
                     if code not in _CORRUPT or last_try or not self._set_aside():
-                        return otherwise
+                        return None
         finally:
             self._lock.release()
-        return otherwise
+        return None
 
     def _open(self, patience_s: float) -> sqlite3.Connection:
         if self._connection is not None and self._current_inode() == self._inode:

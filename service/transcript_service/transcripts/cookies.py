@@ -40,14 +40,9 @@ def jar_for(settings: Settings, profile: Profile) -> MozillaCookieJar | None:
     Raises:
         SettingsError: no line of the file is a cookie.
     """
-    path = file_for(settings, profile)
-    return _read(path) if path else None
-
-
-def file_for(settings: Settings, profile: Profile) -> Path | None:
-    """The cookie file of a profile: its own, or the one for all."""
     own = settings.cookies_file_mobile if profile == "mobile" else settings.cookies_file_desktop
-    return own or settings.cookies_file
+    path = own or settings.cookies_file
+    return _read(path) if path else None
 
 
 def for_browser(settings: Settings, profile: Profile) -> list[BrowserCookie] | None:

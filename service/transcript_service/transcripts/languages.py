@@ -38,12 +38,8 @@ def parse_languages(text: str) -> tuple[str, ...]:
     Raises:
         TranscriptError: `invalid_parameter`.
     """
-    languages = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    if len(languages) > 10 or not all(_LANGUAGE.fullmatch(language) for language in languages):
-        raise TranscriptError(
-            "invalid_parameter", "lang takes up to ten language codes, such as en,de or zh-Hans."
-        )
-    return languages
+    wrong = "lang takes up to ten language codes, such as en,de or zh-Hans."
+    return _languages(text.split(","), 10, wrong)
 
 
 def parse_translation(text: str) -> str:
@@ -52,12 +48,14 @@ def parse_translation(text: str) -> str:
     Raises:
         TranscriptError: `invalid_parameter`.
     """
-    language = text.strip()
-    if not _LANGUAGE.fullmatch(language):
-        raise TranscriptError(
-            "invalid_parameter", "translate takes one language code, such as de or zh-Hans."
-        )
-    return language
+    return _languages([text], 1, "translate takes one language code, such as de or zh-Hans.")[0]
+
+
+def _languages(parts: Sequence[str], most: int, wrong: str) -> tuple[str, ...]:
+    languages = tuple(dict.fromkeys(part.strip() for part in parts))
+    if len(languages) > most or not all(map(_LANGUAGE.fullmatch, languages)):
+        raise TranscriptError("invalid_parameter", wrong)
+    return languages
 
 
 def parse_track_name(text: str) -> str:
