@@ -106,7 +106,9 @@ def choose_track(
     )
 
 
-def choose_translation(track: Track, wanted: str | None, offered: Sequence[str]) -> str | None:
+def choose_translation(
+    track: Track, wanted: str | None, offered: Sequence[str], tracks: Sequence[Track] = ()
+) -> str | None:
     """The language to have a track translated into, as YouTube writes it.
 
     `None` where none is wanted or the track is in that language already, in whichever
@@ -116,18 +118,18 @@ def choose_translation(track: Track, wanted: str | None, offered: Sequence[str])
         track: the chosen track.
         wanted: a language code.
         offered: the languages that YouTube translates this video's captions into.
+        tracks: all there are, for the error.
 
     Raises:
         TranscriptError: `language_unavailable` where YouTube does not offer that.
     """
     if wanted is None or same_language(track.language, wanted):
         return None
-    if not track.is_translatable:
-        raise TranscriptError("language_unavailable", "YouTube does not translate this track.")
-    if found := ranked(offered, wanted):
+    if track.is_translatable and (found := ranked(offered, wanted)):
         return offered[found[0]]
+    what = "captions into that language" if track.is_translatable else "this track"
     raise TranscriptError(
-        "language_unavailable", "YouTube does not translate captions into that language."
+        "language_unavailable", f"YouTube does not translate {what}.", available=tracks
     )
 
 

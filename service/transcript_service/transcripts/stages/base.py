@@ -11,9 +11,8 @@ from ...resilience.deadline import Deadline
 from ...settings import Settings
 from ...telemetry.vocabulary import ErrorType, Profile
 from ...telemetry.vocabulary import Stage as StageName
-from ..languages import choose_track, choose_translation
+from ..languages import choose_track
 from ..model import Track, Transcript, TranscriptError
-from ..player import Player
 from ..wanted import Wanted
 
 
@@ -76,19 +75,6 @@ def track_for(job: Job, tracks: Sequence[Track], settings: Settings) -> Track:
         name=job.wanted.track,
         accept_any=not job.wanted.languages,
     )
-
-
-def translation_for(job: Job, track: Track, player: Player) -> str | None:
-    """The language to have a job's track translated into, by what the player offers.
-
-    Raises:
-        TranscriptError: `language_unavailable`, with the tracks that exist.
-    """
-    try:
-        return choose_translation(track, job.wanted.translate_to, player.translations)
-    except TranscriptError as error:
-        error.available = player.tracks
-        raise
 
 
 # Statuses and errors that another way out may help against, and what they say of the present one.

@@ -10,9 +10,10 @@ from ...settings import Settings
 from ...telemetry.vocabulary import Stage as StageName
 from ..captions import Format, parse_captions
 from ..http import YouTubeSession
+from ..languages import choose_translation
 from ..model import Segment, Track, Transcript, TranscriptError
 from ..player import another_video, read_player
-from .base import Job, track_for, translation_for
+from .base import Job, track_for
 
 # json3 first: exact milliseconds and no escaping; the others in case it is refused.
 _FORMATS: Final[tuple[Format, ...]] = ("json3", "srv1", "srv3")
@@ -39,7 +40,9 @@ class CaptionFileStage(ABC):
             player = read_player(self.player_answer(session, job.video_id), job.video_id)
             tracks = player.captions()
             track = track_for(job, tracks, self._settings)
-            translate_to = translation_for(job, track, player)
+            translate_to = choose_translation(
+                track, job.wanted.translate_to, player.translations, tracks
+            )
             if track.po_token_required:
                 raise TranscriptError(
                     "po_token_required", "YouTube wants a proof-of-origin token for this track."
