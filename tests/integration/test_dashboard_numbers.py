@@ -208,7 +208,7 @@ def test_every_block_answers_every_window(client: FlaskClient, hours: str) -> No
         others = {"alertmanager_alerts": "not_found", "request_details": "not_found"}
         assert block.get("missing", {}).items() <= others.items()
         for chart in (block["data"] or {}).get("series", []):
-            assert len(chart["values"]) <= 721
+            assert len(chart["values"]) <= 401
 
 
 def test_prometheus_names_every_instrument_as_we_expect(prometheus: Server, record: Record) -> None:

@@ -247,6 +247,7 @@ HEALTHY = {
     "telemetry_age": [sample(7.0)],
     "recent_requests": [sample(99.0, outcome="success"), FAILED],
     "breakers_now": [sample(1.0, name="asr", state="closed")],
+    "breaker_calls_now": [sample(3.0, name="asr")],
     "engines": [sample(1.0, job="victorialogs")],
     "firing": [],
 }
@@ -278,6 +279,24 @@ def test_the_verdict_is_the_worst_of_its_checks(
     data = BLOCKS["health"].build(answers({**HEALTHY, **changed}))
     assert data is not None
     assert data["verdict"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict", "text"),
+    [
+        ("open", "healthy", "asr is open and waits for its next call."),
+        ("half_open", "healthy", "asr is half-open and waits for its next call."),
+        ("forced_open", "unhealthy", "asr is open."),
+    ],
+)
+def test_a_breaker_that_nobody_has_called_for_ten_minutes_is_no_fault(
+    state: str, verdict: str, text: str
+) -> None:
+    tripped = {"breakers_now": [sample(1.0, name="asr", state=state)], "breaker_calls_now": []}
+    data = BLOCKS["health"].build(answers({**HEALTHY, **tripped}))
+    assert data is not None
+    assert data["verdict"] == verdict
+    assert [c["text"] for c in data["checks"] if c["name"] == "breakers"] == [text]
 
 
 def test_an_engine_that_is_still_being_built_is_named_and_is_no_fault(tmp_path: Path) -> None:

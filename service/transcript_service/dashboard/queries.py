@@ -12,7 +12,7 @@ Metrics arrive by push, so a dead process leaves no stale marker: gauges are rea
 `last_over_time(…[2m])` and stop counting two minutes after the last export instead of five.
 
 A week of the stages' histograms is some million samples, which take Prometheus longer than a
-query may. Windows of twelve hours and more, whose charts have no finer steps, therefore ask
+query may. Windows of seven hours and more, whose charts have no finer steps, therefore ask
 the 5-minute records of prometheus/rules/transcripts.yml, which are forty times fewer.
 """
 
@@ -238,6 +238,12 @@ HEALTH: Final = _each(
     ),
     Query(
         "breakers_now", "max by (name, state) (last_over_time(circuit_breaker_state{$job}[2m])) > 0"
+    ),
+    # As the alert has it (prometheus/rules/breakers.yml): an open breaker hurts who asks it.
+    Query(
+        "breaker_calls_now",
+        "sum by (name) (increase("
+        'circuit_breaker_calls_total{$job,kind=~"not_permitted|failed"}[10m])) > 0',
     ),
     # The share of each job's targets that answer, and, behind a balancer, each service's (its name
     # stands in another label).

@@ -50,7 +50,7 @@ class Series(TypedDict):
     unit: Annotated[str, Field(examples=["s"])]
     start: Time
     step_s: Annotated[int, Field(examples=[30])]
-    values: Annotated[Sequence[float | None], Field(max_length=721, examples=[[0.9, 0.94, None]])]
+    values: Annotated[Sequence[float | None], Field(max_length=401, examples=[[0.9, 0.94, None]])]
 
 
 class Requests(TypedDict):

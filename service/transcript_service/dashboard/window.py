@@ -14,7 +14,8 @@ from . import shapes
 
 EXPORT_INTERVAL_S: Final = 15  # the service's metric export; finer steps would repeat samples
 MAX_HOURS: Final = 168
-MAX_POINTS: Final = 720
+# Of a chart, about as many as it has pixels to tell apart. What a week costs hangs on it.
+MAX_POINTS: Final = 400
 _MIN_SECONDS: Final = 60  # below four exports a rate has nothing to stand on
 # Longest window with a point for every export. A point of a rate looks back two minutes and one
 # of a breaker one minute, so longer curves miss nothing with half as many; those of gauges

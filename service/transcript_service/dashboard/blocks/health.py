@@ -79,15 +79,29 @@ def _breakers(answers: Answers) -> Check:
         states.setdefault(name, set()).add(state)
     if not states:
         return _check("breakers", "unknown", "No breaker has reported.")
-    stopped = sorted(name for name, found in states.items() if found & _STOPPED)
-    trying = sorted(
-        name for name, found in states.items() if "half_open" in found and name not in stopped
-    )
-    if not stopped and not trying:
+    stopped = {name for name, found in states.items() if found & _STOPPED}
+    tripped = sorted(stopped | {name for name, found in states.items() if "half_open" in found})
+    if not tripped:
         return _check("breakers", "ok", "All breakers are closed.", 0)
-    level: Level = "fail" if len(stopped) == len(states) else "warn"
-    parts = [f"{name} is open" for name in stopped] + [f"{name} is half-open" for name in trying]
-    return _check("breakers", level, ", ".join(parts) + ".", len(stopped))
+    # A stage behind one that works again gets no call, so its breaker no probe that would close
+    # it. Nobody is turned away, and whether the stage works is not known.
+    called = {name for (name,) in answers.by("breaker_calls_now", "name")}
+    waiting = {
+        name
+        for name in tripped
+        if name not in called
+        and "forced_open" not in states[name]
+        and "breaker_calls_now" not in answers.failures
+    }
+    level: Level = "unknown" if waiting.issuperset(tripped) else "warn"
+    if level == "warn" and len(stopped) == len(states):
+        level = "fail"
+    text = ", ".join(
+        f"{name} is {'open' if name in stopped else 'half-open'}"
+        + (" and waits for its next call" if name in waiting else "")
+        for name in tripped
+    )
+    return _check("breakers", level, f"{text}.", len(stopped))
 
 
 def _engines(answers: Answers) -> Check:

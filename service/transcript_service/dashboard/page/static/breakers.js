@@ -46,7 +46,7 @@ function cause({ state, opening }, window) {
 function probe(at) {
   if (!at) return "No probe is planned.";
   const left = Date.parse(at) - Date.now();
-  return left > 0 ? `Next probe at ${clock(at)}, in ${span(left)}.` : `The next call is a probe, due since ${clock(at)}.`;
+  return left > 0 ? `Next probe at ${clock(at)}, in ${span(left)}.` : `Probe due since ${clock(at)}, waiting for the next call.`;
 }
 
 function strip(name, timeline, window) {
