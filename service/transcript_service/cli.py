@@ -20,6 +20,9 @@ from .settings import Settings, SettingsError, get_settings
 
 _T = TypeVar("_T")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+_hours = click.option(
+    "--hours", default="1", show_default=True, help="How far back to look, up to 168."
+)
 
 
 def _settings() -> Settings:
@@ -136,7 +139,7 @@ def trace(trace_id: str, as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--hours", default="1", show_default=True, help="How far back to look, up to 168.")
+@_hours
 @_as_json
 def status(hours: str, as_json: bool) -> None:
     """The dashboard's summary in the terminal. Exit code 1: unhealthy, 3: it cannot be told."""
@@ -146,15 +149,12 @@ def status(hours: str, as_json: bool) -> None:
     sys.exit({"unhealthy": 1, "unknown": 3}.get(verdict, 0))
 
 
-_HOURS = click.option(
-    "--hours", default="1", show_default=True, help="How far back to look, up to 168."
-)
 _STAGE = click.option("--stage", help="Only what concerns this stage.")
 _VIDEO = click.option("--video", help="Only this video, by its id.")
 
 
 @main.command()
-@_HOURS
+@_hours
 @_VIDEO
 @_STAGE
 @click.option("--outcome", help="success, no_captions, blocked, timeout, error or skipped.")

@@ -386,8 +386,8 @@ def test_a_large_answer_is_packed_for_those_who_take_it(
     [
         # whether records exist, and which of (records, raw histograms) are asked for
         (1, True, (False, True)),
-        (11.9, True, (False, True)),
-        (12, True, (True, False)),
+        (6.6, True, (False, True)),
+        (7, True, (True, False)),
         (168, True, (True, False)),
         (168, False, (True, True)),
     ],

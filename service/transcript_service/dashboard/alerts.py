@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -75,8 +76,7 @@ def _managed(alertmanager: Upstream, deadline: Deadline) -> list[Mapping[str, An
                 "labels": dict(item["labels"]),
                 "annotations": dict(item["annotations"]),
                 "state": "firing",
-                "since": None,
-                "starts_at": str(item["startsAt"]),
+                "since": datetime.fromisoformat(item["startsAt"]).timestamp(),
                 "silenced": bool(item["status"]["silencedBy"]),
                 "inhibited": bool(item["status"]["inhibitedBy"]),
             }
@@ -93,21 +93,20 @@ def _active(
     # Prometheus shows its rule's labels; Alertmanager may have added external ones.
     manager = next((m for m in managed or () if labels.items() <= m["labels"].items()), None)
     logged = next((e for e in history if labels.items() <= e["labels"].items()), {})
-    since = alert.get("since")
-    return {
-        "alertname": labels.get("alertname", ""),
-        "severity": labels.get("severity"),
+    now = {
+        **logged,
+        "labels": labels,
         "state": alert["state"],
-        "since": rfc3339(since) if since is not None else alert.get("starts_at", ""),
-        "labels": {k: v for k, v in labels.items() if k not in ("alertname", "severity")},
-        "summary": annotations.get("summary"),
-        "description": annotations.get("description"),
+        "since": rfc3339(alert["since"]),
         "runbook_url": annotations.get("runbook_url"),
         "dashboard_url": annotations.get("dashboard_url"),
+    }
+    return {
+        **_logged(now),
+        "summary": annotations.get("summary"),
+        "description": annotations.get("description"),
         "silenced": None if managed is None else bool(manager and manager["silenced"]),
         "inhibited": None if managed is None else bool(manager and manager["inhibited"]),
-        "last_notified": logged.get("last_notified"),
-        "next_repeat_at_earliest": logged.get("next_repeat_at_earliest"),
     }
 
 

@@ -26,26 +26,6 @@ from .window import EXPORT_INTERVAL_S, Window
 log = get_logger(__name__)
 
 
-def summed(samples: Iterable[Sample], *labels: str) -> dict[tuple[str, ...], float]:
-    """The finite values by some labels, summed over the others."""
-    sums: dict[tuple[str, ...], float] = {}
-    for sample in samples:
-        if sample.value is not None:
-            key = tuple([sample.labels.get(label, "") for label in labels])
-            sums[key] = sums.get(key, 0.0) + sample.value
-    return sums
-
-
-def tally(samples: Iterable[Sample], label: str) -> dict[str, float]:
-    """Values above 0 by one label, the largest first."""
-    sums: dict[str, float] = {}
-    for sample in samples:
-        word = sample.labels.get(label)
-        if word and sample.value:
-            sums[word] = sums.get(word, 0.0) + sample.value
-    return dict(sorted(sums.items(), key=lambda item: -item[1]))
-
-
 def ratio(part: float | None, whole: float | None) -> float | None:
     """`part / whole`, `None` where there is nothing to divide by."""
     return part / whole if whole and part is not None else None
@@ -68,7 +48,12 @@ class Answers:
 
     def by(self, name: str, *labels: str) -> dict[tuple[str, ...], float]:
         """The finite values of a query by some of its labels, summed over the others."""
-        return summed(self.samples.get(name, ()), *labels)
+        sums: dict[tuple[str, ...], float] = {}
+        for sample in self.samples.get(name, ()):
+            if sample.value is not None:
+                key = tuple([sample.labels.get(label, "") for label in labels])
+                sums[key] = sums.get(key, 0.0) + sample.value
+        return sums
 
     def gone_quiet(self, *names: str) -> bool:
         """Whether these queries were answered and none of them has a value."""
@@ -77,24 +62,19 @@ class Answers:
             for name in names
         )
 
-    def grouped(self, name: str, label: str) -> dict[str, list[Sample]]:
-        """The samples of a query by one of their labels."""
-        groups: dict[str, list[Sample]] = {}
-        for sample in self.samples.get(name, ()):
-            groups.setdefault(sample.labels.get(label, ""), []).append(sample)
-        return groups
-
     def tally(self, query: str, label: str, /, **where: str) -> dict[str, float] | None:
-        """Values above 0 by one label, of the samples whose other labels are as in `where`.
+        """Values above 0 by one label, the largest first, of the samples with labels as in `where`.
 
         `None` when the query failed: an empty tally would claim that nothing happened.
         """
         if query in self.failures:
             return None
-        samples = self.samples.get(query, ())
-        if where:
-            samples = [sample for sample in samples if where.items() <= sample.labels.items()]
-        return tally(samples, label)
+        sums: dict[str, float] = {}
+        for sample in self.samples.get(query, ()):
+            word = sample.labels.get(label)
+            if word and sample.value and where.items() <= sample.labels.items():
+                sums[word] = sums.get(word, 0.0) + sample.value
+        return dict(sorted(sums.items(), key=lambda item: -item[1]))
 
     def chart(self, name: str, unit: str, *, as_: str | None = None) -> list[shapes.Series]:
         """The series of a query on the window's raster, `null` where there is no value."""

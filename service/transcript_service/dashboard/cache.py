@@ -89,17 +89,17 @@ class AnswerCache(Generic[T]):
             Exception: what `fetch` raised, if there is no answer young enough to serve.
         """
         entry = self._entry(key)
-        found = self._fresh(entry, "hit")
+        found = self._fresh(entry)
         if found is None:
             try:
                 # Looked at once more: another caller's refresh may have ended just now.
                 done = self._refreshes.run(
-                    key, lambda: self._fresh(entry, "hit") or self._refreshed(entry, fetch)
+                    key, lambda: self._fresh(entry) or self._refreshed(entry, fetch)
                 )
             except Exception:
                 DASHBOARD_CACHE_LOOKUPS.add(1, result="miss")
                 raise
-            found = done.value if done.led else self._fresh(entry, "hit") or done.value
+            found = done.value if done.led else self._fresh(entry) or done.value
         DASHBOARD_CACHE_LOOKUPS.add(1, result=found.result)
         return found
 
@@ -110,7 +110,7 @@ class AnswerCache(Generic[T]):
         if entry is None:
             return None
         try:
-            return self._fresh(entry, "hit") or self._stale(entry, failure)
+            return self._fresh(entry) or self._stale(entry, failure)
         except type(failure):
             return None
 
@@ -122,13 +122,12 @@ class AnswerCache(Generic[T]):
                 self._entries.popitem(last=False)
             return entry
 
-    def _fresh(self, entry: _Entry[T], result: str) -> Cached[T] | None:
+    def _fresh(self, entry: _Entry[T]) -> Cached[T] | None:
         now = self._clock()
         if entry.value is None or now >= entry.fresh_until:
             return None
-        return Cached(
-            entry.value, now - entry.fetched_at, entry.fresh_until - now, stale=False, result=result
-        )
+        age_s, left_s = now - entry.fetched_at, entry.fresh_until - now
+        return Cached(entry.value, age_s, left_s, stale=False, result="hit")
 
     def _refreshed(self, entry: _Entry[T], fetch: Callable[[], T]) -> Cached[T]:
         if entry.failure is not None and self._clock() < entry.failure_until:

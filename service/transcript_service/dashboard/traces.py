@@ -15,7 +15,7 @@ from ..problem import Problem
 from ..resilience.deadline import Deadline
 from ..rfc3339 import rfc3339
 from .engines import Engines
-from .log_search import TRACE_ID, line_of, read_logs
+from .log_search import line_of, read_logs
 from .queries import logsql
 from .upstream import UpstreamError, UpstreamMissing, understanding, worst
 
@@ -26,11 +26,6 @@ _AFTER_S: Final = 300
 # How far back to look for lines when Jaeger cannot say when the trace was.
 _WITHOUT_TRACE_S: Final = 6 * 3600
 _KINDS: Final = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
-
-
-def is_trace_id(text: str) -> bool:
-    """Whether a trace can have this id."""
-    return bool(TRACE_ID.fullmatch(text))
 
 
 def fetch_trace(engines: Engines, trace_id: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Final
 from ...rfc3339 import rfc3339
 from ...telemetry.vocabulary import CALLER_ERRORS, STAGES
 from .. import queries
-from ..answers import Answers, Block, ratio, summed, tally
+from ..answers import Answers, Block, ratio
 from ..prometheus import Exemplar
 from ..shapes import Mark, Performance, Point, Request, Requests, StageNumbers
 from ..window import Window
@@ -76,29 +76,26 @@ def _requests(answers: Answers) -> Requests:
 
 
 def _stages(answers: Answers) -> list[StageNumbers]:
-    attempts = answers.grouped("stage_attempts", "stage")
-    skipped = answers.grouped("stage_skipped", "stage")
+    attempts = answers.by("stage_attempts", "stage", "outcome", "error_type")
+    skipped = answers.by("stage_skipped", "stage")
     p50 = answers.by("stage_p50", "stage")
     p95 = answers.by("stage_p95", "stage")
-    attempts_known = "stage_attempts" not in answers.failures
-    skipped_known = "stage_skipped" not in answers.failures
     stages: list[StageNumbers] = []
     for stage in STAGES:
-        tried = attempts.get(stage, ())
-        ends = summed(tried, "outcome", "error_type")
-        passed_over = skipped.get(stage, ())
-        seen = ends or any(sample.value for sample in passed_over)
-        if seen or (stage,) in p50 or (stage,) in p95:
+        ends = {(o, e): count for (of, o, e), count in attempts.items() if of == stage}
+        if ends or skipped.get((stage,)) or (stage,) in p50 or (stage,) in p95:
             stages.append(
                 {
                     "stage": stage,
-                    "attempts": sum(ends.values()) if attempts_known else None,
+                    "attempts": None
+                    if "stage_attempts" in answers.failures
+                    else sum(ends.values()),
                     "success_ratio": success_ratio(ends),
                     "p50_s": p50.get((stage,)),
                     "p95_s": p95.get((stage,)),
-                    "outcomes": tally(tried, "outcome") if attempts_known else None,
-                    "errors": tally(tried, "error_type") if attempts_known else None,
-                    "skipped": tally(passed_over, "reason") if skipped_known else None,
+                    "outcomes": answers.tally("stage_attempts", "outcome", stage=stage),
+                    "errors": answers.tally("stage_attempts", "error_type", stage=stage),
+                    "skipped": answers.tally("stage_skipped", "reason", stage=stage),
                 }
             )
     return stages

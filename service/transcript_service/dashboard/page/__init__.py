@@ -20,7 +20,7 @@ from flask import Blueprint, Response, render_template, request
 
 from ...telemetry.vocabulary import ERROR_TYPES, OUTCOMES, SOURCES, STAGES
 from ..inputs import LogLevel
-from ..traces import is_trace_id
+from ..log_search import TRACE_ID
 
 _CHARTS: Final = "plotly"
 _YEAR_S: Final = 365 * 86400
@@ -71,7 +71,7 @@ def create_page() -> Blueprint:
     def trace(trace_id: str) -> Response:
         # What is no trace id gets the page too, which shows what the API says of it.
         response = _rendered("trace", trace_id=trace_id[:64])
-        if not is_trace_id(trace_id):
+        if not TRACE_ID.fullmatch(trace_id):
             response.status_code = 400
         return response
 
