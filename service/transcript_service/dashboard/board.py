@@ -30,8 +30,6 @@ from .window import Window
 # What a token must hold to see a block.
 SCOPE_OF: Final = {**{name: block.scope for name, block in BLOCKS.items()}, ALERTS: ALERTS_SCOPE}
 _OVERVIEW_THREADS: Final = 12
-# A refused block says so instead of being left out, so that a page can explain the gap.
-REFUSED: Final = {"status": "unavailable", "as_of": None, "data": None}
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,6 @@ class Fetched:
     """
 
     window: Window
-    empty: bool
     body: bytes
     missing: Mapping[str, str]
     tag: str
@@ -123,7 +120,10 @@ class Board:
             raise worst(failures.values())
         reasons = {name: failures[name].code if name in failures else "scope" for name in SCOPE_OF}
         blocks = {
-            name: _shown(found[name]) if name in found else {**REFUSED, "reason": reasons[name]}
+            # A refused block says so instead of being left out: a page can explain the gap.
+            name: _shown(found[name])
+            if name in found
+            else {"status": "unavailable", "as_of": None, "data": None, "reason": reasons[name]}
             for name in SCOPE_OF
         }
         return Reply(
@@ -223,7 +223,7 @@ class Board:
             (Family(REGISTRY[name], samples) for name, samples in answers.samples.items()),
             openmetrics=openmetrics,
         )
-        return Fetched(window, empty=False, body=text, missing={}, tag=_tag(text))
+        return Fetched(window, text, missing={}, tag=_tag(text))
 
 
 def _fetched(
@@ -231,13 +231,7 @@ def _fetched(
 ) -> Fetched:
     body = orjson.dumps(data)
     missing = {name: failure.code for name, failure in sorted(failures.items())}
-    return Fetched(
-        window,
-        empty=data is None,
-        body=body,
-        missing=missing,
-        tag=_tag(body, orjson.dumps([window.now, missing])),
-    )
+    return Fetched(window, body, missing, tag=_tag(body, orjson.dumps([window.now, missing])))
 
 
 def _tag(*contents: bytes) -> str:
@@ -249,8 +243,9 @@ def _tag(*contents: bytes) -> str:
 
 def _shown(cached: Cached[Fetched]) -> dict[str, Any]:
     value = cached.value
+    is_empty = value.body == b"null"
     shown: dict[str, Any] = {
-        "status": "no_data" if value.empty else "ok",
+        "status": "no_data" if is_empty else "ok",
         "as_of": rfc3339(value.window.now),
         "age_s": round(cached.age_s, 1),
         "stale": cached.stale,
@@ -260,7 +255,7 @@ def _shown(cached: Cached[Fetched]) -> dict[str, Any]:
     }
     if isinstance(cached.failure, UpstreamError):
         shown["reason"] = cached.failure.code
-    elif value.empty:
+    elif is_empty:
         shown["reason"] = "nothing was measured in this window"
     return shown
 

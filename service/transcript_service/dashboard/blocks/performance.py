@@ -82,7 +82,9 @@ def _stages(answers: Answers) -> list[StageNumbers]:
     p95 = answers.by("stage_p95", "stage")
     stages: list[StageNumbers] = []
     for stage in STAGES:
-        ends = {(o, e): count for (of, o, e), count in attempts.items() if of == stage}
+        ends: dict[tuple[str, ...], float] = {
+            (o, e): count for (of, o, e), count in attempts.items() if of == stage
+        }
         if ends or skipped.get((stage,)) or (stage,) in p50 or (stage,) in p95:
             stages.append(
                 {
