@@ -17,7 +17,7 @@ import { drawStages } from "./stages.js";
 import { drawTiles } from "./tiles.js";
 
 const REFRESH_MS = 30_000; // the API's cache time; asking more often would show the same numbers
-const RECORDED_HOURS = 12; // from here on the API adds up records
+const RECORDED_STEP_S = 300; // from here on the API adds up records
 const CARDS = [drawTiles, drawHealth, drawStages, drawBreakers, drawBrowsers, drawAlerts, drawRate, drawLatency, drawRequests, drawMemory, drawProxies];
 // What a stage cannot narrow, because its numbers know no stage.
 const WHOLE = ["health", "browsers", "memory", "proxies"];
@@ -107,7 +107,7 @@ function draw() {
     title.querySelector(".whole")?.remove();
     if (state.stage) title.append(h("span", { class: "hint whole", text: "whole service, whatever the stage" }));
   }
-  $("#records").hidden = answer.window.hours < RECORDED_HOURS;
+  $("#records").hidden = answer.window.step_s < RECORDED_STEP_S;
   $("#unzoom").hidden = !state.end;
   $("#unzoom").textContent = `${when(answer.window.start)} – ${when(answer.window.end)} ✕`;
 }
