@@ -159,11 +159,11 @@ def test_charts_are_marked_with_deploys_and_the_demos_faults() -> None:
         answers(
             {"requests": [sample(5.0, outcome="success")]},
             series={
-                "versions": [
+                "marks": [
                     line({"service_version": "1.0"}, 1, 2, 3),  # not there before: no deploy
                     line({"service_version": "1.1"}, 3, 4),
+                    line({"fault": "bot check"}, 2, 3, 7),
                 ],
-                "demo_faults": [line({"fault": "bot check"}, 2, 3, 7)],
             },
         )
     )

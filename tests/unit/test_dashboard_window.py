@@ -149,7 +149,16 @@ def test_a_chart_never_has_too_many_points_and_lies_within_its_window(
 
 @pytest.mark.parametrize(
     ("hours", "step_s"),
-    [("0.25", 15), ("0.5", 15), ("0.51", 30), ("1", 30), ("6", 60), ("24", 300), ("72", 900), ("168", 3600)],
+    [
+        ("0.25", 15),
+        ("0.5", 15),
+        ("0.51", 30),
+        ("1", 30),
+        ("6", 60),
+        ("24", 300),
+        ("72", 900),
+        ("168", 1800),
+    ],
 )
 def test_longer_windows_have_wider_steps(hours: str, step_s: int) -> None:
     assert parse_window([("hours", hours)], now=NOW).step_s == step_s

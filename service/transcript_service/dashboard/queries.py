@@ -34,6 +34,8 @@ _RECORDS: Final = {
     "transcript_request_duration_seconds": "job:transcript_request_duration_seconds:increase5m",
     "transcript_stage_duration_seconds": "job_stage:transcript_stage_duration_seconds:increase5m",
 }
+# By stage alone, for quantiles: they do not tell attempts apart.
+_SUMMED: Final = "job_stage:transcript_stage_duration_seconds:sum_increase5m"
 _RECORDED: Final = re.compile(rf"(?:increase|rate)\(({'|'.join(_RECORDS)})\{{")
 
 
@@ -58,6 +60,8 @@ class Query:
         promql, found = _RECORDED.subn(
             lambda histogram: f"sum_over_time({_RECORDS[histogram[1]]}{{", self.promql
         )
+        if promql.startswith("histogram_quantile"):
+            promql = promql.replace(_RECORDS["transcript_stage_duration_seconds"], _SUMMED)
         return promql if found else None
 
     def renderings(self, window: Window, *, service: str) -> Iterator[str]:
@@ -141,11 +145,11 @@ PERFORMANCE: Final = _each(
     ),
     # what charts are marked with
     Query(
-        "versions",
-        "count by (service_version) (last_over_time(target_info{$job}[$gauge]))",
+        "marks",
+        "count by (service_version) (last_over_time(target_info{$job}[$gauge]))"
+        " or max by (fault) (last_over_time(demo_fault[$gauge])) > 0",
         over_time=True,
     ),
-    Query("demo_faults", "max by (fault) (last_over_time(demo_fault[$gauge])) > 0", over_time=True),
 )
 CIRCUIT_BREAKER: Final = _each(
     Query(

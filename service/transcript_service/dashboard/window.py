@@ -21,7 +21,7 @@ _MIN_SECONDS: Final = 60  # below four exports a rate has nothing to stand on
 # of a breaker one minute, so longer curves miss nothing with half as many; those of gauges
 # (contexts, memory, proxies) show every second value.
 _EVERY_EXPORT_S: Final = 1800
-_STEPS_S: Final = (15, 30, 60, 300, 900, 3600)
+_STEPS_S: Final = (15, 30, 60, 300, 900, 1800, 3600)
 
 
 @dataclass(frozen=True)

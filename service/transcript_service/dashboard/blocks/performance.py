@@ -127,8 +127,8 @@ def _deploys(answers: Answers) -> list[Mark]:
         series.labels.get("service_version", ""): next(
             at for at, value in zip(steps, series.values, strict=True) if value is not None
         )
-        for series in answers.series.get("versions", ())
-        if any(value is not None for value in series.values)
+        for series in answers.series.get("marks", ())
+        if "fault" not in series.labels and any(value is not None for value in series.values)
     }
     earliest = min(first.values(), default=0)
     return [
@@ -141,8 +141,10 @@ def _deploys(answers: Answers) -> list[Mark]:
 def _demo_faults(answers: Answers) -> list[Mark]:
     steps = answers.window.chart_steps
     marks: list[Mark] = []
-    for series in answers.series.get("demo_faults", ()):
-        name, before = series.labels.get("fault", ""), None
+    for series in answers.series.get("marks", ()):
+        if (name := series.labels.get("fault")) is None:
+            continue
+        before = None
         for at, value in zip(steps, series.values, strict=True):
             if value is not None and before is None:
                 marks.append(
