@@ -1,4 +1,4 @@
-"""Write docs/metrics.md, configuration.md and reliability.md, or check that they are current.
+"""Write docs/metrics.md, configuration.md, reliability.md and performance.md, or check them.
 
 python docs/generate.py [--check]
 """
@@ -148,6 +148,43 @@ def _measured(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"`{found['alert']}`{seconds}" if "alert" in found else "–"
 
 
+def performance() -> Iterator[str]:
+    """What the benchmarks measured, beside their peers."""
+    measured = json.loads((DOCS / "performance.json").read_text())
+    yield _NOTE.format(source="docs/performance.json (`python -m bench.take`)")
+    yield "# Performance\n"
+    versions = ", ".join(f"{name} {number}" for name, number in measured["versions"].items())
+    yield (
+        "Measured by `make bench`, each value beside a named peer's in the same run: machines "
+        "differ and are noisy, ratios less so. Benchmarks that are not listed have not been taken "
+        f"on this machine.\n\nMachine: {measured['machine']}.\nVersions: {versions}.\n"
+    )
+    yield "| what | ours | peer | its value | ratio | goal | met |"
+    yield "|---|---|---|---|---|---|---|"
+    rows = measured["rows"].values()
+    for row in rows:
+        met = {None: "–", True: "yes", False: "**no**"}[row["met"]]
+        peer_value = "–" if row["peer_value"] is None else _number(row["peer_value"], row["unit"])
+        yield (
+            f"| {row['name']} | {_number(row['value'], row['unit'])} | {row['peer'] or '–'} "
+            f"| {peer_value} | {row['ratio'] or '–'} | {row['goal'] or '–'} | {met} |"
+        )
+    ratios = [row for row in rows if row["goal"].startswith("ratio <= ")]
+    if ratios:
+        yield "\n```mermaid\nxychart-beta"
+        yield '    title "Ratio to the peer (bars) and its goal (line)"'
+        yield f"    x-axis [{', '.join(str(number) for number in range(1, len(ratios) + 1))}]"
+        yield f"    bar [{', '.join(str(row['ratio']) for row in ratios)}]"
+        goals = (row["goal"].removeprefix("ratio <= ") for row in ratios)
+        yield f"    line [{', '.join(goals)}]"
+        yield "```\n"
+        yield from (f"{n}. {row['name']}" for n, row in enumerate(ratios, start=1))
+
+
+def _number(value: float, unit: str) -> str:
+    return f"{value:.4g} {unit}".strip()
+
+
 def main(check: bool) -> int:
     """Write the files; with `check` only compare.
 
@@ -159,6 +196,7 @@ def main(check: bool) -> int:
         "metrics.md": metrics(),
         "configuration.md": configuration(),
         "reliability.md": reliability(),
+        "performance.md": performance(),
     }
     for name, lines in pages.items():
         text, path = "\n".join(lines) + "\n", DOCS / name

@@ -1,0 +1,57 @@
+"""Take what the last `make bench` measured into docs/performance.json: `python -m bench.take`.
+
+Rows that were not run keep what an earlier run measured, as long as it was the same machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.__main__ import RESULT
+
+COMMITTED = Path(__file__).parent.parent / "docs/performance.json"
+_PEERS = (
+    "flask",
+    "gunicorn",
+    "opentelemetry-sdk",
+    "opentelemetry-instrumentation-flask",
+    "orjson",
+    "playwright",
+    "requests",
+    "structlog",
+    "youtube-transcript-api",
+)
+
+
+def main() -> None:
+    """Merge it."""
+    about = {"machine": _machine(), "versions": {name: version(name) for name in _PEERS}}
+    rows: dict[str, Any] = {}
+    if COMMITTED.exists():
+        kept = json.loads(COMMITTED.read_text())
+        rows = kept["rows"] if kept["machine"] == about["machine"] else {}
+    rows |= {row["name"]: row for row in json.loads(RESULT.read_text())}
+    document = {**about, "rows": dict(sorted(rows.items()))}
+    COMMITTED.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _machine() -> str:
+    info = Path("/proc/cpuinfo").read_text()
+    models = [line.partition(":")[2].strip() for line in info.splitlines() if "model name" in line]
+    memory_gb = psutil.virtual_memory().total / 1e9
+    return (
+        f"{os.cpu_count()} × {models[0] if models else platform.machine()}, "
+        f"{memory_gb:.0f} GB, Linux {platform.release().partition('-')[0]}, "
+        f"Python {platform.python_version()}"
+    )
+
+
+if __name__ == "__main__":
+    main()
