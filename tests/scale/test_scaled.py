@@ -48,6 +48,9 @@ def scaled() -> Iterator[LiveStack]:
         # An open breaker, and its probe, within a test's time.
         "CIRCUIT_BREAKER_OPEN_S": "5",
         "CIRCUIT_BREAKER_HALF_OPEN_CALLS": "1",
+        # What captions need, and no browser in each of three services.
+        "ENABLE_YOUTUBEI": "0",
+        "ENABLE_ASR": "0",
     }
     with new_stack("scaled", environ) as stack:
         stack.up("--scaled", "--with", "simulator")
@@ -95,8 +98,10 @@ def gone(stack: LiveStack, name: str) -> Iterator[float]:
     supervisor = Supervisor(stack.layout)
     killed_at = time.time()
     os.kill(stack.pid(name), signal.SIGKILL)
-    supervisor.stop([name])
     try:
+        # Again where the supervisor was quick and had started another one.
+        while not supervisor.processes()[name].ended:
+            supervisor.stop([name])
         yield killed_at
     finally:
         supervisor.launch(name)
