@@ -105,6 +105,8 @@ def test_a_job_is_done_in_the_trace_of_the_request_that_asked(
     assert done.state == "succeeded"
     assert store.result(done) == TRANSCRIPT
     assert pipeline.calls == [(Wanted(VIDEO, ("en", "de"), "fr"), 77.0)]
+    # Its span ends when its result is there already.
+    wait_for("its span", lambda: telemetry.spans("transcript.job"), 20)
     worked = telemetry.span("transcript.job")
     assert worked.context is not None
     assert worked.context.trace_id == asking.get_span_context().trace_id
