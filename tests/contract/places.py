@@ -169,7 +169,7 @@ def dashboard_api() -> Iterator[Place]:
 _FENCE = re.compile(r"```(promql|logsql)\n(.*?)```", re.DOTALL)
 # Blocks of any other language would be read by nobody.
 _FENCES = frozenset(
-    ("promql", "logsql", "sh", "python", "json", "yaml", "http", "text", "toml", "")
+    ("promql", "logsql", "sh", "python", "json", "yaml", "http", "text", "toml", "mermaid", "")
 )
 
 
