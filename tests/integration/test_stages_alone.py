@@ -49,7 +49,9 @@ def only(*stages: Stage) -> dict[str, str]:
             pytest.skip(str(error))
     switches = {f"ENABLE_{stage.upper()}": str(int(stage in stages)) for stage in STAGES}
     # A browser may have to be started first, and a machine be busy with something else.
-    return {**switches, "JOB_DEADLINE_S": "200", "GRACEFUL_TIMEOUT_S": "5"}
+    # A busy machine needs more than fifteen seconds to start Chromium.
+    patience = {"JOB_DEADLINE_S": "200", "BROWSER_ACQUIRE_TIMEOUT_S": "60"}
+    return {**switches, **patience, "GRACEFUL_TIMEOUT_S": "5"}
 
 
 def words(texts: list[str]) -> list[str]:
