@@ -46,7 +46,7 @@ test: setup ## the tests, against the real engines
 .PHONY: test-all
 test-all: setup ## the tests that `make test` leaves out: those that need real time, long chaos, thousands of examples
 	@$(PY) -m stack build
-	@$(PY) -m stack build otel-gateway
+	@$(PY) -m stack build otel-gateway thanos
 	@$(PY) -m pytest -n $(WORKERS) --durations=15 -m "slow or hypothesis" --hypothesis-profile=thorough
 
 .PHONY: test-compose

@@ -53,7 +53,7 @@ REPLICAS: Mapping[str, int] = {
     "victorialogs": 2,
 }
 _SCALED: Mapping[str, int] = {
-    "redis": 6379,
+    "redis": 6383,  # 6379 has the one that Debian starts by itself
     "balancer-metrics": 8405,
     "thanos-grpc": 10903,
     **{

@@ -51,6 +51,7 @@ def render(layout: Layout, options: Options | None = None) -> None:
         _secret(layout.secrets_dir / name, text)
     write(layout.secrets_dir / "webhook_url", layout.url("service", WEBHOOK_PATH), mode=0o600)
     if options.scaled:
+        layout.data("service").mkdir(exist_ok=True)  # the tokens of all three
         for number in range(1, REPLICAS["prometheus"] + 1):
             _prometheus(layout.replica(number, ["prometheus"]), options, str(number))
     else:
@@ -68,12 +69,14 @@ def not_built(layout: Layout, options: Options, engines: Collection[str]) -> Non
         ports = numbered(port) if options.scaled and port in REPLICAS else [port]
         groups = [{"targets": [*map(layout.address, ports)]}]
         if options.scaled and file == "prometheus.yml":
-            groups += scaled_targets(layout)
+            groups += scaled_targets(layout, without=engines)
         if any(file.startswith(engine) for engine in engines):
             groups = []
         for folder in layout.config_dir.glob("prometheus*/targets"):
             write(folder / file, json.dumps(groups) + "\n")
-    write(layout.not_built, "".join(f"{engine}\n" for engine in sorted(engines)))
+    # Thanos answers in Prometheus' place: without it the service asks in vain.
+    names = {*engines, "prometheus"} if "thanos" in engines else engines
+    write(layout.not_built, "".join(f"{name}\n" for name in sorted(names)))
 
 
 def write(path: Path, text: str, mode: int = 0o644) -> None:

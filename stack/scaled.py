@@ -9,6 +9,7 @@ what the loss of each costs.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ def redis(layout: Layout, _: object, __: Path) -> list[str]:
         str(layout.secrets_dir / "redis.conf"),
         *("--bind", HOST, "--port", str(layout.port("redis"))),
         *("--dir", str(layout.data("redis")), "--appendonly", "yes"),
+        # Full of transcripts it forgets the oldest, and takes what breakers and jobs write.
+        *("--maxmemory", "256mb", "--maxmemory-policy", "volatile-lru"),
     ]
 
 
@@ -47,6 +50,8 @@ def service_env(layout: Layout) -> dict[str, str]:
         "WEB_CONCURRENCY": "1",
         "REDIS_URL": f"redis://{layout.address('redis')}/0",
         "REDIS_PASSWORD_FILE": str(layout.engine_password),
+        # Where the single form and `transcript-service token` keep them.
+        "DASHBOARD_TOKENS_FILE": str(layout.state_dir / "service/tokens.json"),
     }
 
 
@@ -123,7 +128,7 @@ def as_replica(prometheus_yml: str, replica: str) -> str:
     return text
 
 
-def targets(layout: Layout) -> list[dict[str, Any]]:
+def targets(layout: Layout, without: Collection[str] = ()) -> list[dict[str, Any]]:
     """What Prometheus asks besides, as jobs of their own, with the password of the engines."""
     jobs = {
         "thanos": ["prometheus", *numbered("thanos-sidecar")],
@@ -133,6 +138,7 @@ def targets(layout: Layout) -> list[dict[str, Any]]:
     return [
         {"targets": [*map(layout.address, ports)], "labels": {"job": job}}
         for job, ports in jobs.items()
+        if job not in without
     ]
 
 

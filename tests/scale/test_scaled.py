@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 import requests
 
+from stack import scaled as scaled_form
+from stack.errors import StackError
+from stack.layout import CHECKOUT, Layout
 from stack.supervise import Supervisor
 from tests.live import LiveStack, Load, healthy_videos, new_stack, wait_for
 
@@ -43,6 +46,10 @@ MISSING = {
 @pytest.fixture(scope="module")
 def scaled() -> Iterator[LiveStack]:
     """The whole of it, empty; Thanos is built first where it is not there."""
+    try:
+        scaled_form.balancer(Layout(CHECKOUT / ".stack"), None, CHECKOUT)
+    except StackError as error:
+        pytest.skip(str(error))
     environ = {
         "OTEL_METRIC_EXPORT_INTERVAL": str(INTERVAL_S * 1000),
         "DASHBOARD_CACHE_TTL_S": "1",

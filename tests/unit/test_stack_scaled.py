@@ -15,7 +15,7 @@ from stack import scaled
 from stack.errors import StackError
 from stack.layout import CHECKOUT, Layout
 from stack.programs import SCALED, Options
-from stack.render import render
+from stack.render import not_built, render
 
 SINGLE = yaml.safe_load((CHECKOUT / "otel-collector/config.yaml").read_text())
 CHANGES = yaml.safe_load((CHECKOUT / scaled.COLLECTOR).read_text())
@@ -77,6 +77,31 @@ def test_every_part_is_a_target_of_both_prometheus(tmp_path: Path) -> None:
     other = {"thanos": 0, "thanos-sidecar-1": 0, "thanos-sidecar-2": 0}
     ports = [SCALED[name].ports[other.get(name, -1)] for name in names]
     assert found == [sorted(map(layout.address, ports))] * 2
+
+
+def test_while_thanos_is_built_nobody_is_asked_in_its_place(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "state")
+    options = Options(scaled=True)
+    render(layout, options)
+    not_built(layout, options, {"thanos"})
+    asked = (layout.config_dir / "prometheus-1/targets/prometheus.yml").read_text()
+
+    assert layout.not_built.read_text().split() == ["prometheus", "thanos"]
+    assert layout.address("prometheus") not in asked
+    assert layout.address("balancer-metrics") in asked
+
+
+def test_a_token_made_in_the_checkout_is_known_to_all_three(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "state")
+    options = Options(scaled=True)
+    render(layout, options)
+    kept = {
+        SCALED[f"service-{number}"].environment(layout, options)["DASHBOARD_TOKENS_FILE"]
+        for number in (1, 2, 3)
+    }
+
+    assert kept == {str(layout.data("service") / "tokens.json")}
+    assert layout.data("service").is_dir()
 
 
 def test_the_balancer_accepts_its_file_and_gets_every_address_in_it() -> None:
