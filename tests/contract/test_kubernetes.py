@@ -72,11 +72,17 @@ def test_traces_are_sampled_by_the_version_that_the_tests_run(name: str) -> None
 def test_the_service_is_told_the_same() -> None:
     asked = COMPOSE["service"]["environment"]
     told = _environment(SAME["service"])
+    # A file of the cluster's: one in each instance's own folder would be that instance's alone.
+    tokens = Path(told.pop("DASHBOARD_TOKENS_FILE"))
     # Empty there, and meant for the simulator; the names are for a port on loopback.
     others = {"YOUTUBE_RESOLVE_TO", "YOUTUBE_CA_FILE", "SERVICE_HOSTS"}
     assert told == {name: value for name, value in asked.items() if name not in others}
     known = {name.upper() for name in Settings.model_fields} | {"OTEL_EXPORTER_OTLP_ENDPOINT"}
-    assert set(told) <= known
+    assert {*told, "DASHBOARD_TOKENS_FILE"} <= known
+    (mount,) = (m for m in SAME["service"]["volumeMounts"] if m["mountPath"] == str(tokens.parent))
+    (volume,) = (v for v in PODS["service", "service"]["volumes"] if v["name"] == mount["name"])
+    # Without a Secret there is no token, and the service serves all the same.
+    assert volume["secret"]["optional"] is True
 
 
 @pytest.mark.parametrize("name", ENGINES)
