@@ -28,7 +28,6 @@ def files(password: str) -> Mapping[str, str]:
         "engine_htpasswd": f"{USER}:{hashed}\n",  # Jaeger
         # --web.config.file of Prometheus and Alertmanager
         "engine_web": f"basic_auth_users:\n  {USER}: {hashed}\n",
-        "redis.conf": f"requirepass {password}\n",  # of the scaled form
     }
 
 

@@ -47,11 +47,13 @@ def render(layout: Layout, options: Options | None = None) -> None:
             layout.data(name).mkdir(exist_ok=True)
     _secret(layout.webhook_token, secrets.token_hex(32))
     _secret(layout.engine_password, secrets.token_hex(32))
-    for name, text in credentials.files(layout.engine_password.read_text()).items():
+    password = layout.engine_password.read_text()
+    for name, text in credentials.files(password).items():
         _secret(layout.secrets_dir / name, text)
     write(layout.secrets_dir / "webhook_url", layout.url("service", WEBHOOK_PATH), mode=0o600)
     if options.scaled:
         layout.data("service").mkdir(exist_ok=True)  # the tokens of all three
+        _secret(layout.secrets_dir / "redis.conf", f"requirepass {password}\n")
         for number in range(1, REPLICAS["prometheus"] + 1):
             _prometheus(layout.replica(number, ["prometheus"]), options, str(number))
     else:
