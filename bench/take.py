@@ -1,6 +1,6 @@
 """Take what the last `make bench` measured into docs/performance.json: `python -m bench.take`.
 
-Rows that were not run keep what an earlier run measured, as long as it was the same machine.
+Rows that were not run keep what an earlier run measured, where machine and versions are the same.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
     rows: dict[str, Any] = {}
     if COMMITTED.exists():
         kept = json.loads(COMMITTED.read_text())
-        rows = kept["rows"] if kept["machine"] == about["machine"] else {}
+        rows = kept["rows"] if all(kept[key] == value for key, value in about.items()) else {}
     rows |= {row["name"]: row for row in json.loads(RESULT.read_text())}
     document = {**about, "rows": dict(sorted(rows.items()))}
     COMMITTED.write_text(json.dumps(document, indent=1) + "\n")
