@@ -1,7 +1,7 @@
 """A known mix of traces through a balancer and two samplers, and what is left of it.
 
-The committed files on the real program; only the waiting is shorter. Slow, because nothing but
-this runs that program: `make test-all` builds it.
+The committed files on the real program. Slow, because nothing but this runs that program:
+`make test-all` builds it.
 """
 
 from __future__ import annotations
@@ -30,10 +30,6 @@ pytestmark = pytest.mark.slow
 # How many of each kind are sent. Ids and numbers are the same in every run.
 MIX = {"ordinary": 600, "failed": 40, "slow": 30, "breaker": 20}
 SPANS = 4
-# For decision_wait and decision_wait_after_root_received.
-SOON = (
-    """processors: {tail_sampling: {decision_wait: 20s, decision_wait_after_root_received: 2s}}"""
-)
 # Of the sampler's own metrics: traces by what was decided.
 DECIDED = "otelcol_processor_tail_sampling_global_count_traces_sampled_total"
 START_NS = 1_800_000_000 * 10**9
@@ -110,7 +106,6 @@ def _is_up(address: str) -> bool:
 
 
 def test_what_is_worth_it_is_kept_whole_and_of_the_rest_a_few_per_cent(tmp_path: Path) -> None:
-    (tmp_path / "soon.yaml").write_text(SOON)
     with ExitStack() as stack:
         stores = [stack.enter_context(OtlpSink()) for _ in range(2)]
         measured = stack.enter_context(OtlpSink())
@@ -126,7 +121,7 @@ def test_what_is_worth_it_is_kept_whole_and_of_the_rest_a_few_per_cent(tmp_path:
                 "OTELCOL_OTLP_GRPC_ENDPOINT": gateways[-1],
                 "OTELCOL_OTLP_HTTP_ENDPOINT": f"127.0.0.1:{free_port()}",
             }
-            configs = ["config.yaml", "gateway.yaml", str(tmp_path / "soon.yaml")]
+            configs = ["config.yaml", "gateway.yaml"]
             samplers.append(
                 stack.enter_context(collector(tmp_path, f"gateway-{number}", configs, env))
             )
@@ -152,7 +147,8 @@ def test_what_is_worth_it_is_kept_whole_and_of_the_rest_a_few_per_cent(tmp_path:
             for number in range(SPANS):
                 send(door, [trace[number] for trace in some])
 
-        wait_for("every decision", lambda: decided(samplers).total() == len(traces), 180)
+        # More, where a trace was decided on in two halves: what is kept tells below.
+        wait_for("every decision", lambda: decided(samplers).total() >= len(traces), 180)
         wait_for(
             "what was kept",
             lambda: sum(len(store.spans) for store in stores) == decided(samplers)["true"] * SPANS,
