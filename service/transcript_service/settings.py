@@ -57,9 +57,10 @@ class Settings(BaseSettings):
     service_bind: str = "127.0.0.1:5000"
     """Address and port gunicorn listens on."""
     service_hosts: CommaList = ()
-    """Host names (without a port) under which it is asked; requests under others get 421. By
-    default those of loopback where it listens there alone, and every name elsewhere. Behind a
-    reverse proxy on the same machine that passes `Host` on, list the public name."""
+    """Host names (without a port) under which it is asked; requests under others get 421, but for
+    health and the alert webhook. By default those of loopback where it listens there alone, and
+    every name elsewhere. Behind a reverse proxy on the same machine that passes `Host` on, list the
+    public name."""
     web_concurrency: int = Field(2, ge=1, le=64)
     """Gunicorn worker processes."""
     web_threads: int = Field(8, ge=1, le=256)

@@ -95,10 +95,29 @@ def test_a_name_that_is_not_the_services_gets_no_answer(
     tmp_path: Path, bind: str, listed: str, host: str, served: bool
 ) -> None:
     asked = client(tmp_path, service_bind=bind, service_hosts=listed)
-    for path in (*ROUTES, "/", "/dashboard", "/api/openapi.json", "/health/live", "/nowhere"):
+    for path in (*ROUTES, "/", "/dashboard", "/api/openapi.json", "/health/x", "/nowhere"):
         answer: Any = asked.get(path, headers={"Host": host})
         assert (answer.status_code != 421) is served, path
         assert served or answer.json["code"] == "misdirected_request"
+
+
+def test_probes_and_alertmanager_need_not_know_the_public_name(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("sesame")
+    asked = client(
+        tmp_path, service_hosts="video.example", alert_webhook_token_file=tmp_path / "token"
+    )
+    for host in ("127.0.0.1:5000", "10.1.2.3:5000", "service:5000"):
+        assert asked.get("/health/live", headers={"Host": host}).status_code == 200
+        assert asked.get("/health/ready", headers={"Host": host}).status_code == 200
+        told: Any = asked.post(
+            "/api/alerts/webhook",
+            json={"version": "4", "alerts": []},
+            headers={"Host": host, "Authorization": "Bearer sesame"},
+        )
+        assert told.status_code == 200
+        refused = asked.post("/api/alerts/webhook", json={"alerts": []}, headers={"Host": host})
+        assert refused.status_code == 401
+        assert asked.get("/api/alerts/webhook", headers={"Host": host}).status_code == 421
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
