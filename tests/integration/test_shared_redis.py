@@ -70,6 +70,9 @@ def test_a_proxy_that_one_quarantines_is_rested_by_all(server: Server, clock: Cl
     # The list of another machine, in which another proxy has this place.
     elsewhere = [Proxy("http://elsewhere.example:80", id="p-2")]
     assert ids(ProxyPool(elsewhere, client=patient(server))) == ["p-2"]
+    # Its password was corrected.
+    corrected = [Proxy(PROXIES[1].server, "user", "another", id="p-2")]
+    assert ids(ProxyPool(corrected, client=patient(server))) == ["p-2"]
 
 
 def test_no_address_and_no_password_of_a_proxy_is_in_redis(server: Server) -> None:

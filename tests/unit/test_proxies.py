@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -168,6 +169,20 @@ def test_a_proxy_without_credentials_has_none_anywhere() -> None:
 def test_a_session_can_be_part_of_the_password() -> None:
     one = entries(1)[0].in_session("{username}:{password}_session-{session}", "abc")
     assert (one.username, one.password) == ("user1", "p+w/d@1:x_session-abc")
+
+
+def test_what_is_known_of_a_proxy_holds_for_its_sessions_and_not_for_other_credentials() -> None:
+    one = Proxy("http://h.example:80", "user", "right", id="p-1")
+    session = one.in_session(STICKY, "abc").in_session(STICKY, "def")
+    assert session.shared_name == one.shared_name
+    others = [
+        Proxy("http://h.example:80", "user", "wrong", id="p-1"),
+        Proxy("http://h.example:80", "another", "right", id="p-1"),
+        Proxy("http://h.example:80", id="p-1"),
+        Proxy("http://i.example:80", "user", "right", id="p-1"),
+    ]
+    assert len({one.shared_name, *(other.shared_name for other in others)}) == 5
+    assert re.fullmatch("p-1:[0-9a-f]{16}", one.shared_name)
 
 
 def test_what_an_operator_wrote_is_never_read_as_a_template() -> None:

@@ -25,6 +25,10 @@ def tunnel_refusal(error: Exception) -> int | None:
     return int(found[1]) if found else None
 
 
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 @dataclass(frozen=True)
 class Proxy:
     """A proxy. Prints as its masked id, never as an address or a secret.
@@ -42,6 +46,8 @@ class Proxy:
     password: str | None = field(default=None, repr=False)
     id: str = "proxy"
     """What logs, metrics and spans call it: `p-17` is the 17th of the operator's list."""
+    listed: Proxy | None = field(default=None, repr=False, compare=False)
+    """The entry of the list that this is a session of."""
 
     def __post_init__(self) -> None:
         if "@" in urlsplit(self.server).netloc:
@@ -57,8 +63,13 @@ class Proxy:
 
     @property
     def shared_name(self) -> str:
-        """The same wherever the list is the same; tells no address."""
-        return f"{self.id}:{hashlib.sha256(self.server.encode()).hexdigest()[:12]}"
+        """The same wherever the list is the same, in every session; tells no address.
+
+        It changes with the credentials. Of these it holds too little to try passwords on.
+        """
+        entry = self.listed or self
+        account = "\0".join((entry.server, entry.username or "", entry.password or ""))
+        return f"{self.id}:{_digest(entry.server)[:12]}{_digest(account)[:4]}"
 
     def in_session(self, template: str, session: str) -> Proxy:
         """This proxy in one sticky session.
@@ -73,6 +84,7 @@ class Proxy:
         values = {"username": self.username, "password": self.password or "", "session": session}
         return replace(
             self,
+            listed=self.listed or self,
             username=user.format_map(values),
             password=password.format_map(values) if password else self.password,
         )
