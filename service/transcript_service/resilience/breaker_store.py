@@ -122,7 +122,7 @@ class RedisStore:
     def update(self, name: str, change: Change[T]) -> T:
         """As `LocalStore.update`. At most about a second, then this process decides alone."""
         alone = self._alone
-        if alone is not None and self._clock() < self._ask_again_at:
+        if alone is not None and not self._may_ask():
             return alone.update(name, change)
         try:
             result = self._update_shared(name, change)
@@ -131,6 +131,15 @@ class RedisStore:
         if alone is not None:
             self._return()
         return result
+
+    def _may_ask(self) -> bool:
+        """While Redis is away, one caller in some seconds: it may hang, and each would wait."""
+        with self._lock:
+            now = self._clock()
+            if now < self._ask_again_at:
+                return False
+            self._ask_again_at = now + _ALONE_S
+            return True
 
     def _update_shared(self, name: str, change: Change[T]) -> T:
         key = _PREFIX + name

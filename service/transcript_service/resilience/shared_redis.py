@@ -85,7 +85,7 @@ class Shared:
 
     def ask(self, work: Callable[[redis.Redis], T], otherwise: T) -> T:
         """What `work` makes of Redis; `otherwise` while it is away."""
-        if self._client is None or (self._away and self._clock() < self._ask_at):
+        if self._client is None or not self._may_ask():
             return otherwise
         try:
             result = work(self._client)
@@ -102,3 +102,13 @@ class Shared:
             if back:
                 log.info("shared_state.restored", kind=self._kind)
         return result
+
+    def _may_ask(self) -> bool:
+        """While Redis is away, one caller in five seconds: it may hang, and each would wait."""
+        with self._lock:
+            now = self._clock()
+            if self._away and now < self._ask_at:
+                return False
+            if self._away:
+                self._ask_at = now + _ALONE_S
+            return True

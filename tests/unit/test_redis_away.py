@@ -1,0 +1,88 @@
+"""How often a Redis that hangs is asked, and which of its answers mean that it is away."""
+
+from __future__ import annotations
+
+import threading
+
+import redis
+
+from tests.telemetry_memory import InMemoryTelemetry
+from transcript_service.resilience.breaker_state import Record
+from transcript_service.resilience.breaker_store import RedisStore
+from transcript_service.resilience.shared_redis import Shared
+
+NOWHERE = redis.Redis(host="127.0.0.1", port=1)  # connects at its first use, which never comes
+
+
+def lost(client: redis.Redis) -> str:
+    raise redis.TimeoutError
+
+
+def test_of_many_threads_one_asks_a_redis_that_hangs() -> None:
+    now = [0.0]
+    shared = Shared(NOWHERE, "test", lambda: now[0])
+    assert shared.ask(lost, "otherwise") == "otherwise"
+    now[0] += 6
+    asked, answer = threading.Event(), threading.Event()
+
+    def hang(client: redis.Redis) -> str:
+        asked.set()
+        answer.wait(60)
+        return lost(client)
+
+    first = threading.Thread(target=shared.ask, args=(hang, "otherwise"), daemon=True)
+    first.start()
+    try:
+        assert asked.wait(60)
+        told: list[str] = []
+        others = [
+            threading.Thread(target=lambda: told.append(shared.ask(lambda _: "asked", "otherwise")))
+            for _ in range(8)
+        ]
+        for thread in others:
+            thread.start()
+        for thread in others:
+            thread.join(60)
+        assert told == ["otherwise"] * 8
+    finally:
+        answer.set()
+        first.join(60)
+    now[0] += 6
+    assert shared.ask(lambda _: "asked", "otherwise") == "asked"
+    assert shared.ask(lambda _: "again", "otherwise") == "again"
+
+
+class Hanging(RedisStore):
+    """Whose Redis hangs until `answer` is set."""
+
+    asked, answer = threading.Event(), threading.Event()
+    hangs = False
+    reads = 0
+
+    def _read(self, key: str) -> tuple[bytes, float]:
+        self.reads += 1
+        if self.hangs:
+            self.asked.set()
+            self.answer.wait(60)
+        raise redis.TimeoutError
+
+
+def test_of_many_threads_one_waits_for_the_records_of_breakers() -> None:
+    now = [0.0]
+    store = Hanging(NOWHERE, clock=lambda: now[0])
+
+    def change(record: Record, at: float) -> str:
+        return "decided"
+
+    assert store.update("a", change) == "decided"
+    now[0] += 6
+    store.hangs = True
+    first = threading.Thread(target=store.update, args=("a", change), daemon=True)
+    first.start()
+    try:
+        assert store.asked.wait(60)
+        assert [store.update("a", change) for _ in range(8)] == ["decided"] * 8
+        assert store.reads == 2
+    finally:
+        store.answer.set()
+        first.join(60)
