@@ -86,3 +86,19 @@ def test_of_many_threads_one_waits_for_the_records_of_breakers() -> None:
     finally:
         store.answer.set()
         first.join(60)
+
+
+def test_a_redis_that_refuses_is_not_away_and_that_is_said_once(
+    telemetry: InMemoryTelemetry,
+) -> None:
+    shared = Shared(NOWHERE, "test", lambda: 0.0)
+
+    def full(client: redis.Redis) -> str:
+        raise redis.exceptions.OutOfMemoryError
+
+    for _ in range(3):
+        assert shared.ask(full, "otherwise") == "otherwise"
+        assert shared.ask(lambda _: "read", "otherwise") == "read"
+    told = [line["error_type"] for line in telemetry.events("shared_state.refused")]
+    assert told == ["OutOfMemoryError"]
+    assert not telemetry.events("shared_state.lost")

@@ -61,7 +61,9 @@ def connect(settings: Settings, timeout_s: float = _TIMEOUT_S) -> redis.Redis | 
 class Shared:
     """What all workers know of one kind, in Redis. Thread-safe; no failure of Redis is raised.
 
-    While Redis is away it is asked every five seconds, the other calls do without at once.
+    While Redis is away it is asked every five seconds, the other calls do without at once. One that
+    answers and refuses (it is full, a replica, or forbids the command) is not away: what it still
+    does is worth having.
 
     Args:
         client: of `connect`; `None` without Redis.
@@ -77,6 +79,7 @@ class Shared:
         self._clock = clock
         self._lock = threading.Lock()
         self._away = client is None
+        self._refusals: set[str] = set()
         self._ask_at = float("inf") if client is None else 0.0
 
     def key(self, name: str) -> str:
@@ -89,8 +92,12 @@ class Shared:
             return otherwise
         try:
             result = work(self._client)
+        except redis.ResponseError as error:
+            self._say_refused(type(error).__name__)
+            return otherwise
         except redis.RedisError as error:
             with self._lock:
+                self._refusals.clear()
                 first, self._away = not self._away, True
                 self._ask_at = self._clock() + _ALONE_S
             if first:
@@ -102,6 +109,14 @@ class Shared:
             if back:
                 log.info("shared_state.restored", kind=self._kind)
         return result
+
+    def _say_refused(self, error_type: str) -> None:
+        """Once for each kind of refusal, until Redis was away."""
+        with self._lock:
+            if error_type in self._refusals:
+                return
+            self._refusals.add(error_type)
+        log.warning("shared_state.refused", kind=self._kind, error_type=error_type)
 
     def _may_ask(self) -> bool:
         """While Redis is away, one caller in five seconds: it may hang, and each would wait."""

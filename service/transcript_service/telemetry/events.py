@@ -58,6 +58,8 @@ circuit_breaker.store_restored: Breaker states are shared again.
 
 # what workers share besides
 shared_state.lost: Redis failed; this process goes on with what it knew. [kind error_type]
+shared_state.refused: Redis answers but refuses a command; this process goes on without.
+    [kind error_type]
 shared_state.restored: Redis answers again. [kind]
 
 # browsers
