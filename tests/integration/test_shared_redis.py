@@ -198,11 +198,32 @@ def test_while_redis_is_away_a_machine_has_what_it_fetched_itself(
     assert there.get("key") is None
 
 
-def test_an_entry_that_cannot_be_read_is_none(server: Server, tmp_path: Path, clock: Clock) -> None:
-    cache = cache_of(server, tmp_path, clock)
+def text_of(cache: TranscriptCache) -> str | None:
+    entry = cache.get("key")
+    return entry.transcript.segments[0].text if entry else None
+
+
+def test_where_the_entry_in_redis_cannot_be_read_a_machine_has_its_own(
+    server: Server, tmp_path: Path, clock: Clock
+) -> None:
+    here, there = (cache_of(server, tmp_path / name, clock) for name in ("here", "there"))
+    here.put("key", transcript("hello"))
     for value in (b"", b"short", b"12345678not zlib"):
         patient(server).set("transcript-service:transcript:key", value)
-        assert cache.get("key") is None
+        assert (text_of(here), text_of(there)) == ("hello", None)
+
+
+def test_of_two_entries_the_later_counts(server: Server, tmp_path: Path, clock: Clock) -> None:
+    here, there = (cache_of(server, tmp_path / name, clock) for name in ("here", "there"))
+    here.put("key", transcript("first"))
+    first = patient(server).get("transcript-service:transcript:key")
+    assert isinstance(first, bytes)
+    clock.now += 1
+    there.put("key", transcript("second"))
+    assert (text_of(here), text_of(there)) == ("second", "second")
+    # As if Redis had been away for the second.
+    patient(server).set("transcript-service:transcript:key", first)
+    assert (text_of(here), text_of(there)) == ("first", "second")
 
 
 def test_the_password_of_redis_may_stand_in_a_file(tmp_path: Path) -> None:

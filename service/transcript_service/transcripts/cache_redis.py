@@ -1,4 +1,4 @@
-"""The transcript cache of several machines: Redis before this machine's own file."""
+"""The transcript cache of several machines: Redis and this machine's own file."""
 
 from __future__ import annotations
 
@@ -31,16 +31,15 @@ class RedisCache:
         self._file = file
 
     def read(self, key: str, now: float, patience_s: float) -> Kept | None:
-        """The value of a key, however old; `None` if there is none or it is damaged."""
+        """The later of the two values of a key, however old; `None` if neither can be read."""
         name = self._shared.key(key)
         packed = self._shared.ask(lambda client: client.get(name), None)
-        if not isinstance(packed, bytes):
-            return self._file.read(key, now, patience_s)
-        try:
-            (stored_at,) = _STORED_AT.unpack_from(packed)
-            return Kept(zlib.decompress(packed[_STORED_AT.size :]), stored_at)
-        except (struct.error, zlib.error):  # of another version
-            return None
+        theirs = _unpack(packed) if isinstance(packed, bytes) else None
+        # Later where Redis was away, or full, when this machine stored it.
+        own = self._file.read(key, now, patience_s)
+        if theirs is None or own is None:
+            return theirs or own
+        return max(theirs, own, key=lambda kept: kept.stored_at)
 
     def write(
         self, key: str, value: bytes, now: float, forget_before: float, patience_s: float
@@ -56,3 +55,12 @@ class RedisCache:
     def close(self) -> None:
         """Close this machine's file; the next use opens it again."""
         self._file.close()
+
+
+def _unpack(packed: bytes) -> Kept | None:
+    """What an entry of Redis holds; `None` for one of another version."""
+    try:
+        (stored_at,) = _STORED_AT.unpack_from(packed)
+        return Kept(zlib.decompress(packed[_STORED_AT.size :]), stored_at)
+    except (struct.error, zlib.error):
+        return None
