@@ -22,9 +22,9 @@ from typing import Any
 import pytest
 import requests
 
-from stack.layout import BASE_PORTS
 from stack.pins import ENGINES
 from stack.ports import listeners, socket_inodes
+from stack.programs import SINGLE
 from stack.supervise import Supervisor, orphans
 from tests.live import LiveStack, layout, new_stack, wait_for
 from tests.serving import serving
@@ -151,7 +151,8 @@ def test_the_engines_listen_on_the_ports_of_the_table_and_on_loopback_only(
     inodes = set().union(*(socket_inodes(pid) for pid in orphans(stack.layout)))
     found = [(address, port) for address, port, inode in listeners() if inode in inodes]
 
-    engines = set(BASE_PORTS) - {"service", "simulator", "simulator-proxy"}
+    ports = {port for program in SINGLE.values() for port in program.ports}
+    engines = ports - {"service", "simulator", "simulator-proxy"}
     assert sorted(port for _, port in found) == sorted(map(stack.layout.port, engines))
     assert {address for address, _ in found} <= set(LOOPBACK)
 
