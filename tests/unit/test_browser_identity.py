@@ -54,7 +54,7 @@ def test_an_unknown_profile_is_refused() -> None:
         Identity.of("tablet")
 
 
-@pytest.mark.parametrize("proxy", [PROXY, Proxy(**PROXY)])
+@pytest.mark.parametrize("proxy", [PROXY, Proxy.of(PROXY)])
 def test_a_proxy_is_understood_in_any_form_and_its_password_stays_raw(
     proxy: Mapping[str, Any] | Proxy,
 ) -> None:
