@@ -70,6 +70,7 @@ OPEN = {
     ("jaeger-metrics", "/metrics"): "jaeger_storage",
     ("jaeger-health", "/status"): "StatusOK",
     ("victorialogs", "/health"): "OK",
+    ("service", "/health/live"): '"ok"',
 }
 
 
@@ -196,6 +197,7 @@ def test_a_page_whose_name_leads_here_reads_numbers_of_engines_and_nothing_else(
     # Others of theirs are health again, or a list of what else there is.
     assert set(read) >= set(OPEN)
     assert {port for port, _ in read} == {port for port, _ in OPEN}, {*read}
+    assert {path for port, path in read if port == "service"} == {"/health/live"}
     for where, text in read.items():
         assert OPEN.get(where, "") in text, where
         assert "dQw4w9WgXcQ" not in text
