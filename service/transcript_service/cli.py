@@ -6,30 +6,29 @@ ends with 1 when the service is unhealthy and with 3 when it cannot tell.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn, TypeVar
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, NoReturn
 
 import click
 
 from . import __version__
 from .plain_text import visible
+from .problem import Problem
 from .settings import Settings, SettingsError, get_settings
+from .tokens import SCOPES, TokenError, TokenStore
 
-_T = TypeVar("_T")
+# Where the launcher of a checkout keeps its service's files, for a terminal there.
+_LAUNCHERS: Final = Path(".stack/service")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 _hours = click.option(
     "--hours", default="1", show_default=True, help="How far back to look, up to 168."
 )
-
-
-def _settings() -> Settings:
-    try:
-        return get_settings()
-    except SettingsError as error:
-        _fail(str(error), code=2)
 
 
 def _fail(message: str, *, code: int = 1) -> NoReturn:
@@ -38,17 +37,31 @@ def _fail(message: str, *, code: int = 1) -> NoReturn:
 
 
 class _Commands(click.Group):
-    """The commands below and `token`, whose room is only entered when it is asked for."""
+    """The commands below; what goes wrong in one of them is told in a line."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "token"])
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SettingsError as error:
+            _fail(str(error), code=2)
+        except Problem as problem:
+            failed = 3 if ctx.invoked_subcommand == "status" else 1
+            _fail(problem.detail, code=2 if problem.status == 400 else failed)
+        except TokenError as error:
+            _fail(str(error))
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # nobody reads on
+                raise
+            _fail(str(error))
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name == "token":
-            from .web.token_cli import token_group
 
-            return token_group
-        return super().get_command(ctx, cmd_name)
+def _quiet_settings() -> Settings:
+    """The settings, for a command whose log lines would only disturb its output."""
+    from .telemetry import configure_logging
+
+    settings = get_settings()
+    configure_logging(settings.model_copy(update={"log_level": "ERROR"}))
+    return settings
 
 
 @click.group(cls=_Commands)
@@ -61,7 +74,7 @@ def main() -> None:
 @main.command()
 def serve() -> None:
     """Serve HTTP with gunicorn, configured by the environment (docs/configuration.md)."""
-    _settings()  # a bad value is told here, not by every worker in turn
+    get_settings()  # a bad value is told here, not by every worker in turn
     config = f"python:{__package__}.gunicorn_conf"
     arguments = ["gunicorn", "-c", config, f"{__package__}.web:create_app()"]
     os.execv(sys.executable, [sys.executable, "-m", *arguments])  # noqa: S606 - becomes the server
@@ -82,7 +95,6 @@ def serve() -> None:
 )
 def fetch(video: str, lang: str, translate: str | None, track: str | None, fmt: str) -> None:
     """Fetch the transcript of VIDEO (an id or a URL) without a server, and print it."""
-    settings = _settings()
     from .telemetry import configure_logging, current_trace_id, span, start
     from .transcripts import create_pipeline
     from .transcripts.formats import FORMATS
@@ -93,6 +105,7 @@ def fetch(video: str, lang: str, translate: str | None, track: str | None, fmt: 
         wanted = parse_wanted(video, lang or None, translate, track)
     except TranscriptError as error:
         _fail(error.detail, code=2)
+    settings = get_settings()
     quiet = settings.model_copy(update={"log_level": "WARNING"})
     # Telemetry leaves a command only where an endpoint was named for it.
     telemetry = start(quiet) if "OTEL_EXPORTER_OTLP_ENDPOINT" in os.environ else None
@@ -102,8 +115,6 @@ def fetch(video: str, lang: str, translate: str | None, track: str | None, fmt: 
         with span("transcript.command"), _progress(wanted.video_id) as tell:
             trace_id = current_trace_id()
             transcript = create_pipeline(settings).fetch(wanted, on_stage=tell)
-    except SettingsError as error:
-        _fail(str(error), code=2)
     except TranscriptError as error:
         tried = ", ".join(f"{a.stage}: {a.error_type}" for a in error.attempts)
         _fail(f"{error.error_type}: {error.detail}" + (f" (tried {tried})" if tried else ""))
@@ -135,7 +146,7 @@ def trace(trace_id: str, as_json: bool) -> None:
     """Show the spans of TRACE_ID as a waterfall, with the log lines of each beneath it."""
     from .dashboard.trace_view import print_trace
 
-    _run(lambda settings: print_trace(settings, trace_id, as_json=as_json))
+    print_trace(_quiet_settings(), trace_id, as_json=as_json)
 
 
 @main.command()
@@ -145,7 +156,7 @@ def status(hours: str, as_json: bool) -> None:
     """The dashboard's summary in the terminal. Exit code 1: unhealthy, 3: it cannot be told."""
     from .dashboard.status import print_status
 
-    verdict = _run(lambda settings: print_status(settings, hours, as_json=as_json), failed=3)
+    verdict = print_status(_quiet_settings(), hours, as_json=as_json)
     sys.exit({"unhealthy": 1, "unknown": 3}.get(verdict, 0))
 
 
@@ -168,13 +179,10 @@ def traces(as_json: bool, **asked: str | None) -> None:
     """Search traced requests, the newest first."""
     from .dashboard.search_view import in_seconds, print_traces
 
-    def action(settings: Settings) -> None:
-        given = {name: value for name, value in asked.items() if value is not None}
-        for name in {"min_s", "max_s"} & given.keys():
-            given[name] = in_seconds(given[name])
-        print_traces(settings, given, as_json=as_json)
-
-    _run(action)
+    given = {name: value for name, value in asked.items() if value is not None}
+    for name in {"min_s", "max_s"} & given.keys():
+        given[name] = in_seconds(given[name])
+    print_traces(_quiet_settings(), given, as_json=as_json)
 
 
 @main.command()
@@ -189,21 +197,98 @@ def logs(follow: bool, as_json: bool, **asked: str | None) -> None:
     from .dashboard.search_view import print_logs
 
     given = {name: value for name, value in asked.items() if value is not None}
-    _run(lambda settings: print_logs(settings, given, follow=follow, as_json=as_json))
+    print_logs(_quiet_settings(), given, follow=follow, as_json=as_json)
 
 
-def _run(action: Callable[[Settings], _T], *, failed: int = 1) -> _T:
-    settings = _settings()
-    from .problem import Problem
-    from .telemetry import configure_logging
+@main.group("token")
+def token() -> None:
+    """Who may read the dashboard API: tokens, of which only a hash is kept.
 
-    configure_logging(settings.model_copy(update={"log_level": "ERROR"}))
-    try:
-        return action(settings)
-    except SettingsError as error:
-        _fail(str(error), code=2)
-    except Problem as problem:
-        _fail(problem.detail, code=2 if problem.status == 400 else failed)
+    They are for the service with the same STATE_DIR. Where that is not set, they are for the
+    stack of `make up` in the current folder, if there is one.
+    """
+
+
+@token.command("create")
+@click.argument("client")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(SCOPES),
+    help="What it opens; repeat it for several. All when left out.",
+)
+@click.option(
+    "--days",
+    type=click.IntRange(1, 3650),
+    default=90,
+    show_default=True,
+    help="Days until it expires.",
+)
+def create(client: str, scopes: tuple[str, ...], days: int) -> None:
+    """Create a token for CLIENT and print it, once, on stdout.
+
+    To rotate: create a second one, hand it out, revoke the first.
+    """
+    store = _tokens()
+    made, text = store.create(client, scopes or SCOPES, timedelta(days=days))
+    click.echo(text)
+    click.echo(
+        f"Token {made.id} for {client}: {', '.join(made.scopes)}, until {made.expires_at}. "
+        f"It is shown this once; its hash is in {store.path}.",
+        err=True,
+    )
+
+
+@token.command("list")
+@_as_json
+def list_tokens(as_json: bool) -> None:
+    """List the tokens; their secrets are not known any more."""
+    from rich.table import Table
+
+    from .dashboard.terminal import create_console, print_json
+
+    store, now = _tokens(), datetime.now(UTC)
+    rows = [
+        {
+            "id": kept.id,
+            "client": kept.client,
+            "state": kept.state(now),
+            "scopes": list(kept.scopes),
+            "created": kept.created_at,
+            "expires": kept.expires_at,
+            "last_used": used.isoformat() if (used := store.last_used(kept.id)) else None,
+        }
+        for kept in store.tokens()
+    ]
+    if as_json:
+        print_json(rows)
+    elif not rows:
+        click.echo(f"No token in {store.path}.")
+    else:
+        table = Table(*(name.replace("_", " ") for name in rows[0]))
+        for row in rows:
+            cells = (" ".join(cell) if isinstance(cell, list) else cell for cell in row.values())
+            table.add_row(*(visible(cell or "–") for cell in cells))
+        create_console().print(table)
+
+
+@token.command("revoke")
+@click.argument("token_id")
+def revoke(token_id: str) -> None:
+    """Close the token TOKEN_ID at once and for good."""
+    store = _tokens()
+    gone = store.revoke(token_id)
+    click.echo(f"Token {gone.id} of {gone.client} is revoked in {store.path}.")
+
+
+def _tokens() -> TokenStore:
+    settings = get_settings()
+    path = settings.tokens_path
+    told = {"state_dir", "dashboard_tokens_file"} & settings.model_fields_set
+    if not told and _LAUNCHERS.is_dir():
+        path = _LAUNCHERS.absolute() / path.name
+    return TokenStore(path)
 
 
 if __name__ == "__main__":

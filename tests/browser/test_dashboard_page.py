@@ -36,7 +36,7 @@ from tests.live import (
     running_stack,
     wait_for,
 )
-from transcript_service.web.tokens import TokenStore
+from transcript_service.tokens import TokenStore
 
 # Two stages only: the two that need a browser or a speech engine would slow the load down.
 ENVIRON = {

@@ -21,7 +21,7 @@ from tests import dashboard_fakes as fakes
 from tests.browser.pages import picture, serious_violations, settled
 from tests.dashboard_fakes import FakeEngine, service
 from tests.live import wait_for
-from transcript_service.web.tokens import TokenStore
+from transcript_service.tokens import TokenStore
 
 
 @dataclass

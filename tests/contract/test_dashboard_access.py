@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from stack.layout import CHECKOUT
 from tests.dashboard_fakes import FakeEngine, json_of, service
 from tests.telemetry_memory import InMemoryTelemetry
-from transcript_service.web.tokens import SCOPES, TokenStore
+from transcript_service.tokens import SCOPES, TokenStore
 
 TRACE = "/api/dashboard/traces/4bf92f3577b34da6a3ce929d0e0e4736"
 # Route and the scope that opens it: the table of the design, written out by hand.

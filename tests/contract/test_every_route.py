@@ -23,9 +23,9 @@ from simulator.testing import RunningSimulator, running_simulator
 from tests import dashboard_fakes as fakes
 from tests.dashboard_fakes import FakeEngine
 from transcript_service.settings import Settings
+from transcript_service.tokens import SCOPES, TokenStore
 from transcript_service.web import create_app
 from transcript_service.web.openapi import document
-from transcript_service.web.tokens import SCOPES, TokenStore
 
 WEBHOOK_TOKEN = "t0ken-of-the-webhook"
 pytestmark = pytest.mark.hypothesis  # more examples in `make test-all`

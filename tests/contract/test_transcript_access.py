@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.settings import Settings
+from transcript_service.tokens import TokenStore
 from transcript_service.web import create_app
-from transcript_service.web.tokens import TokenStore
 
 PROBLEM = "application/problem+json"
 # Answered without asking YouTube.

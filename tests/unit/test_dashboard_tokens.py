@@ -9,17 +9,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from transcript_service.cli import main
 from transcript_service.settings import get_settings
-from transcript_service.web.auth import PerMinute
-from transcript_service.web.host_names import is_loopback
-from transcript_service.web.token_cli import token_group
-from transcript_service.web.tokens import (
+from transcript_service.tokens import (
     SCOPES,
     Refused,
     TokenError,
     TokenStore,
     TokensUnreadable,
 )
+from transcript_service.web.auth import PerMinute, is_loopback
 
 DAY = timedelta(days=1)
 
@@ -224,19 +223,19 @@ def test_the_commands_create_list_and_revoke(
     get_settings.cache_clear()
     run = CliRunner()
     try:
-        made = run.invoke(token_group, ["create", "ci", "--scope", "export:read", "--days", "3"])
+        made = run.invoke(main, ["token", "create", "ci", "--scope", "export:read", "--days", "3"])
         assert made.exit_code == 0, made.output
         text = made.stdout.strip()
         store = TokenStore(tmp_path / "tokens.json")
         token = store.check(text)
         assert token.scopes == ("export:read",)
-        shown = run.invoke(token_group, ["list"], env={"COLUMNS": "200"})
+        shown = run.invoke(main, ["token", "list"], env={"COLUMNS": "200"})
         assert token.id in shown.stdout
         assert datetime.now(UTC).date().isoformat() in shown.stdout.split("last used")[1]
         assert text not in shown.stdout
-        assert run.invoke(token_group, ["revoke", token.id]).exit_code == 0
+        assert run.invoke(main, ["token", "revoke", token.id]).exit_code == 0
         assert reason(store, text) == "revoked"
-        missing = run.invoke(token_group, ["revoke", "nope"])
+        missing = run.invoke(main, ["token", "revoke", "nope"])
         assert (missing.exit_code, "there is no token" in missing.output) == (1, True)
     finally:
         get_settings.cache_clear()
@@ -264,13 +263,13 @@ def test_in_a_checkout_the_commands_speak_of_its_stack_unless_told_otherwise(
     file = tmp_path / wanted
     run = CliRunner()
     try:
-        empty = run.invoke(token_group, ["list"])
+        empty = run.invoke(main, ["token", "list"])
         assert str(file) in empty.stdout
-        made = run.invoke(token_group, ["create", "ci"])
+        made = run.invoke(main, ["token", "create", "ci"])
         assert (made.exit_code, str(file) in made.stderr) == (0, True), made.output
         (token,) = TokenStore(file).tokens()
-        assert str(file) in run.invoke(token_group, ["revoke", token.id]).stdout
-        assert token.id in run.invoke(token_group, ["list", "--json"]).stdout
+        assert str(file) in run.invoke(main, ["token", "revoke", token.id]).stdout
+        assert token.id in run.invoke(main, ["token", "list", "--json"]).stdout
     finally:
         get_settings.cache_clear()
 
@@ -283,7 +282,7 @@ def test_outside_a_checkout_the_platforms_folder_holds_the_tokens(
     monkeypatch.delenv("STATE_DIR", raising=False)
     get_settings.cache_clear()
     try:
-        assert CliRunner().invoke(token_group, ["create", "ci"]).exit_code == 0
+        assert CliRunner().invoke(main, ["token", "create", "ci"]).exit_code == 0
     finally:
         get_settings.cache_clear()
     assert (tmp_path / "home/transcript-service/tokens.json").exists()

@@ -12,10 +12,10 @@ import pytest
 from tests.unit.test_alerts_log import OPEN, receive
 from transcript_service.alerts import create_alert_log
 from transcript_service.settings import Settings
+from transcript_service.tokens import SCOPES, TokenStore
 from transcript_service.transcripts.job_store import JobStore
 from transcript_service.transcripts.wanted import Wanted
 from transcript_service.web import create_app
-from transcript_service.web.tokens import SCOPES, TokenStore
 
 
 @pytest.fixture

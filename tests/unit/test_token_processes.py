@@ -7,7 +7,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from transcript_service.web.tokens import SCOPES, TokenStore
+from transcript_service.tokens import SCOPES, TokenStore
 
 # The pause is where a change of another process would be lost.
 CHANGE = """
@@ -15,7 +15,7 @@ import sys
 import time
 from datetime import timedelta
 from pathlib import Path
-from transcript_service.web.tokens import SCOPES, TokenStore
+from transcript_service.tokens import SCOPES, TokenStore
 
 write = TokenStore._write
 TokenStore._write = lambda self, tokens: (time.sleep(0.005), write(self, tokens))

@@ -11,9 +11,9 @@ from ..telemetry import current_trace_id, instrument_app
 from ..transcripts import create_pipeline
 from ..transcripts.job_store import JobStore
 from ..transcripts.jobs import JobRunner
-from . import dashboard_api, health, host_names, jobs, problems, transcripts
+from . import dashboard_api, health, jobs, problems, transcripts
 from .admission import Places
-from .auth import create_transcript_guard
+from .auth import answer_to_own_names, create_transcript_guard
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -32,7 +32,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     instrument_app(app, untraced=health.UNTRACED)
     problems.register(app)
-    host_names.register(app, settings)
+    answer_to_own_names(app, settings)
     app.register_blueprint(health.create_blueprint(settings))
     pipeline, store = create_pipeline(settings), JobStore(settings)
     guard = create_transcript_guard(settings)

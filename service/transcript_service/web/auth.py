@@ -3,45 +3,43 @@
 * `Authorization: Bearer <token>` whose scopes open the route.
 * Without: a process on the same machine, where DASHBOARD_OPEN_ON_LOOPBACK says so and no token
   was ever made. Everybody behind a reverse proxy has its address, so an address alone proves
-  nothing. The host name is checked because a web page can point its own at 127.0.0.1 (DNS
-  rebinding), and a forwarding header means that the real caller is somewhere else.
+  nothing. A forwarding header means that the real caller is somewhere else.
+
+And under which names the service answers at all. A web page can let its own host name lead to
+127.0.0.1 (DNS rebinding). To the browser of whoever sits at the machine it is then of the service's
+own origin and may read everything that is open there. Its requests still carry its name, so a name
+that is not ours gets no answer.
 """
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from functools import lru_cache
 from typing import Final
 
-from flask import g, request
+from flask import Flask, g, request
 
 from ..problem import Problem
 from ..settings import Settings
 from ..telemetry import get_logger
 from ..telemetry.instruments import DASHBOARD_AUTH_FAILURES, REQUESTS_REJECTED
-from .host_names import LOOPBACK_NAMES, host_name, is_loopback
-from .tokens import SCOPES, Refused, TokenStore, TokensUnreadable
+from ..tokens import SCOPES, Refused, TokenStore, TokensUnreadable
 
 log = get_logger(__name__)
 
-# Headers of proxies; all that begin with X-Forwarded are meant too.
-_FORWARDED: Final = frozenset(
-    {
-        "HTTP_FORWARDED",
-        "HTTP_VIA",
-        "HTTP_X_REAL_IP",
-        "HTTP_X_CLIENT_IP",
-        "HTTP_X_CLUSTER_CLIENT_IP",
-        "HTTP_X_ENVOY_EXTERNAL_ADDRESS",
-        "HTTP_X_ORIGINAL_FORWARDED_FOR",
-        "HTTP_CLIENT_IP",
-        "HTTP_CF_CONNECTING_IP",
-        "HTTP_FASTLY_CLIENT_IP",
-        "HTTP_TRUE_CLIENT_IP",
-    }
-)
+LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
+_PORT: Final = re.compile(r":\d*$")
+_MISDIRECTED: Final = "This service does not answer under that name; SERVICE_HOSTS lists its names."
+# Asked by probes and by Alertmanager under a name of the inside, whatever the public one is. They
+# tell nothing private, and the webhook does nothing without its own token.
+_UNDER_ANY_NAME: Final = ("health.live", "health.ready", "alerts.webhook")
+# Headers that proxies write, such as X-Forwarded-For, X-Real-IP, CF-Connecting-IP.
+_FORWARDED: Final = re.compile("HTTP_(VIA|.*FORWARDED.*|.*_IP|.*_EXTERNAL_ADDRESS)")
 # A request without a token is a page that has not asked for it yet.
 _NO_GUESS: Final = ("missing", "not_loopback", "scope")
 _NO_TOKENS: Final = (
@@ -75,20 +73,12 @@ class PerMinute:
 
 
 class Authorizer:
-    """Decides about the current request; call it with the scope that a route needs.
+    """Decides about the current request; call it with the scope that a route needs."""
 
-    Args:
-        store: where the tokens are.
-        throttle: tells when a peer has presented too many wrong ones.
-        open_on_loopback: serve this machine without a token, until the first is made.
-    """
-
-    def __init__(
-        self, store: TokenStore, throttle: PerMinute, *, open_on_loopback: bool = False
-    ) -> None:
-        self._store = store
-        self._throttle = throttle
-        self._open_on_loopback = open_on_loopback
+    def __init__(self, settings: Settings) -> None:
+        self._store = TokenStore(settings.tokens_path)
+        self._failures = PerMinute(settings.dashboard_auth_failures_per_minute)
+        self._open_on_loopback = settings.dashboard_open_on_loopback
 
     def __call__(self, scope: str) -> Collection[str]:
         """All scopes of the caller.
@@ -119,7 +109,7 @@ class Authorizer:
     def _refusal(self, reason: str, scope: str) -> Problem:
         wait_s = None
         if reason not in _NO_GUESS:
-            wait_s = self._throttle.record(request.remote_addr or "")
+            wait_s = self._failures.record(request.remote_addr or "")
         told = "throttled" if wait_s is not None else reason
         DASHBOARD_AUTH_FAILURES.add(1, reason=told)
         log.warning("dashboard.auth.refused", reason=told)
@@ -141,37 +131,23 @@ class Authorizer:
 
 
 def _presented() -> str:
-    header = request.headers.get("Authorization")
-    if header is None:
+    given = request.authorization
+    if given is None:
         raise Refused("missing")
-    kind, _, text = header.partition(" ")
-    if kind.lower() != "bearer":
-        raise Refused("malformed")
-    return text.strip()
+    return (given.token if given.type == "bearer" else None) or ""  # is malformed
 
 
 def _asked_on_this_machine() -> bool:
     return (
         is_loopback(request.remote_addr)
         and host_name() in LOOPBACK_NAMES
-        and not any(
-            name in _FORWARDED or name.startswith("HTTP_X_FORWARDED") for name in request.environ
-        )
-    )
-
-
-def create_authorizer(settings: Settings) -> Authorizer:
-    """The authorizer over the configured token file."""
-    return Authorizer(
-        TokenStore(settings.tokens_path),
-        PerMinute(settings.dashboard_auth_failures_per_minute),
-        open_on_loopback=settings.dashboard_open_on_loopback,
+        and not any(map(_FORWARDED.fullmatch, request.environ))
     )
 
 
 def create_transcript_guard(settings: Settings) -> Callable[[], None]:
     """What every request for a transcript or a job passes first: token and limit, if set."""
-    authorize = create_authorizer(settings)
+    authorize = Authorizer(settings)
     requests = PerMinute(settings.transcripts_per_minute)
 
     def guard() -> None:
@@ -191,3 +167,35 @@ def create_transcript_guard(settings: Settings) -> Callable[[], None]:
             )
 
     return guard
+
+
+def answer_to_own_names(app: Flask, settings: Settings) -> None:
+    """Answer requests under other names with 421 (RFC 9110, 15.5.20)."""
+    names: Collection[str] = [name.lower() for name in settings.service_hosts]
+    address = settings.service_bind.rpartition(":")[0].strip("[]")
+    if not names and (address == "localhost" or is_loopback(address)):
+        # Only who is on this machine gets there, or a proxy on it.
+        names = LOOPBACK_NAMES
+    if not names:
+        return
+
+    @app.before_request
+    def _is_meant() -> None:
+        if request.endpoint not in _UNDER_ANY_NAME and host_name() not in names:
+            raise Problem(421, "misdirected_request", _MISDIRECTED)
+
+
+def host_name() -> str:
+    """The name in the request's `Host`, without its port."""
+    return _PORT.sub("", request.host).lower()
+
+
+@lru_cache(maxsize=256)
+def is_loopback(address: str | None) -> bool:
+    """Whether a peer address is this machine; a Unix socket has none and counts as foreign."""
+    try:
+        found = ipaddress.ip_address(address or "")
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_loopback

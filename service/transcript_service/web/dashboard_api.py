@@ -18,7 +18,7 @@ from ..dashboard.page import create_page
 from ..dashboard.routes import create_blueprint
 from ..settings import Settings
 from . import openapi
-from .auth import create_authorizer
+from .auth import Authorizer
 
 # Below this the header and the work outweigh the saving.
 _MIN_BYTES: Final = 1024
@@ -39,7 +39,7 @@ def register(app: Flask, settings: Settings, *, history: History | None = None) 
         history: of alert notifications, if it is kept.
     """
 
-    api = create_blueprint(settings, authorize=create_authorizer(settings), history=history)
+    api = create_blueprint(settings, authorize=Authorizer(settings), history=history)
     api.after_request(_compressed)
     app.register_blueprint(api)
     app.register_blueprint(create_page())

@@ -1,4 +1,4 @@
-"""Opaque bearer tokens for the dashboard API, kept as hashes in one file.
+"""Opaque bearer tokens of the API, kept as hashes in one file.
 
 A token is `tdash_<id>_<secret><checksum>`: the prefix lets secret scanners find it, the id
 finds its record, the secret has 256 bits, the checksum tells a typing error from a guess.
@@ -33,7 +33,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, TypeAdapter
 
-from ..private_files import make_folder
+from .private_files import make_folder
 
 SCOPES: Final = ("metrics:read", "alerts:read", "proxy:read", "export:read", "transcripts:read")
 # Two, so that a client can take up the new one before the old one is revoked.
@@ -46,7 +46,7 @@ class TokenError(Exception):
     """A token cannot be created or revoked; the text says why."""
 
 
-class TokensUnreadable(Exception):
+class TokensUnreadable(TokenError):
     """The token file exists but cannot be used: nobody gets in until it is repaired."""
 
 
@@ -218,18 +218,15 @@ class TokenStore:
     def _read(self) -> dict[str, Token]:
         try:
             status = self.path.stat()
+            stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
+            if stamp != self._stamp:
+                found = _TOKENS.validate_json(self.path.read_bytes())
+                self._tokens, self._stamp = {token.id: token for token in found}, stamp
         except FileNotFoundError:
             self._stamp, self._tokens = None, {}
-            return self._tokens
-        except OSError as error:
-            raise TokensUnreadable(type(error).__name__) from error
-        stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
-        if stamp != self._stamp:
-            try:
-                found = _TOKENS.validate_json(self.path.read_bytes())
-            except (OSError, ValueError) as error:
-                raise TokensUnreadable(type(error).__name__) from error
-            self._tokens, self._stamp = {token.id: token for token in found}, stamp
+        except (OSError, ValueError) as error:
+            text = f"the token file cannot be used ({type(error).__name__}); repair or remove it"
+            raise TokensUnreadable(text) from error
         return self._tokens
 
     def _write(self, tokens: dict[str, Token]) -> None:
