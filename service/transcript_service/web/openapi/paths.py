@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, NotRequired
 
 from pydantic import Field
@@ -24,13 +24,6 @@ class Received(TypedDict):
     accepted: int
     duplicates: int
     rejected: int
-
-
-@dataclass(frozen=True)
-class Text:
-    """A body that is no JSON: an example of it."""
-
-    example: str
 
 
 class OneAlert(TypedDict):
@@ -117,29 +110,31 @@ class Operation:
     """One operation.
 
     Attributes:
-        told: by status what a good answer is.
-        bodies: by status and media type the shape of a good answer, or a text's example.
+        answers: by status what a good answer is, and its shape by media type.
         problems: the statuses of its bad answers.
         asked: the shape of its parameters.
         security: names of schemes, each enough by itself; `""` for none.
+        body: OpenAPI's description of what is sent, with POST.
     """
 
     path: str
     id: str
     tag: str
     summary: str
-    told: Mapping[int, str]
-    bodies: Mapping[int, Mapping[str, Any]]
+    answers: Mapping[int, tuple[str, Mapping[str, Any]]]
     problems: str = ""
     description: str | None = None
     asked: Any = None
     security: Sequence[str] = ()
-    method: str = "get"
-    more: Mapping[str, Any] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
 
 
 def _json(shape: Any) -> dict[str, Any]:
     return {"application/json": shape}
+
+
+def _text(example: str) -> Any:
+    return Annotated[str, Field(examples=[example])]
 
 
 _CUE: Final = "00:00:00{0}400 --> 00:00:03{0}000\nThis is film number 1.\n"
@@ -147,7 +142,11 @@ _METRICS: Final = (
     "# TYPE transcript_requests{} counter\n"
     'transcript_requests_total{{outcome="success",source="youtube_api"}} 1580\n'
 )
-_PAGE: Final = {"text/html": Text('<!doctype html><html lang="en"><h1>Runbooks</h1></html>')}
+_SAMPLES: Final = {
+    "text/plain": _text(_METRICS.format("_total")),
+    "application/openmetrics-text": _text(_METRICS.format("") + "# EOF\n"),
+}
+_PAGE: Final = {"text/html": _text('<!doctype html><html lang="en"><h1>Runbooks</h1></html>')}
 _GUARDED: Final = "Where TRANSCRIPTS_REQUIRE_TOKEN is set, needs the scope `transcripts:read`."
 _NOTIFICATION: Final = {
     "required": True,
@@ -182,15 +181,17 @@ OPERATIONS: Final = (
         "transcript",
         "transcripts",
         "The transcript of a video",
-        {200: "The transcript.", 202: "To be answered later."},
         {
-            200: {
-                "application/json": TranscriptDocument,
-                "application/x-subrip": Text("1\n" + _CUE.format(",")),
-                "text/vtt": Text("WEBVTT\n\nNOTE Language: en\n\n" + _CUE.format(".")),
-                "text/plain": Text("This is film number 1.\n"),
-            },
-            202: _json(JobDocument),
+            200: (
+                "The transcript.",
+                {
+                    "application/json": TranscriptDocument,
+                    "application/x-subrip": _text("1\n" + _CUE.format(",")),
+                    "text/vtt": _text("WEBVTT\n\nNOTE Language: en\n\n" + _CUE.format(".")),
+                    "text/plain": _text("This is film number 1.\n"),
+                },
+            ),
+            202: ("To be answered later.", _json(JobDocument)),
         },
         "400 401 403 404 429 500 502 503 504",
         _GUARDED,
@@ -202,8 +203,7 @@ OPERATIONS: Final = (
         "job",
         "transcripts",
         "How a request that is answered later is getting on",
-        {200: "The job, with its result once it has succeeded."},
-        {200: _json(JobDocument)},
+        {200: ("The job, with its result once it has succeeded.", _json(JobDocument))},
         "401 403 404 429 500 503",
         _GUARDED,
         OneJob,
@@ -215,14 +215,9 @@ OPERATIONS: Final = (
             route.name,
             "dashboard",
             route.summary,
-            {200: route.told, 304: "Nothing new since the ETag that was sent."},
             {
-                200: _json(route.shape)
-                if route.shape
-                else {
-                    "text/plain": Text(_METRICS.format("_total")),
-                    "application/openmetrics-text": Text(_METRICS.format("") + "# EOF\n"),
-                }
+                200: (route.told, _json(route.shape) if route.shape else _SAMPLES),
+                304: ("Nothing new since the ETag that was sent.", {}),
             },
             "400 401 403 404 429 500 502 503 504",
             f"Needs the scope `{route.scope}`.",
@@ -236,30 +231,26 @@ OPERATIONS: Final = (
         "receiveAlerts",
         "alerts",
         "A notification of Alertmanager",
-        {200: "Recorded."},
-        {200: _json(Received)},
+        {200: ("Recorded.", _json(Received))},
         "400 401 413 415 500 503",
         "With the token of `ALERT_WEBHOOK_TOKEN_FILE`, which is none of those that open the"
         " dashboard.",
         security=("webhookToken",),
-        method="post",
-        more={"requestBody": _NOTIFICATION},
+        body=_NOTIFICATION,
     ),
     Operation(
         "/runbooks",
         "runbooks",
         "alerts",
         "What to do about each alert: the list",
-        {200: "A page."},
-        {200: _PAGE},
+        {200: ("A page.", _PAGE)},
     ),
     Operation(
         "/runbooks/{name}",
         "runbook",
         "alerts",
         "What to do about one alert",
-        {200: "A page."},
-        {200: _PAGE},
+        {200: ("A page.", _PAGE)},
         "404",
         asked=OneAlert,
     ),
@@ -268,66 +259,58 @@ OPERATIONS: Final = (
         "live",
         "health",
         "The process answers",
-        {200: "It does."},
-        {200: _json(Status)},
+        {200: ("It does.", _json(Status))},
     ),
     Operation(
         "/health/ready",
         "ready",
         "health",
         "It can do its work",
-        {200: "It can.", 503: "It cannot."},
-        {200: _json(Status), 503: _json(Status)},
+        {200: ("It can.", _json(Status)), 503: ("It cannot.", _json(Status))},
     ),
     Operation(
         "/api/openapi.json",
         "openapi",
         "health",
         "This document",
-        {200: "OpenAPI 3.1."},
-        {200: _json(Mapping[str, Any])},
+        {200: ("OpenAPI 3.1.", _json(Mapping[str, Any]))},
     ),
 )
 
 
 def paths_and_schemas() -> tuple[dict[str, Any], dict[str, Schema]]:
     """The document's path items, each body with its example, and the schemas they refer to."""
-    bodies = [b for o in OPERATIONS for media in o.bodies.values() for b in media.values()]
-    shapes = {id(body): body for body in bodies if not isinstance(body, Text)}
+    shapes = {id(s): s for o in OPERATIONS for _, by in o.answers.values() for s in by.values()}
     made, definitions = schemas_of([*shapes.values(), ProblemDocument])
     # such as `attempts`
     definitions["Problem"] = {**definitions.pop("ProblemDocument"), "additionalProperties": True}
-
-    def content(body: Any) -> Schema:
-        if isinstance(body, Text):
-            return {"schema": {"type": "string"}, "example": body.example}
-        return {"schema": made[body], "example": example(made[body], definitions)}
-
+    trace_id = {"description": "The trace id.", "schema": {"type": "string"}}
     paths: dict[str, Any] = {}
     for operation in OPERATIONS:
         responses: Schema = {
             status: {"$ref": "#/components/responses/Problem"}
             for status in operation.problems.split()
         }
-        for status, told in operation.told.items():
-            trace_id = {"description": "The trace id.", "schema": {"type": "string"}}
-            responses[str(status)] = {
-                "description": told,
-                "headers": {"X-Correlation-ID": trace_id},
-            }
-            if body := operation.bodies.get(status):
-                responses[str(status)]["content"] = {m: content(b) for m, b in body.items()}
+        for status, (told, bodies) in operation.answers.items():
+            answer: Schema = {"description": told, "headers": {"X-Correlation-ID": trace_id}}
+            if bodies:
+                answer["content"] = {
+                    media: {"schema": made[shape], "example": example(made[shape], definitions)}
+                    for media, shape in bodies.items()
+                }
+            responses[str(status)] = answer
         item: Schema = {
             "operationId": operation.id,
             "tags": [operation.tag],
             "summary": operation.summary,
             "parameters": parameters_of(operation.asked, operation.path) if operation.asked else [],
-            **operation.more,
             "responses": responses,
         }
+        if operation.body:
+            item["requestBody"] = operation.body
         if operation.description:
             item["description"] = operation.description
         if operation.security:
             item["security"] = [{name: []} if name else {} for name in operation.security]
-        paths.setdefault(operation.path, {})[operation.method] = item
+        paths.setdefault(operation.path, {})["post" if operation.body else "get"] = item
     return paths, definitions
