@@ -34,9 +34,10 @@ receivers:
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> AlertLog:
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AlertLog:
     # Alertmanager's times here are seconds instead of minutes, and so is how late one comes.
-    return AlertLog(tmp_path / "alerts.sqlite", limit=100, cooldown_s=60, overtaken_s=0.5)
+    monkeypatch.setattr("transcript_service.alerts.log._OVERTAKEN_S", 0.5)
+    return AlertLog(tmp_path / "alerts.sqlite", limit=100, cooldown_s=60)
 
 
 @pytest.fixture

@@ -83,7 +83,6 @@ class AlertLog:
         path: the database file; its folder is made when first written to.
         limit: alerts that are kept; the ones not heard of for longest go first.
         cooldown_s: least seconds between two notifications of one alert.
-        overtaken_s: seconds for which an older delivery may arrive behind a newer one.
         clock: Unix seconds.
     """
 
@@ -93,13 +92,11 @@ class AlertLog:
         *,
         limit: int,
         cooldown_s: float,
-        overtaken_s: float = _OVERTAKEN_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._path = path
         self._limit = limit
         self._cooldown_s = cooldown_s
-        self._overtaken_s = overtaken_s
         self._clock = clock
 
     @contextmanager
@@ -136,7 +133,7 @@ class AlertLog:
                     return Notification.DUPLICATE
                 case "firing", "firing" if since_last_s < self._cooldown_s * _SAME_DELIVERY:
                     return Notification.DUPLICATE
-                case "resolved", "firing" if since_last_s < self._overtaken_s:
+                case "resolved", "firing" if since_last_s < _OVERTAKEN_S:
                     return Notification.DUPLICATE
         connection.execute(
             "INSERT INTO alerts VALUES (?, ?, ?, ?, ?, ?, ?, 1)"
