@@ -29,6 +29,7 @@ from pathlib import Path
 from playwright.async_api import Browser, async_playwright
 
 from bench.rows import Row, row
+from tests.pool_stats import stats
 from transcript_service.browser import BrowserPool, LaunchOptions, find_chromium
 from transcript_service.browser.launch import Way
 from transcript_service.browser.memory import usage_bytes
@@ -196,7 +197,7 @@ def _pooled(pool: BrowserPool, url: str) -> tuple[list[float], list[float]]:
         if number:  # the first one starts the browser
             acquire.append(acquired)
             load.append(loaded)
-        _wait(lambda: pool.stats().leased == 0)
+        _wait(lambda: stats(pool).leased == 0)
     return acquire, load
 
 
@@ -207,7 +208,7 @@ def _back_to_back(pool: BrowserPool, url: str) -> list[float]:
         started = time.perf_counter()
         with pool.lease() as context:
             context.new_page().goto(url)
-        _wait(lambda: pool.stats().leased == 0)
+        _wait(lambda: stats(pool).leased == 0)
         times.append(_ms_since(started))
     return times
 
@@ -230,7 +231,7 @@ def _memory(pool: BrowserPool, url: str) -> list[Row]:
                 executor.submit(lease_until, count, time.monotonic()) for _ in range(threads)
             ]:
                 future.result()
-        _wait(lambda: pool.stats().leased == 0)
+        _wait(lambda: stats(pool).leased == 0)
         return done[0]
 
     together = threading.Barrier(threads)
@@ -249,14 +250,14 @@ def _memory(pool: BrowserPool, url: str) -> list[Row]:
             return max(executor.map(hold, [open_page] * threads))
 
     loaded = all_at_once(open_page=True)
-    _wait(lambda: pool.stats().leased == 0)
+    _wait(lambda: stats(pool).leased == 0)
     many(40)
     before = _settled(pool)
     count = many(LEASES)
     after = _settled(pool)
-    stats = pool.stats()
-    baseline = stats.memory_baseline_bytes or 0
-    idle_each = (before - baseline) / max(1, stats.idle) / MIB
+    now = stats(pool)
+    baseline = now.memory_baseline_bytes or 0
+    idle_each = (before - baseline) / max(1, now.idle) / MIB
     return [
         _row("memory of an idle context", idle_each, "MiB"),
         _row(
@@ -280,7 +281,7 @@ def _memory(pool: BrowserPool, url: str) -> list[Row]:
 
 def _settled(pool: BrowserPool) -> int:
     """Bytes of the browser's tree once two measurements agree."""
-    pid = pool.stats().browser_pid or 0
+    pid = stats(pool).browser_pid or 0
     seen = [usage_bytes(pid) or 0]
 
     def level() -> bool:

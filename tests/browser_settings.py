@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from transcript_service.browser import LaunchOptions
-from transcript_service.browser.timing import Timing
+from transcript_service.browser.stock import Timing
 from transcript_service.settings import Settings
 
 

@@ -18,6 +18,7 @@ from tests.browser.pages import PATIENT_MS
 from tests.browser.site import Site, serve
 from tests.browser_settings import pool_limits
 from tests.chromium import require_chromium
+from tests.pool_stats import stats
 from transcript_service.browser import BrowserPool, find_chromium
 from transcript_service.browser.memory import alive, process_tree
 
@@ -89,14 +90,14 @@ def make_pool() -> Iterator[MakePool]:
     processes = [
         process
         for pool in pools
-        if (pid := pool.stats().browser_pid) is not None
+        if (pid := stats(pool).browser_pid) is not None
         for process in process_tree(pid)
     ]
     for pool in pools:
         pool.close(grace_s=0)
     assert [process for process in processes if alive(process)] == []
     for pool in pools:
-        assert pool.stats().open == 0
+        assert stats(pool).open == 0
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ def pool() -> Iterator[BrowserPool]:
     shared = BrowserPool(*pool_limits(wait_s=60.0, tick_s=0.1))
     yield shared
     shared.close(grace_s=0)
-    assert shared.stats().open == 0
+    assert stats(shared).open == 0
 
 
 @pytest.fixture
@@ -120,23 +121,23 @@ class Since:
 
     def __init__(self, pool: BrowserPool) -> None:
         self._pool = pool
-        self._before = pool.stats()
+        self._before = stats(pool)
 
     @property
     def created(self) -> int:
-        return self._pool.stats().created - self._before.created
+        return stats(self._pool).created - self._before.created
 
     @property
     def leases(self) -> int:
-        return self._pool.stats().leases - self._before.leases
+        return stats(self._pool).leases - self._before.leases
 
     @property
     def reused(self) -> int:
-        return self._pool.stats().reused - self._before.reused
+        return stats(self._pool).reused - self._before.reused
 
     @property
     def closed(self) -> dict[str, int]:
-        return dict(Counter(self._pool.stats().closed) - Counter(self._before.closed))
+        return dict(Counter(stats(self._pool).closed) - Counter(self._before.closed))
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 90.0, what: str = "") -> float:
@@ -151,13 +152,13 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 90.0, what: str
 
 def idle(pool: BrowserPool) -> bool:
     """Whether the pool has finished what it was doing."""
-    stats = pool.stats()
-    return stats.leased == 0 and stats.idle == stats.open
+    now = stats(pool)
+    return now.leased == 0 and now.idle == now.open
 
 
 def browser_processes(pool: BrowserPool, kind: str) -> list[psutil.Process]:
     """Processes of the pool's browser: `renderer`, `browser`, `driver`."""
-    pid = pool.stats().browser_pid
+    pid = stats(pool).browser_pid
     assert pid is not None
     tree = process_tree(pid)
     if kind == "driver":

@@ -84,7 +84,7 @@ def test_every_span_and_line_of_many_requests_has_its_own_trace_also_after_the_b
     async def in_browser(page: LeasedPage, request: str) -> str:
         log.info("browser.context.leased", request=request)
         with span("browser.page", request=request):
-            answer: str = await page.raw.evaluate("async id => await Promise.resolve(id)", request)
+            answer: str = await page.evaluate("async id => await Promise.resolve(id)", request)
             log.info("browser.context.returned", request=request)
         return answer
 

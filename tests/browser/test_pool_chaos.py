@@ -18,6 +18,7 @@ from playwright.sync_api import Error as PlaywrightError
 
 from tests.browser.conftest import MakePool, browser_processes, idle, wait_until
 from tests.browser.site import Site
+from tests.pool_stats import stats
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.browser import BrowserError, BrowserPool, BrowserUnavailable
 from transcript_service.browser.memory import alive, usage_bytes
@@ -162,11 +163,11 @@ def test_leases_under_random_faults(
     took_s = time.monotonic() - chaos.started
 
     wait_until(lambda: idle(pool))
-    stats = pool.stats()
+    now = stats(pool)
     print(
         f"{chaos.results.total()} leases in {took_s:.0f} s: {dict(chaos.results)}; "
-        f"faults {dict(chaos.suffered)}; contexts closed {dict(stats.closed)}; "
-        f"{stats.launches} launches; served again after "
+        f"faults {dict(chaos.suffered)}; contexts closed {dict(now.closed)}; "
+        f"{now.launches} launches; served again after "
         f"{[round(seconds, 1) for seconds in chaos.recovery_s]} s"
     )
     done = chaos.results.total() - chaos.repeated
@@ -186,9 +187,9 @@ def test_leases_under_random_faults(
         for (name, _), value in telemetry.metrics().items()
         if name == "browser.contexts.closed"
     )
-    assert created - closed == stats.open == stats.idle <= 4
-    assert stats.waiting == stats.leased == 0
-    assert stats.crashes >= 1
+    assert created - closed == now.open == now.idle <= 4
+    assert now.waiting == now.leased == 0
+    assert now.crashes >= 1
     assert chaos.recovery_s
     assert max(chaos.recovery_s) < 30
 
@@ -220,10 +221,10 @@ def memory_of_full_pool(pool: BrowserPool, site: Site, most: float | None = None
             for future in [threads.submit(hold) for _ in range(4)]:
                 future.result(MOST_S)
         wait_until(lambda: idle(pool), MOST_S)
-        return pool.stats().idle == 4
+        return stats(pool).idle == 4
 
     wait_until(filled, MOST_S)  # a context that takes long to clean goes, and is made anew
-    pid = pool.stats().browser_pid
+    pid = stats(pool).browser_pid
     assert pid is not None
     seen = [usage_bytes(pid) or 0]
 

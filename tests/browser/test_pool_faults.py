@@ -15,6 +15,7 @@ from playwright.sync_api import Error as PlaywrightError
 
 from tests.browser.conftest import MakePool, browser_processes, idle, wait_until
 from tests.browser.site import Site
+from tests.pool_stats import stats
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.browser import BrowserPool, LeaseLost, context
 
@@ -110,9 +111,9 @@ def test_after_a_fault_the_pool_serves_again(
     # One slot only: had it been lost, this would wait in vain.
     serves(pool, site)
     wait_until(lambda: idle(pool))
-    stats = pool.stats()
-    assert stats.closed == closed
-    assert stats.open == 1
+    now = stats(pool)
+    assert now.closed == closed
+    assert now.open == 1
     for reason in closed:
         assert telemetry.metric("browser.contexts.closed", profile="desktop", reason=reason) == 1
         assert [e["reason"] for e in telemetry.events("browser.context.retired")] == [reason]
@@ -122,7 +123,7 @@ def test_after_a_fault_the_pool_serves_again(
         assert telemetry.events("browser.context.crashed")
     if fault in (kill_browser, kill_driver):
         assert telemetry.events("browser.crashed")
-        assert stats.launches == 2
+        assert now.launches == 2
 
 
 def test_a_holder_who_never_returns_costs_no_slot(make_pool: MakePool, site: Site) -> None:
@@ -143,7 +144,7 @@ def test_a_holder_who_never_returns_costs_no_slot(make_pool: MakePool, site: Sit
     holder.join(60)
     serves(pool, site)
     wait_until(lambda: idle(pool))
-    assert pool.stats().closed == {"expired": 1}
+    assert stats(pool).closed == {"expired": 1}
 
 
 def test_an_idle_browser_that_dies_is_replaced_before_anybody_asks(
@@ -152,8 +153,8 @@ def test_an_idle_browser_that_dies_is_replaced_before_anybody_asks(
     pool = make_pool()
     serves(pool, site)
     wait_until(lambda: idle(pool))
-    first = pool.stats().browser_pid
+    first = stats(pool).browser_pid
     kill(browser_processes(pool, "browser"))
-    wait_until(lambda: pool.stats().browser_pid not in (None, first))
+    wait_until(lambda: stats(pool).browser_pid not in (None, first))
     serves(pool, site)
-    assert pool.stats().reused == 0
+    assert stats(pool).reused == 0

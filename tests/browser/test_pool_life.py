@@ -21,6 +21,7 @@ from playwright.sync_api import Error as PlaywrightError
 
 from tests.browser.conftest import MakePool, browser_processes, wait_until
 from tests.browser.site import Site, serve
+from tests.pool_stats import stats
 from transcript_service.browser import (
     BrowserPool,
     BrowserUnavailable,
@@ -28,14 +29,14 @@ from transcript_service.browser import (
     LeaseLost,
     get_browser_pool,
 )
-from transcript_service.browser.leftovers import profile_of
 from transcript_service.browser.memory import alive, process_tree
+from transcript_service.browser.process import profile_of
 from transcript_service.settings import Settings
 
 
 def test_nothing_runs_before_the_first_lease(make_pool: MakePool) -> None:
     pool = make_pool()
-    assert pool.stats().browser_pid is None
+    assert stats(pool).browser_pid is None
     assert "browser-pool" not in {thread.name for thread in threading.enumerate()}
 
 
@@ -46,7 +47,7 @@ def test_without_chromium_the_caller_learns_why_at_once(tmp_path: Path) -> None:
             pass
         assert caught.value.reason == "not_installed"
         assert "BROWSER_EXECUTABLE" in str(caught.value)
-    assert "BROWSER_EXECUTABLE" in (pool.stats().problem or "")
+    assert "BROWSER_EXECUTABLE" in (stats(pool).problem or "")
     pool.close()
 
 
@@ -130,7 +131,7 @@ def test_closing_lets_leaseholders_finish_and_takes_what_they_keep(
     closing.join(60)
     holder.join(60)
     assert seen == ["home"]
-    assert pool.stats().closed == {"shutdown": 1}
+    assert stats(pool).closed == {"shutdown": 1}
 
     stubborn = make_pool()
     with stubborn.lease() as context:
@@ -152,12 +153,13 @@ def _refuses(pool: BrowserPool) -> bool:
 def test_a_script_that_just_ends_leaves_no_browser(site: Site) -> None:
     script = f"""
         import os
+        from tests.pool_stats import stats
         os.environ["BROWSER_PRIVATE_HOSTS"] = "{site.address}"
         from transcript_service.browser import get_browser_pool
         with get_browser_pool().lease(timeout_s=60) as context:
             page = context.new_page()
             page.goto("{site.url}")
-            print(page.title(), get_browser_pool().stats().browser_pid)
+            print(page.title(), stats(get_browser_pool()).browser_pid)
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],
@@ -174,11 +176,12 @@ def test_a_script_that_just_ends_leaves_no_browser(site: Site) -> None:
 def test_a_worker_that_is_killed_leaves_no_browser(site: Site) -> None:
     script = f"""
         import os
+        from tests.pool_stats import stats
         os.environ["BROWSER_PRIVATE_HOSTS"] = "{site.address}"
         from transcript_service.browser import get_browser_pool
         with get_browser_pool().lease(timeout_s=60) as context:
             context.new_page().goto("{site.url}")
-            print(get_browser_pool().stats().browser_pid, flush=True)
+            print(stats(get_browser_pool()).browser_pid, flush=True)
             input()
     """
     worker = subprocess.Popen(
@@ -237,7 +240,7 @@ def test_the_profile_of_a_killed_browser_goes_at_once_and_a_killed_workers_at_th
         context.new_page()
         assert not left.exists()
         assert young.exists()  # its browser may be about to start
-        pid = pool.stats().browser_pid
+        pid = stats(pool).browser_pid
         assert pid is not None
         own = profile_of(pid)
         assert own is not None

@@ -9,6 +9,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from tests.browser.conftest import MakePool, idle, wait_until
 from tests.browser.site import Site
+from tests.pool_stats import stats
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.browser import BrowserPool, BrowserUnavailable
 
@@ -38,7 +39,7 @@ def test_a_context_serves_exactly_the_configured_uses(
     pool = make_pool(max_uses=3)
     for _ in range(7):
         use(pool, site)
-    wait_until(lambda: pool.stats().closed == {"uses": 2})
+    wait_until(lambda: stats(pool).closed == {"uses": 2})
     counts = [event["uses"] for event in telemetry.events("browser.context.leased")]
     assert counts == [1, 2, 3, 1, 2, 3, 1]
     metric, log, spans = told(telemetry, "uses")
@@ -54,13 +55,13 @@ def test_a_context_goes_at_its_age_give_or_take_the_jitter(
 ) -> None:
     pool = make_pool(max_age_s=4.0, age_jitter=0.25, replace_ahead_s=1.0, tick_s=0.05)
     use(pool, site)
-    wait_until(lambda: pool.stats().closed.get("age", 0) >= 2, 60)
+    wait_until(lambda: stats(pool).closed.get("age", 0) >= 2, 60)
     ages = [e["age_s"] for e in telemetry.events("browser.context.retired")]
     # The first was leased, its successor was not and has none itself. Closing takes a while.
     assert len(ages) == 2
     assert all(age >= 3.0 for age in ages)
     assert all(age < 5.0 + 3.0 for age in ages)
-    assert pool.stats().created == 2
+    assert stats(pool).created == 2
     metric, log, spans = told(telemetry, "age")
     assert (metric, log, len(spans)) == (2, 2, 2)
 
@@ -70,23 +71,23 @@ def test_memory_past_the_threshold_retires_contexts(
 ) -> None:
     pool = make_pool(memory_threshold_bytes=400 * MIB, memory_interval_s=0.2)
     use(pool, site)
-    before = pool.stats()
+    before = stats(pool)
     assert not before.memory_high
     with pool.lease() as context:
         page = context.new_page()
         page.goto(site.url)
         page.evaluate(ALLOCATE, 600)
-        wait_until(lambda: pool.stats().memory_high)
+        wait_until(lambda: stats(pool).memory_high)
         # Not closed under the lease, and no new context meanwhile.
         assert page.evaluate("window.kept[0]") == 7
         with pytest.raises(BrowserUnavailable) as refused, pool.lease("mobile", timeout_s=0.2):
             pass
         assert refused.value.reason == "memory"
         assert refused.value.retry_after_s is not None
-    wait_until(lambda: pool.stats().closed == {"memory": 1})
-    wait_until(lambda: not pool.stats().memory_high)
+    wait_until(lambda: stats(pool).closed == {"memory": 1})
+    wait_until(lambda: not stats(pool).memory_high)
     use(pool, site)
-    after = pool.stats()
+    after = stats(pool)
     assert after.memory_bytes is not None
     assert after.memory_baseline_bytes is not None
     assert after.memory_bytes - after.memory_baseline_bytes < 400 * MIB
@@ -109,7 +110,7 @@ def test_idle_contexts_are_given_up_for_a_leased_one_that_grows(
         page = context.new_page()
         page.goto(site.url)
         page.evaluate(ALLOCATE, 600)
-        wait_until(lambda: pool.stats().closed == {"memory": 1})
+        wait_until(lambda: stats(pool).closed == {"memory": 1})
         assert page.evaluate("window.kept[0]") == 7
     assert telemetry.metric("browser.contexts.closed", profile="mobile", reason="memory") == 1
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.browser.conftest import MakePool, Since, idle, wait_until
 from tests.browser.site import Site, proxy
+from tests.pool_stats import stats
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.browser import BrowserPool, LeasedContext, LeaseLost
 
@@ -218,12 +219,12 @@ def test_an_identity_that_is_not_idle_makes_room_for_the_next(
     pool = make_pool(max_contexts=1)
     for profile in ("desktop", "mobile"):
         assert visit(pool, site, profile=profile) == [NOTHING, NOTHING]
-    assert pool.stats().closed == {"capacity": 1}
-    assert pool.stats().open == 1
+    assert stats(pool).closed == {"capacity": 1}
+    assert stats(pool).open == 1
 
 
 @pytest.mark.parametrize("profile", ["desktop", "mobile"])
-def test_the_async_twin_gets_a_ready_page(pool: BrowserPool, site: Site, profile: str) -> None:
+def test_a_coroutine_gets_a_ready_page(pool: BrowserPool, site: Site, profile: str) -> None:
     async def work(context: LeasedContext) -> tuple[str, int, bool]:
         page = await context.new_page()
         await page.goto(site.url)
@@ -250,7 +251,6 @@ def test_a_context_kept_beyond_its_block_is_refused_from_the_moment_of_return(
             lambda: kept.pages,
             lambda: kept.close,
             lambda: kept.new_page,
-            lambda: kept.raw,
             lambda: page.context,
             lambda: page.url,
             lambda: evaluate("1"),
@@ -276,8 +276,6 @@ def test_what_a_coroutine_keeps_of_its_context_is_refused_too(
         uses: list[Callable[[], Any]] = [
             lambda: context.cookies,
             lambda: context.pages,
-            lambda: context.raw,
-            lambda: page.raw,
             cookies,
             lambda: evaluate("1"),
         ]

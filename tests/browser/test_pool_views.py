@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,13 @@ from tests.browser.conftest import idle, wait_until
 from tests.browser.site import Site
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service import get_optimized_browser_context
-from transcript_service.browser import BrowserPool, LeasedContext, LeaseLost, get_browser_pool
+from transcript_service.browser import (
+    BrowserPool,
+    LeasedContext,
+    LeasedPage,
+    LeaseLost,
+    get_browser_pool,
+)
 from transcript_service.settings import get_settings
 from transcript_service.telemetry import span
 
@@ -162,21 +167,13 @@ def test_run_gives_results_and_errors_back(pool: BrowserPool) -> None:
     async def fail(context: LeasedContext) -> None:
         raise LookupError("mine")
 
-    async def answer(context: LeasedContext) -> int:
-        return context.uses
+    async def answer(context: LeasedContext) -> list[LeasedPage]:
+        return [await context.new_page()]
 
-    assert pool.run(answer, timeout_s=60) >= 1
+    (page,) = pool.run(answer, timeout_s=60)
+    assert isinstance(page, LeasedPage)
     with pytest.raises(LookupError, match="mine"):
         pool.run(fail, timeout_s=60)
-
-
-def test_the_async_lease_belongs_to_the_pools_loop(pool: BrowserPool) -> None:
-    async def elsewhere() -> None:
-        async with pool.lease_async():
-            pass
-
-    with pytest.raises(RuntimeError, match=r"use BrowserPool\.run"):
-        asyncio.run(elsewhere())
 
 
 def test_a_call_past_the_deadline_says_the_lease_is_lost(pool: BrowserPool, site: Site) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -156,9 +155,7 @@ class Lab:
         self.refusal: BrowserUnavailable | None = None
         # No background ticks: a test that wants one calls `pool.tick()`.
         limits = pool_limits(**{"wait_s": 1.0, "tick_s": 3600.0, "age_jitter": 0.0, **config})
-        self.pool = ContextPool(
-            limits.settings, self._launch, limits.timing, clock=self.clock, rng=random.Random(7)
-        )
+        self.pool = ContextPool(limits.settings, self._launch, limits.timing, clock=self.clock)
 
     async def _launch(self) -> Any:
         await asyncio.sleep(0)
@@ -173,7 +170,7 @@ class Lab:
 
     @property
     def open(self) -> int:
-        report = self.pool.report
+        report = self.pool.stock.report
         return report.created - sum(report.closed.values())
 
     def page(self, index: int = 0) -> FakePage:

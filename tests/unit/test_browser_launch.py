@@ -9,7 +9,9 @@ from pydantic import SecretStr
 
 from transcript_service.browser import BrowserPool, launch
 from transcript_service.browser.errors import BrowserUnavailable
+from transcript_service.browser.identity import Identity
 from transcript_service.browser.launch import LaunchOptions, Way, find_chromium
+from transcript_service.browser.pool import ContextPool
 from transcript_service.settings import Settings
 
 
@@ -137,12 +139,23 @@ def test_proxies_of_the_list_are_reachable_wherever_they_are() -> None:
 def test_the_environment_sets_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROWSER_MAX_CONTEXTS", "3")
     monkeypatch.setenv("YOUTUBE_RESOLVE_TO", "127.0.0.1:8443")
-    assert BrowserPool(Settings(_env_file=None)).stats().limit == 3
+    assert BrowserPool(Settings(_env_file=None)).settings.browser_max_contexts == 3
     assert LaunchOptions.of(Settings(_env_file=None)).resolve_to == "127.0.0.1:8443"
 
 
-def test_only_with_a_ca_of_the_operators_pages_may_have_any_certificate(tmp_path: Path) -> None:
+def test_only_with_a_ca_of_the_operators_pages_may_have_any_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Identity] = []
+
+    async def refuse(_: ContextPool, identity: Identity, **__: object) -> None:
+        asked.append(identity)
+        raise BrowserUnavailable("memory", "none")
+
+    monkeypatch.setattr(ContextPool, "acquire", refuse)
     for ca_file in (None, tmp_path / "ca.pem"):
         pool = BrowserPool(Settings(_env_file=None, youtube_ca_file=ca_file))
-        identity = pool._identity("desktop", None, None)
-        assert identity.ignore_https_errors == (ca_file is not None)
+        with pytest.raises(BrowserUnavailable), pool.lease():
+            pass
+        pool.close()
+        assert asked.pop().ignore_https_errors == (ca_file is not None)

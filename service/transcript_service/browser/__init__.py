@@ -5,17 +5,11 @@
     with get_browser_pool().lease("desktop") as context:
         page = context.new_page()
 
-See `BrowserPool` for the three ways to use it and `docs/browser-pool.md` for its rules.
+See `BrowserPool` for the ways to use it and `docs/browser-pool.md` for its rules.
 """
 
 from .errors import OVERLOAD, BrowserError, BrowserUnavailable, LeaseLost
-from .facade import (
-    BrowserPool,
-    PoolStats,
-    get_browser_pool,
-    get_optimized_browser_context,
-    get_optimized_browser_context_async,
-)
+from .facade import BrowserPool, get_browser_pool, get_optimized_browser_context
 from .launch import LaunchOptions, find_chromium
 from .lease import LeasedContext, LeasedPage
 
@@ -28,9 +22,7 @@ __all__ = [
     "LeaseLost",
     "LeasedContext",
     "LeasedPage",
-    "PoolStats",
     "find_chromium",
     "get_browser_pool",
     "get_optimized_browser_context",
-    "get_optimized_browser_context_async",
 ]

@@ -85,6 +85,11 @@ class PooledContext:
     def key(self) -> str:
         return self.identity.key
 
+    @property
+    def named(self) -> dict[str, str]:
+        """How log lines name it."""
+        return {"profile": self.identity.profile, "context_key": self.key}
+
     def enter(self, state: State) -> None:
         """Change the state."""
         self.state, self.state_since = state, time.monotonic()

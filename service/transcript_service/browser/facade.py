@@ -6,40 +6,23 @@ import asyncio
 import atexit
 import os
 import threading
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Coroutine,
-    Iterator,
-    Mapping,
-    Sequence,
-)
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    asynccontextmanager,
-    contextmanager,
-    suppress,
-)
-from dataclasses import dataclass, field
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
-
-from opentelemetry.trace import Span
 
 from ..proxies import Proxy
 from ..settings import Settings, get_settings
 from ..telemetry import set_attributes, span
-from .context import State
 from .errors import BrowserUnavailable, LeaseLost
 from .identity import Cookie, Identity
 from .launch import LaunchOptions
 from .lease import Lease, LeasedContext
 from .pool import ContextPool
 from .process import ChromiumProcess
-from .sync_view import Bridge, SyncView, running_loop
-from .timing import Timing
+from .stock import Timing
+from .sync_view import Bridge, SyncView
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext as SyncBrowserContext
@@ -51,32 +34,6 @@ ProxyLike = Proxy | Mapping[str, Any] | None
 _LOOP_SLACK_S: Final = 5.0
 # Threads for `on` and `route` handlers of sync leaseholders, and for measuring.
 _THREADS: Final = 8
-
-
-@dataclass(frozen=True)
-class PoolStats:
-    """The pool at one moment. Counts are since its start, sizes in bytes."""
-
-    limit: int
-    idle: int = 0
-    leased: int = 0
-    waiting: int = 0
-    created: int = 0
-    closed: Mapping[str, int] = field(default_factory=dict)
-    leases: int = 0
-    reused: int = 0
-    launches: int = 0
-    crashes: int = 0
-    browser_pid: int | None = None
-    memory_bytes: int | None = None
-    memory_baseline_bytes: int | None = None
-    memory_high: bool = False
-    problem: str | None = None
-
-    @property
-    def open(self) -> int:
-        """Contexts that exist: created less closed."""
-        return self.created - sum(self.closed.values())
 
 
 class _Running(NamedTuple):
@@ -139,46 +96,9 @@ class BrowserPool:
             LeaseLost: the deadline passed or the browser died inside the block.
             ValueError: unknown profile, or credentials inside the proxy's address.
         """
-        identity = self._identity(profile, proxy, cookies)
-        loop, _, core = self._started()
         wait_s = self.settings.browser_acquire_timeout_s if timeout_s is None else timeout_s
-        with _lease_span(identity) as opened:
-            leased: Future[Lease] = Future()
-            holding = _submit(_hold(core, identity, wait_s, deadline_s, leased), loop)
-            try:
-                if not wait([leased], wait_s + _LOOP_SLACK_S).done:
-                    text = "The browser pool's loop does not answer."
-                    raise BrowserUnavailable("wait_timeout", text, 60.0)
-                lease = leased.result()
-                with _block(opened, lease):
-                    view = SyncView(lease.context, Bridge(loop, lease, core.explaining))
-                    yield cast("SyncBrowserContext", view)
-            finally:
-                holding.cancel()  # wherever this thread was stopped, the lease goes back
-
-    @asynccontextmanager
-    async def lease_async(
-        self,
-        profile: str = "desktop",
-        proxy: ProxyLike = None,
-        cookies: Sequence[Cookie] | None = None,
-        *,
-        timeout_s: float | None = None,
-        deadline_s: float | None = None,
-    ) -> AsyncIterator[LeasedContext]:
-        """`lease` for a coroutine that runs on the pool's loop (see `run`)."""
-        identity = self._identity(profile, proxy, cookies)
-        loop, _, core = self._started()
-        if running_loop() is not loop:
-            raise RuntimeError("lease_async works on the pool's own loop: use BrowserPool.run")
-        with _lease_span(identity) as opened:
-            lease = await core.acquire(identity, wait_s=timeout_s, hold_s=deadline_s)
-            try:
-                with _block(opened, lease):
-                    async with core.explaining(lease):
-                        yield lease.context
-            finally:
-                core.release(lease)
+        with self._leased(profile, proxy, cookies, wait_s, deadline_s) as bridge:
+            yield cast("SyncBrowserContext", SyncView(bridge.lease.context, bridge))
 
     def run(
         self,
@@ -202,55 +122,60 @@ class BrowserPool:
             TimeoutError: the work did not end in time.
             LeaseLost: the browser died.
         """
+        end = time.monotonic() + timeout_s
+        wait_s = min(self.settings.browser_acquire_timeout_s, timeout_s)
+        with self._leased(profile, proxy, cookies, wait_s, timeout_s) as bridge:
 
-        async def leased() -> T:
-            wait_s = min(self.settings.browser_acquire_timeout_s, timeout_s)
-            lease = self.lease_async(
-                profile, proxy, cookies, timeout_s=wait_s, deadline_s=timeout_s
-            )
-            async with asyncio.timeout(timeout_s), lease as context:
-                return await work(context)
+            async def in_time() -> T:
+                async with asyncio.timeout(end - time.monotonic()):
+                    return await work(bridge.lease.context)
 
-        future = _submit(leased(), self._started().loop)
-        try:
-            # The second bound is for work that swallows its cancellation.
-            return future.result(timeout_s + 1.0)
-        except TimeoutError:
-            future.cancel()
-            raise
-        except CancelledError:  # the pool was closed
-            raise LeaseLost("shutdown") from None
-        except LeaseLost as error:
-            if error.reason == "expired":
-                raise TimeoutError from error
-            raise
+            try:
+                return cast("T", bridge.result_of(in_time))
+            except LeaseLost as error:  # also where the work swallows its cancellation
+                if error.reason == "expired":
+                    raise TimeoutError from error
+                raise
+
+    @contextmanager
+    def _leased(
+        self,
+        profile: str,
+        proxy: ProxyLike,
+        cookies: Sequence[Cookie] | None,
+        wait_s: float,
+        hold_s: float | None,
+    ) -> Iterator[Bridge]:
+        # Chromium cannot be given one more CA from the command line. Where the operator names
+        # one, YouTube's hosts lead to it and no others exist.
+        lenient = self.settings.youtube_ca_file is not None
+        identity = Identity.of(profile, proxy, cookies, ignore_https_errors=lenient)
+        loop, _, core = self._started()
+        proxied = identity.proxy is not None
+        with span("browser.lease", profile=identity.profile, proxy_used=proxied) as opened:
+            leased: Future[Lease] = Future()
+            holding = _submit(_hold(core, identity, wait_s, hold_s, leased), loop)
+            try:
+                if not wait([leased], wait_s + _LOOP_SLACK_S).done:
+                    text = "The browser pool's loop does not answer."
+                    raise BrowserUnavailable("wait_timeout", text, 60.0)
+                lease = leased.result()
+                try:
+                    yield Bridge(loop, lease, core.explaining)
+                finally:
+                    lease.ended = True
+                    set_attributes(
+                        opened,
+                        reused=lease.reused,
+                        uses=lease.entry.uses,
+                        wait_s=round(lease.wait_s, 4),
+                        context_key=lease.entry.key,
+                        retired=lease.entry.retire,
+                    )
+            finally:
+                holding.cancel()  # wherever this thread was stopped, the lease goes back
 
     # Life
-
-    def stats(self) -> PoolStats:
-        """Numbers for health checks and tests; cheap, from any thread."""
-        if self._running is None:
-            return PoolStats(limit=self.settings.browser_max_contexts)
-        core = self._running.core
-        report, stock = core.report, core.stock
-        process, problem = stock.process, stock.launches.problem
-        return PoolStats(
-            limit=self.settings.browser_max_contexts,
-            idle=sum(entry.state is State.IDLE for entry in list(stock.entries)),
-            leased=core.leased(),
-            waiting=core.waiting,
-            created=report.created,
-            closed=dict(report.closed),
-            leases=report.leases,
-            reused=report.reused,
-            launches=report.launches,
-            crashes=report.crashes,
-            browser_pid=process.pid if process is not None else None,
-            memory_bytes=stock.memory.used_bytes,
-            memory_baseline_bytes=process.baseline_bytes if process is not None else None,
-            memory_high=stock.memory.high,
-            problem=str(problem) if problem is not None else None,
-        )
 
     def close(self, grace_s: float = 10.0) -> None:
         """Stop leasing, give leaseholders `grace_s` seconds, end browser and thread.
@@ -270,14 +195,6 @@ class BrowserPool:
             _submit(_end(core, grace_s), loop).result(grace_s + 4 * self._timing.operation_s)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(_LOOP_SLACK_S)
-
-    def _identity(
-        self, profile: str, proxy: ProxyLike, cookies: Sequence[Cookie] | None
-    ) -> Identity:
-        # Chromium cannot be given one more CA from the command line. Where the operator names
-        # one, YouTube's hosts lead to it and no others exist.
-        lenient = self.settings.youtube_ca_file is not None
-        return Identity.of(profile, proxy, cookies, ignore_https_errors=lenient)
 
     def _started(self) -> _Running:
         with self._start_lock:
@@ -336,27 +253,6 @@ async def _hold(
         core.release(lease)
 
 
-def _lease_span(identity: Identity) -> AbstractContextManager[Span]:
-    return span("browser.lease", profile=identity.profile, proxy_used=identity.proxy is not None)
-
-
-@contextmanager
-def _block(opened: Span, lease: Lease) -> Iterator[None]:
-    """What a lease's span says, and the end of what may be done with the context."""
-    set_attributes(
-        opened,
-        reused=lease.reused,
-        uses=lease.entry.uses,
-        wait_s=round(lease.wait_s, 4),
-        context_key=lease.entry.key,
-    )
-    try:
-        yield
-    finally:
-        lease.ended = True
-        set_attributes(opened, retired=lease.entry.retire)
-
-
 def _submit(work: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> Future[T]:
     try:
         return asyncio.run_coroutine_threadsafe(work, loop)
@@ -401,10 +297,3 @@ def get_optimized_browser_context(
     other errors see `BrowserPool.lease`.
     """
     return get_browser_pool().lease(profile, proxy_config)
-
-
-def get_optimized_browser_context_async(
-    profile: str = "desktop", proxy_config: ProxyLike = None
-) -> AbstractAsyncContextManager[LeasedContext]:
-    """The async twin, for coroutines given to `BrowserPool.run` or on the pool's loop."""
-    return get_browser_pool().lease_async(profile, proxy_config)

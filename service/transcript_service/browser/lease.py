@@ -18,7 +18,7 @@ from .context import DEFAULT_TIMEOUT_MS, PooledContext
 from .errors import LeaseLost, LostReason
 
 if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext, Page, Response
+    from playwright.async_api import Page, Response
 
 # What a leaseholder may do to a context and cleaning takes back. Anything else (init
 # scripts, exposed functions, clocks, HAR and socket routes, raw sessions, Playwright's own
@@ -114,23 +114,6 @@ class LeasedContext:
         self._listeners: list[tuple[str, Callable[..., Any]]] = []
 
     @property
-    def raw(self) -> BrowserContext:
-        """Playwright's own object. Taking it costs the context, which ends with the lease."""
-        self._lease.check()
-        self._lease.entry.condemn("unhealthy", "raw")
-        return self._lease.entry.context
-
-    @property
-    def reused(self) -> bool:
-        """Whether the context has served a lease before."""
-        return self._lease.reused
-
-    @property
-    def uses(self) -> int:
-        """Leases the context has served, this one included."""
-        return self._lease.entry.uses
-
-    @property
     def remaining_s(self) -> float:
         """Seconds until the lease's deadline; past it the context is closed."""
         return self._lease.remaining_s
@@ -187,12 +170,6 @@ class LeasedPage:
     def __init__(self, page: Page, context: LeasedContext) -> None:
         self._page = page
         self.context = context
-
-    @property
-    def raw(self) -> Page:
-        """Playwright's own object."""
-        self.context._lease.check()
-        return self._page
 
     async def goto(self, url: str, **options: Any) -> Response | None:
         """Navigate, in a span `browser.navigate` with the host (never the query) and status."""

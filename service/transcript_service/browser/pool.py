@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
-import random
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,15 +19,13 @@ from typing import Final
 from playwright.async_api import Error as PlaywrightError
 
 from ..settings import Settings
-from ..telemetry import get_logger
+from ..telemetry import get_logger, instruments
 from .context import PooledContext, State
 from .errors import BrowserUnavailable, LeaseLost
 from .identity import Identity
 from .lease import Lease
 from .process import ChromiumProcess
-from .report import Report
-from .stock import Stock
-from .timing import Timing
+from .stock import Stock, Timing
 
 log = get_logger(__name__)
 
@@ -59,7 +56,6 @@ class ContextPool:
         timing: Timing,
         *,
         clock: Callable[[], float] = time.monotonic,
-        rng: random.Random | None = None,
     ) -> None:
         """Nothing is started before the first lease.
 
@@ -68,24 +64,16 @@ class ContextPool:
             launch: starts a browser or raises `BrowserUnavailable`.
             timing: when it looks after its contexts.
             clock: what ages of contexts are measured with, in seconds.
-            rng: where the jitter of age limits comes from.
         """
         self._settings = settings
         self._timing = timing
         self._most = settings.browser_max_contexts
-        self.report = Report()
         self.clock = clock
-        jitter = rng or random.Random()  # noqa: S311 - no secret
-        self.stock = Stock(settings, launch, timing, self.report, self._pump, clock, jitter)
+        self.stock = Stock(settings, launch, timing, clock, self._pump, self._refuse_one)
         self._waiters: deque[_Waiter] = deque()
         self._ticking: asyncio.Task[None] | None = None
         self._returned = asyncio.Event()
         self._hold_s = 1.0  # how long leases last on average, for Retry-After
-
-    @property
-    def waiting(self) -> int:
-        """Callers waiting for a context."""
-        return len(self._waiters)
 
     def leased(self) -> int:
         """Contexts in use, those being cleaned included unless that takes long."""
@@ -124,8 +112,13 @@ class ContextPool:
                 raise self._waited_in_vain()
             lease = waiter.lease.result()
         except BrowserUnavailable as refusal:
-            waited_s = time.monotonic() - waiter.since
-            self.report.lease_refused(identity.profile, refusal.reason, waited_s)
+            log.warning(
+                "browser.context.lease_failed",
+                profile=identity.profile,
+                reason=refusal.reason,
+                error_type=refusal.error_type,
+                wait_s=round(time.monotonic() - waiter.since, 3),
+            )
             raise
         except asyncio.CancelledError:
             if waiter.lease.done() and waiter.lease.exception() is None:
@@ -135,7 +128,7 @@ class ContextPool:
             with suppress(ValueError):
                 self._waiters.remove(waiter)
         # In the caller's task: this and what the pages say belong to its trace.
-        self.report.context_leased(lease.entry, reused=lease.reused, wait_s=lease.wait_s)
+        self.stock.report.context_leased(lease.entry, reused=lease.reused, wait_s=lease.wait_s)
         lease.entry.holder = contextvars.copy_context()
         return lease
 
@@ -151,7 +144,12 @@ class ContextPool:
             return
         lease.returned = True
         self._hold_s += 0.2 * (lease.held_s - self._hold_s)
-        self.report.context_returned(lease.entry, lease.held_s)
+        log.info(
+            "browser.context.returned",
+            **lease.entry.named,
+            held_s=round(lease.held_s, 3),
+            uses=lease.entry.uses,
+        )
         lease.context.forget_listeners()
         self.stock.take_back(lease.entry)
         self._pump()
@@ -230,17 +228,17 @@ class ContextPool:
     def _idle_for(self, identity: Identity) -> PooledContext | None:
         if self.leased() >= self._most:  # a replacement may be one too many
             return None
-        fit = [e for e in self.stock.entries if e.key == identity.key and self._is_leasable(e)]
-        # The one used last has the warmest connections; the others may grow old in peace.
-        return max(fit, key=lambda entry: entry.last_used_at, default=None)
-
-    def _is_leasable(self, entry: PooledContext) -> bool:
-        return (
-            entry.state is State.IDLE
+        fit = [
+            entry
+            for entry in self.stock.entries
+            if entry.key == identity.key
+            and entry.state is State.IDLE
             and entry.process is self.stock.process
             and entry.process.is_connected()
             and self.clock() < entry.expires_at
-        )
+        ]
+        # The one used last has the warmest connections; the others may grow old in peace.
+        return max(fit, key=lambda entry: entry.last_used_at, default=None)
 
     def _lend(self, entry: PooledContext, waiter: _Waiter) -> Lease:
         wait_s = time.monotonic() - waiter.since
@@ -249,7 +247,7 @@ class ContextPool:
         entry.enter(State.LEASED)
         entry.uses += 1
         entry.last_used_at = self.clock()
-        self.report.context_moved(entry, "leased")
+        self.stock.report.context_moved(entry, "leased")
         if entry.uses >= self._settings.browser_context_max_uses:
             entry.condemn("uses")
             self.stock.renew(entry)
@@ -260,7 +258,8 @@ class ContextPool:
         if lease.returned or lease.lost is not None:
             return
         lease.entry.lose("expired")
-        self.report.lease_expired(lease.entry, lease.held_s)
+        held_s = round(lease.held_s, 3)
+        log.warning("browser.context.lease_expired", **lease.entry.named, held_s=held_s)
         lease.entry.retire = None  # whatever was planned, this is what happened
         self.stock.retire(lease.entry, "expired")
 
@@ -280,7 +279,7 @@ class ContextPool:
             if coming[key] > 0:
                 coming[key] -= 1
             elif self.stock.has_room():
-                self.stock.make(waiter.identity, self._refuse_one)
+                self.stock.make(waiter.identity)
             elif leaving > 0:
                 leaving -= 1
             else:
@@ -334,7 +333,7 @@ class ContextPool:
         while True:
             await asyncio.sleep(self._timing.tick_s)
             try:
-                self.report.limit(self._most)  # exported when it was set
+                instruments.BROWSER_CONTEXTS_LIMIT.set(self._most)  # exported when it was set
                 self.stock.tick()
             except Exception:
                 log.exception("browser.janitor.failed")

@@ -8,26 +8,54 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import shutil
+import stat
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
 
+import psutil
 from playwright.async_api import Browser, BrowserContext, CDPSession, Playwright, async_playwright
 from playwright.async_api import Error as PlaywrightError
 from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 from ..telemetry import get_logger, span
-from . import leftovers, memory
+from . import memory
 from .errors import BrowserUnavailable
 from .identity import Identity
-from .launch import LaunchOptions, Way, find_chromium
-from .tasks import Tasks
+from .launch import BROWSER_UID, LaunchOptions, Way, find_chromium
 
 log = get_logger(__name__)
 
 # Beyond this the driver is not waited for; its processes are killed.
 _CLOSE_S = 5.0
+# What Playwright calls the folders; and how long after making one the browser has started.
+_PROFILES: Final = "playwright_chromiumdev_profile-*"
+_STARTS_S: Final = 10.0
+
+
+class Tasks(set[asyncio.Task[Any]]):
+    """The tasks under way. A failure is written to the log: nobody else would see it."""
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run something on its own."""
+        task = asyncio.get_running_loop().create_task(work)
+        self.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("browser.janitor.failed", exc_info=error)
+
+    async def finish(self, timeout_s: float) -> None:
+        """Wait for all of them, or `timeout_s` seconds."""
+        if self:
+            await asyncio.wait(tuple(self), timeout=timeout_s)
 
 
 class ChromiumProcess:
@@ -47,7 +75,7 @@ class ChromiumProcess:
         self.ended = False
         self._late = Tasks()
         self._tree = memory.process_tree(pid)
-        self._profile = leftovers.profile_of(pid)
+        self._profile = profile_of(pid)
 
     @classmethod
     async def launch(cls, options: LaunchOptions) -> ChromiumProcess:
@@ -65,7 +93,7 @@ class ChromiumProcess:
             )
             try:
                 executable = find_chromium(options.executable, driver.chromium.executable_path)
-                await asyncio.to_thread(leftovers.sweep_profiles)
+                await asyncio.to_thread(sweep_profiles)
                 browser = await _started(driver, executable, options)
                 control = await browser.new_browser_cdp_session()
                 process = cls(driver, browser, control, await _pid_of(control))
@@ -171,3 +199,38 @@ _refused: set[Way] = set()
 async def _pid_of(control: CDPSession) -> int:
     answer = await control.send("SystemInfo.getProcessInfo")
     return next(int(item["id"]) for item in answer["processInfo"] if item["type"] == "browser")
+
+
+def profile_of(browser_pid: int) -> Path | None:
+    """The folder that a browser keeps its profile in, where that can be known."""
+    prefix = "--user-data-dir="
+    try:
+        command = psutil.Process(browser_pid).cmdline()
+    except psutil.Error:
+        return None
+    found = next((word for word in command if word.startswith(prefix)), None)
+    folder = Path(found.removeprefix(prefix)) if found else None
+    return folder if folder and folder.match(_PROFILES) else None
+
+
+def sweep_profiles(folder: Path | None = None) -> int:
+    """Remove the profiles of browsers that were killed; returns how many.
+
+    A killed worker takes its driver along, which would have removed them. A folder is left
+    alone while a process names it, and for a moment before that.
+    """
+    folder = folder or Path(tempfile.gettempdir())
+    found = {path for path in folder.glob(_PROFILES) if _is_left(path)}
+    found -= set(map(profile_of, psutil.pids()))
+    for path in found:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(found)
+
+
+def _is_left(profile: Path) -> bool:
+    try:
+        status = profile.lstat()
+    except OSError:
+        return False
+    ours = status.st_uid in (os.geteuid(), BROWSER_UID)
+    return ours and stat.S_ISDIR(status.st_mode) and time.time() - status.st_mtime > _STARTS_S

@@ -13,30 +13,52 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ..settings import Settings
-from ..telemetry import span
+from ..telemetry import get_logger, instruments, span
 from .context import SLOW_S, PooledContext, RetireReason, State
 from .health import Launches, MemoryPressure, Wear
 from .identity import Identity
 from .memory import cgroup_pressure
-from .process import ChromiumProcess
+from .process import ChromiumProcess, Tasks
 from .report import Report
-from .tasks import Tasks
-from .timing import Timing
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, ConsoleMessage, Frame, Page
 
+log = get_logger(__name__)
+
 # Two silent heartbeats in a row: one can be a machine that was busy.
 _MISSED: Final = 2
+# Characters of one console message that are kept.
+_MOST_SAID: Final = 2000
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The pool's own times in seconds, which no operator has to choose; tests shorten them."""
+
+    # How often the pool looks for expired contexts and asks the browser for a sign of life.
+    tick_s: float = 1.0
+    heartbeat_s: float = 5.0
+    memory_interval_s: float = 5.0
+    # Making, cleaning or closing one context takes 0.05 to 0.5 s, several seconds on a
+    # machine that is overloaded; past this it is stuck.
+    operation_s: float = 15.0
+    # How long before its age limit a context's replacement is started.
+    replace_ahead_s: float = 3.0
+    # Share of the age limit by which it is made longer or shorter per context, so that
+    # contexts made together do not expire together.
+    age_jitter: float = 0.1
 
 
 class Stock:
     """All contexts that exist, and the browser new ones are made in.
 
-    `changed` is called when there may be a context to lend, room to make one, or no browser.
+    `changed` is called when there may be a context to lend, room to make one, or no browser;
+    `failed` when a browser that lives could not make a context.
     """
 
     def __init__(
@@ -44,18 +66,17 @@ class Stock:
         settings: Settings,
         launch: Callable[[], Awaitable[ChromiumProcess]],
         timing: Timing,
-        report: Report,
-        changed: Callable[[], None],
         clock: Callable[[], float],
-        rng: random.Random,
+        changed: Callable[[], None],
+        failed: Callable[[Identity, Exception], None],
     ) -> None:
         self._settings = settings
         self._timing = timing
         self._launch = launch
-        self._report = report
-        self._changed = changed
         self._clock = clock
-        self._rng = rng
+        self._changed = changed
+        self._failed = failed
+        self.report = Report()
         self.entries: list[PooledContext] = []
         # Contexts being made, by key: their places are taken already.
         self.making: Counter[str] = Counter()
@@ -87,17 +108,13 @@ class Stock:
 
     # Contexts
 
-    def make(
-        self, identity: Identity, failed: Callable[[Identity, Exception], None] | None = None
-    ) -> None:
-        """Start making a context; `failed` is called if a browser that lives cannot."""
+    def make(self, identity: Identity) -> None:
+        """Start making a context."""
         # Counted before the task has run: its place is taken from now on.
         self.making[identity.key] += 1
-        self._tasks.spawn(self._make(identity, failed))
+        self._tasks.spawn(self._make(identity))
 
-    async def _make(
-        self, identity: Identity, failed: Callable[[Identity, Exception], None] | None
-    ) -> None:
+    async def _make(self, identity: Identity) -> None:
         entry: PooledContext | None = None
         process = self.process
         try:
@@ -107,15 +124,14 @@ class Stock:
                 started = time.monotonic()
                 context = await process.new_context(identity)
                 entry = self._adopt(identity, process, context)
-                self._report.context_created(entry, time.monotonic() - started)
+                self.report.context_created(entry, time.monotonic() - started)
                 await entry.prepare()
         except Exception as error:
             if entry is not None:
                 self.retire(entry, "unhealthy", detail=type(error).__name__)
             # In a browser that turns out to be dead the next one will serve the waiter.
-            alive = process is not None and await self.check(process)
-            if alive and failed is not None:
-                failed(identity, error)
+            if process is not None and await self.check(process):
+                self._failed(identity, error)
         finally:
             if entry is None:
                 self.making[identity.key] -= 1
@@ -130,7 +146,8 @@ class Stock:
         self, identity: Identity, process: ChromiumProcess, context: BrowserContext
     ) -> PooledContext:
         now = self._clock()
-        spread = self._rng.uniform(-self._timing.age_jitter, self._timing.age_jitter)
+        jitter = self._timing.age_jitter
+        spread = random.uniform(-jitter, jitter)  # noqa: S311 - no secret
         entry = PooledContext(
             identity=identity,
             process=process,
@@ -151,15 +168,21 @@ class Stock:
             entry.saw_url(frame.url)
 
         def crashed(_: Page) -> None:
-            self._report.context_crashed(entry)
+            log.warning("browser.context.crashed", **entry.named, uses=entry.uses)
             entry.condemn("crash")
             if entry.state is State.IDLE:
                 self.retire(entry, "crash")
 
         def said(message: ConsoleMessage) -> None:
             if entry.state is State.LEASED:  # the line belongs to the holder's request
-                profile, level = entry.identity.profile, message.type
-                entry.holder.run(self._report.console, profile, level, message.text)
+                # Pages say a lot; errors are what somebody who looks for a fault wants to see.
+                entry.holder.run(
+                    log.info if message.type == "error" else log.debug,
+                    "browser.console",
+                    profile=entry.identity.profile,
+                    console_level=message.type,
+                    text=message.text[:_MOST_SAID],
+                )
 
         if entry.state is State.IDLE:  # left over from a lease, past cleaning
             self.retire(entry, "unhealthy", detail="stray page")
@@ -207,7 +230,7 @@ class Stock:
             entry.condemn("capacity")
         if self._stays(entry):
             entry.enter(State.IDLE)
-            self._report.context_moved(entry, "idle")
+            self.report.context_moved(entry, "idle")
             self._changed()
 
     def _is_surplus(self) -> bool:
@@ -249,7 +272,7 @@ class Stock:
         entry.enter(State.GONE)
         self.entries.remove(entry)
         age_s = self._clock() - entry.created_at
-        self._report.context_closed(entry, entry.retire or "unhealthy", age_s)
+        self.report.context_closed(entry, entry.retire or "unhealthy", age_s)
 
     # Browsers
 
@@ -268,11 +291,17 @@ class Stock:
                 return
             process = await self._launch()
         except Exception as error:
-            self._report.browser_unavailable(self.launches.failed(error))
+            refusal = self.launches.failed(error)
+            log.error(
+                "browser.unavailable",
+                reason=refusal.reason,
+                problem=str(refusal),
+                retry_after_s=refusal.retry_after_s,
+            )
         else:
             self.launches.succeeded()
-            self._report.launches += 1
-            self._report.memory(process.baseline_bytes)
+            self.report.launches += 1
+            instruments.BROWSER_MEMORY_USAGE.set(process.baseline_bytes)
             self.process = process
             process.on_lost(lambda: self._lose(process, "disconnected"))
         finally:
@@ -290,7 +319,9 @@ class Stock:
             entry.lose("crash")
             entry.retire = "crash"
             self._forget(entry)
-        self._report.browser_crashed(why, lived_s=lived_s, contexts=len(dead))
+        self.report.crashes += 1
+        lived_s = round(lived_s, 3)
+        log.error("browser.crashed", reason=why, lived_s=lived_s, contexts_lost=len(dead))
         # Also when it is dead already: it may have left a driver or renderers behind.
         self._end(process)
         self.ensure_browser()
@@ -299,7 +330,7 @@ class Stock:
         """Make no more contexts in this browser; end it when the last one has gone."""
         if process is not self.process:
             return
-        self._report.browser_replaced(reason, self.memory.used_bytes)
+        log.warning("browser.replaced", reason=reason, used_bytes=self.memory.used_bytes)
         self.process = None
         for entry in list(self.entries):
             if entry.process is process:
@@ -383,9 +414,14 @@ class Stock:
         if process is not self.process:  # replaced meanwhile; its numbers mean nothing
             self.memory.high = False
         elif used is not None:
-            self._report.memory(used)
+            instruments.BROWSER_MEMORY_USAGE.set(used)
             if reason := self.memory.judge(used, process.baseline_bytes, cgroup=cgroup):
-                self._report.memory_high(used, process.baseline_bytes, reason)
+                log.warning(
+                    "browser.memory.high",
+                    used_bytes=used,
+                    baseline_bytes=process.baseline_bytes,
+                    reason=reason,
+                )
 
     def _most_used_idle(self) -> PooledContext | None:
         idle = [entry for entry in self.entries if entry.state is State.IDLE]

@@ -49,13 +49,17 @@ class Bridge:
         self._adapted: dict[Callable[..., Any], Callable[..., Any]] = {}
 
     def call(self, function: Callable[[], Any]) -> Any:
-        """Run on the loop, wait for the result, and show it as a sync view.
+        """The result as a sync view; otherwise as `result_of`."""
+        return self.show(self.result_of(function))
+
+    def result_of(self, function: Callable[[], Any]) -> Any:
+        """Run on the loop and wait for the result.
 
         Raises:
             LeaseLost: the deadline passed before there was a result.
             RuntimeError: called on the loop itself, as from a predicate.
         """
-        if running_loop() is self._loop:
+        if _running_loop() is self._loop:
             raise RuntimeError("predicates run on the browser's loop and can only read properties")
         self.lease.check()  # now, because a loop that has ended answers nothing
 
@@ -67,7 +71,7 @@ class Bridge:
 
         future = asyncio.run_coroutine_threadsafe(on_loop(), self._loop)
         try:
-            return self.show(future.result(self.lease.remaining_s + _SLACK_S))
+            return future.result(self.lease.remaining_s + _SLACK_S)
         except TimeoutError:
             if future.done():  # Playwright's own TimeoutError, or the call's
                 raise
@@ -170,7 +174,7 @@ class SyncView:
         self.close()
 
 
-def running_loop() -> asyncio.AbstractEventLoop | None:
+def _running_loop() -> asyncio.AbstractEventLoop | None:
     """The loop this thread is running right now, if any."""
     with suppress(RuntimeError):
         return asyncio.get_running_loop()
