@@ -127,6 +127,43 @@ def _empty(path: str) -> bytes:
     return success({"resultType": "matrix" if "range" in path else "vector", "result": []})
 
 
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACE_START_US = 1_800_000_000_000_000
+
+
+def jaeger_span(
+    span_id: str, parent: str, start_s: float, duration_s: float, **more: Any
+) -> dict[str, Any]:
+    """A span as Jaeger tells it; `more` are its tags, its name and its logs."""
+    parts: dict[str, Any] = {
+        name: more.pop(name) for name in ("operationName", "logs") if name in more
+    }
+    return {
+        "traceID": TRACE_ID,
+        "spanID": span_id,
+        "operationName": f"span {span_id}",
+        "references": [{"refType": "CHILD_OF", "traceID": TRACE_ID, "spanID": parent}]
+        if parent
+        else [],
+        "startTime": TRACE_START_US + round(start_s * 1e6),
+        "duration": round(duration_s * 1e6),
+        "tags": [{"key": key, "value": value} for key, value in more.items()],
+        "logs": [],
+        "processID": "p1",
+        **parts,
+    }
+
+
+def jaeger_trace(*spans: dict[str, Any]) -> dict[str, Any]:
+    """A trace of one process as Jaeger tells it."""
+    worker = {"key": "service.instance.id", "value": "w-1"}
+    return {
+        "traceID": TRACE_ID,
+        "spans": list(spans),
+        "processes": {"p1": {"serviceName": "svc", "tags": [worker]}},
+    }
+
+
 def valued(value: str) -> Callable[[Handler, dict[str, str]], None]:
     """Every instant query answers one series, without labels, of this value."""
 

@@ -16,8 +16,7 @@ from transcript_service.dashboard.search_view import in_seconds
 from transcript_service.problem import Problem
 
 TRACES, FAILURES, LOGS = (f"/api/dashboard/{name}" for name in ("traces", "failures", "logs"))
-START_US = 1_800_000_000_000_000
-TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACE = fakes.TRACE_ID
 
 
 @pytest.fixture
@@ -29,31 +28,17 @@ def got(client: FlaskClient, path: str) -> Any:
     return client.get(path).json
 
 
-def span(name: str, duration_s: float, **tags: str) -> dict[str, Any]:
-    return {
-        "operationName": name,
-        "startTime": START_US,
-        "duration": int(duration_s * 1e6),
-        "processID": "p1",
-        "tags": [
-            {"key": k.replace("error_type", "error.type"), "value": v} for k, v in tags.items()
-        ],
-    }
+def span(name: str, duration_s: float, start_s: float = 0.0, **tags: str) -> dict[str, Any]:
+    tags = {key.replace("error_type", "error.type"): value for key, value in tags.items()}
+    return fakes.jaeger_span("a", "", start_s, duration_s, operationName=name, **tags)
 
 
-def trace(trace_id: str, *spans: dict[str, Any]) -> dict[str, Any]:
-    worker = {"key": "service.instance.id", "value": "w-1"}
-    processes = {"p1": {"serviceName": "svc", "tags": [worker]}}
-    return {"traceID": trace_id, "spans": list(spans), "processes": processes}
-
-
-BLOCKED_THEN_GOOD = trace(
-    TRACE,
+BLOCKED_THEN_GOOD = fakes.jaeger_trace(
     span("transcript.fetch", 6.0, video_id="dQw4w9WgXcQ", outcome="success", source="timedtext"),
+    span("transcript.stage", 5.0, 1.0, stage="timedtext", outcome="success"),
     span("transcript.stage", 1.0, stage="youtube_api", outcome="blocked", error_type="ip_blocked"),
-    span("transcript.stage", 5.0, stage="timedtext", outcome="success"),
 )
-WITHOUT_REQUEST = trace("0" * 32, span("transcript.stage", 1.0, stage="asr", outcome="error"))
+WITHOUT_REQUEST = fakes.jaeger_trace(span("transcript.stage", 1.0, stage="asr", outcome="error"))
 
 
 @pytest.mark.parametrize(

@@ -10,73 +10,50 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.dashboard_fakes import FakeEngine, Handler, service
-
-TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
-START_NS = 1_800_000_000_000_000_000
-
-
-def span(span_id: str, parent: str, start_ms: int, length_ms: int, **more: Any) -> dict[str, Any]:
-    start = START_NS + start_ms * 1_000_000
-    return {
-        "traceId": TRACE_ID,
-        "spanId": span_id,
-        "parentSpanId": parent,
-        "name": f"span {span_id}",
-        "kind": 1,
-        "startTimeUnixNano": str(start),
-        "endTimeUnixNano": str(start + length_ms * 1_000_000),
-        **more,
-    }
-
+from tests.dashboard_fakes import (
+    TRACE_ID,
+    TRACE_START_US,
+    FakeEngine,
+    Handler,
+    jaeger_span,
+    jaeger_trace,
+    service,
+)
 
 SPANS = [
     # a child before its parent, as exporters deliver them
-    span("c", "b", 20, 30, status={"code": 2, "message": "timeout"}),
-    span("d", "a", 60, 10),
-    span("a", "", 0, 100, attributes=[{"key": "n", "value": {"intValue": "7"}}]),
-    span(
+    jaeger_span("c", "b", 0.02, 0.03, **{"error": True, "otel.status_description": "timeout"}),
+    jaeger_span("d", "a", 0.06, 0.01, **{"span.kind": "client"}),
+    jaeger_span("a", "", 0.0, 0.1, **{"n": 7, "otel.scope.name": "flask"}),
+    jaeger_span(
         "b",
         "a",
-        10,
-        50,
-        events=[
+        0.01,
+        0.05,
+        logs=[
             {
-                "name": "retry",
-                "timeUnixNano": str(START_NS + 15_000_000),
-                "attributes": [
-                    {"key": "list", "value": {"arrayValue": {"values": [{"boolValue": True}]}}}
-                ],
+                "timestamp": TRACE_START_US + 15_000,
+                "fields": [{"key": "event", "value": "retry"}, {"key": "list", "value": "[true]"}],
             }
         ],
     ),
-    span("z", "unknown-parent", 70, 5),
+    jaeger_span("z", "unknown-parent", 0.07, 0.005),
 ]
-TRACE = {
-    "result": {
-        "resourceSpans": [
-            {
-                "resource": {
-                    "attributes": [{"key": "service.name", "value": {"stringValue": "svc"}}]
-                },
-                "scopeSpans": [{"spans": SPANS}],
-            }
-        ]
-    }
-}
+TRACE = {"data": [jaeger_trace(*SPANS)]}
 LINES = [
+    {"_time": "2027-01-15T08:00:00.005Z", "_msg": "first", "span_id": "a"},
     {
         "_time": "2027-01-15T08:00:00.04Z",
         "_msg": "second",
         "_stream": '{service.name="svc"}',
         "service.name": "svc",
+        "service.instance.id": "w-1",
         "trace_id": TRACE_ID,
         "span_id": "b",
         "severity_text": "WARN",
         "stage": "asr",
         "telemetry.sdk.name": "x",
     },
-    {"_time": "2027-01-15T08:00:00.005Z", "_msg": "first", "span_id": "a"},
 ]
 
 
@@ -136,21 +113,26 @@ def test_spans_come_in_the_order_of_a_waterfall(client: FlaskClient, stores: Sto
     assert by_id["c"]["error"] is True
     assert by_id["c"]["status_message"] == "timeout"
     assert by_id["a"]["attributes"] == {"n": 7}
-    assert by_id["b"]["events"][0]["attributes"] == {"list": [True]}
-    assert {s["service"] for s in spans} == {"svc"}
+    (event,) = by_id["b"]["events"]
+    assert (event["name"], event["attributes"]) == ("retry", {"list": "[true]"})
+    assert event["at_s"] == pytest.approx(0.005, abs=1e-5)
+    assert (by_id["d"]["kind"], by_id["a"]["kind"]) == ("client", "internal")
+    assert {(s["service"], s["worker"]) for s in spans} == {("svc", "w-1")}
 
 
-def test_log_lines_come_in_time_order_with_their_span(client: FlaskClient, stores: Stores) -> None:
+def test_log_lines_come_with_their_span_and_worker(client: FlaskClient, stores: Stores) -> None:
     lines = get(client).json["logs"]["data"]
     assert [(line["text"], line["span_id"], line["level"]) for line in lines] == [
         ("first", "a", "unknown"),
-        ("second", "b", "WARN"),
+        ("second", "b", "warning"),
     ]
     assert lines[1]["offset_s"] == pytest.approx(0.040, abs=1e-5)
-    assert lines[1]["attributes"] == {"stage": "asr"}
+    assert (lines[1]["worker"], lines[1]["attributes"]) == ("w-1", {"stage": "asr"})
 
 
-def test_the_service_name_is_quoted_in_the_log_query(client: FlaskClient, stores: Stores) -> None:
+def test_the_log_is_asked_in_time_order_by_the_quoted_name_of_the_service(
+    client: FlaskClient, stores: Stores
+) -> None:
     get(client)
     asked = next(p for p in stores.asked if "logsql" in p["path"])
     assert asked["query"] == (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +17,9 @@ NOW = 1_800_000_007.9
 
 
 def parse_window(arguments: list[tuple[str, str]], *, now: float) -> Window:
-    return read(Recent, arguments).window(now)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time", lambda: now)
+        return read(Recent, arguments).window()
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ class Board:
             UpstreamError: one of the metrics could not be had; half an export would look
                 like a restart to whoever scrapes it.
         """
-        window = Window.until_now(1)
+        window = Window.of(1)
         key = ("export", openmetrics)
         cached = self._cache.get(key, lambda: self._fetch_export(window, openmetrics=openmetrics))
         return Reply(
@@ -178,7 +178,7 @@ class Board:
     def _cached(self, name: str, window: Window, _: Deadline | None = None) -> Cached[Fetched]:
         def fetch() -> Fetched:
             if name == ALERTS:
-                return self._fetch_alerts(Window.until_now(1))
+                return self._fetch_alerts(Window.of(1))
             return self._fetch(BLOCKS[name], window)
 
         return self._cache.get(self._key(name, window), fetch)

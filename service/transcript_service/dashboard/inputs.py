@@ -6,7 +6,6 @@ import math
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Final, Literal, TypeVar
 
@@ -97,10 +96,9 @@ class Recent(Nothing):
         None
     )
 
-    def window(self, now: float | None = None) -> Window:
+    def window(self) -> Window:
         """As the queries need it."""
-        window = Window.until_now(self.hours, self.stage, now if self.end is None else self.end)
-        return replace(window, past=self.end is not None)
+        return Window.of(self.hours, self.stage, self.end)
 
 
 class OneTrace(Nothing):

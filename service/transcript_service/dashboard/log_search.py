@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import orjson
 
@@ -63,9 +63,9 @@ def tail(engines: Engines, asked: Tail) -> shapes.LogTail:
     )
     query = f"{query} | sort by (_time) desc limit {asked.limit}"
     lines = read_logs(engines, query, _tailed, start=rfc3339(since, "milliseconds"))[::-1]
-    newest = max([since, *(at for at, _ in lines)])
+    newest = max([since, *(unix(line["at"]) for line in lines)])
     return {
-        "lines": [line for _, line in lines],
+        "lines": lines,
         "next_since": rfc3339(max(since, newest - OVERLAP_S), "milliseconds"),
         "partial": len(lines) >= asked.limit,
     }
@@ -154,7 +154,7 @@ def explain(
         if not found:  # it has been open for longer than the log goes back
             return
         breaker, last = tripped[record["breaker"]], record["last_opened"]
-        probe = _unix(last) + open_s if breaker["state"] == "open" and last else None
+        probe = unix(last) + open_s if breaker["state"] == "open" and last else None
         openings[breaker["name"]] = breaker["opening"] = {
             "since": _time(found["_time"]),
             "worker": found.get("service.instance.id") or None,
@@ -186,7 +186,7 @@ def explain(
 
 
 def _spell(stage: str, since: str) -> str:
-    start = rfc3339(_unix(since) - _BEFORE_S, "milliseconds")
+    start = rfc3339(unix(since) - _BEFORE_S, "milliseconds")
     return f'(stage:="{stage}" _time:[{start}, {since}])'
 
 
@@ -213,20 +213,22 @@ _HIDDEN: Final = ("_", "service.", "telemetry.", "scope.", "deployment.", "sever
 _HIDDEN_EXACTLY: Final = frozenset({"trace_id", "span_id", "flags", "event_name"})
 
 
-def line_of(record: Mapping[str, str]) -> dict[str, Any]:
-    """A record of VictoriaLogs as a line; `offset_s` is its time in Unix seconds."""
-    at = datetime.fromisoformat(record["_time"]).timestamp()
+def line_of(record: Mapping[str, str]) -> shapes.Line:
+    """A record of VictoriaLogs as a line."""
+    severity = record.get("severity_text") or "unknown"
     return {
-        "at": rfc3339(at),
-        "level": record.get("severity_text") or "unknown",
-        "span_id": record.get("span_id"),
+        "at": _time(record["_time"]),
+        "level": next(
+            (word for word, texts in SEVERITIES.items() if severity in texts), severity.lower()
+        ),
         "text": record["_msg"],
+        "span_id": record.get("span_id") or None,
+        "worker": record.get("service.instance.id") or None,
         "attributes": {
             name: value
             for name, value in sorted(record.items())
             if not name.startswith(_HIDDEN) and name not in _HIDDEN_EXACTLY
         },
-        "offset_s": at,  # its caller knows what to count from
     }
 
 
@@ -235,24 +237,13 @@ def _from(level: LogLevel) -> list[str]:
     return [text for word in _LEVELS[_LEVELS.index(level) :] for text in SEVERITIES[word]]
 
 
-def _level(severity: str) -> str:
-    return next((word for word, texts in SEVERITIES.items() if severity in texts), severity.lower())
-
-
-def _tailed(record: Mapping[str, str]) -> tuple[float, shapes.TailedLine]:
-    line = line_of(record)
-    at = line.pop("offset_s")
+def _tailed(record: Mapping[str, str]) -> shapes.TailedLine:
     identity = "\0".join((record["_time"], record["_msg"], record.get("span_id", "")))
-    found: shapes.TailedLine = {
+    return {
+        **line_of(record),
         "id": hashlib.blake2b(identity.encode(), digest_size=8).hexdigest(),
-        "at": rfc3339(at, "milliseconds"),
-        "level": _level(line["level"]),
-        "text": line["text"],
         "trace_id": record.get("trace_id") or None,
-        "worker": record.get("service.instance.id") or None,
-        "attributes": line["attributes"],
     }
-    return at, found
 
 
 def _group(record: Mapping[str, str]) -> shapes.FailureGroup:
@@ -271,10 +262,11 @@ def _group(record: Mapping[str, str]) -> shapes.FailureGroup:
 
 
 def _time(text: str) -> str:
-    return rfc3339(_unix(text), "milliseconds")
+    return rfc3339(unix(text), "milliseconds")
 
 
-def _unix(text: str) -> float:
+def unix(text: str) -> float:
+    """Unix seconds of an RFC 3339 time."""
     return datetime.fromisoformat(text).timestamp()
 
 

@@ -18,11 +18,10 @@ from ..plain_text import all_visible
 from ..settings import Settings
 from . import inputs, log_search, trace_search
 from .engines import Engines
-from .terminal import create_console, print_json, seconds
+from .terminal import create_console, log_line, print_json, seconds
 from .upstream import UpstreamError
 
 _POLL_S: Final = 2.0
-_COLOUR: Final = {"error": "red", "warning": "yellow"}
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0}
 _DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|)", re.ASCII)
 
@@ -116,12 +115,7 @@ def _print_line(out: Console, line: Any, *, as_json: bool) -> None:
         sys.stdout.flush()
         return
     line = all_visible(line)
-    text = Text(f"{line['at']} ", "bright_black")
-    text.append(f"{line['level']:<7} ", _COLOUR.get(line["level"], ""))
-    text.append(line["text"])
-    for name, value in line["attributes"].items():
-        text.append(f" {name}=", "bright_black")
-        text.append(value)
+    text = log_line(line, line["at"])
     if line["trace_id"]:
         text.append(f" trace={line['trace_id']}", "bright_black")
     out.print(text)

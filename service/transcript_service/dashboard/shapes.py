@@ -355,6 +355,7 @@ class Span(TypedDict):
     parent_id: Annotated[str, Field(examples=[""])]
     name: Annotated[str, Field(examples=["GET /api/transcripts/<path:video>"])]
     service: Annotated[str | None, Field(examples=["tldw-transcript-service"])]
+    worker: Annotated[str | None, Field(examples=["f3a1c2d4"])]
     kind: Literal["server", "internal", "client", "producer", "consumer"]
     start_s: Annotated[float, Field(description="After the trace's start.")]
     duration_s: Seconds
@@ -365,19 +366,20 @@ class Span(TypedDict):
     events: list[Event]
 
 
-class AnyLine(TypedDict):
+class Line(TypedDict):
     at: Time
     level: Annotated[str, Field(examples=["info"])]
     text: Annotated[str, Field(examples=["transcript.request.finished"])]
+    span_id: Annotated[str | None, Field(examples=["00f067aa0ba902b7"])]
+    worker: Annotated[str | None, Field(examples=["f3a1c2d4"])]
     attributes: Annotated[Mapping[str, str], Field(examples=[{"outcome": "success"}])]
 
 
-class Line(AnyLine):
+class TraceLine(Line):
     offset_s: Annotated[
         float,
         Field(description="After the trace's start, or the first line's while there is no trace."),
     ]
-    span_id: Annotated[str | None, Field(examples=["00f067aa0ba902b7"])]
 
 
 class Part(TypedDict, Generic[T]):
@@ -391,7 +393,7 @@ class Trace(TypedDict):
     start: Time | None
     duration_s: Seconds | None
     spans: Part[Span]
-    logs: Part[Line]
+    logs: Part[TraceLine]
 
 
 class StageAttempt(TypedDict):
@@ -431,12 +433,11 @@ class Failures(TypedDict):
     groups: list[FailureGroup]
 
 
-class TailedLine(AnyLine):
+class TailedLine(Line):
     id: Annotated[
         str, Field(description="The same for the same line.", examples=["9f00aa11bb22cc33"])
     ]
     trace_id: Annotated[str | None, Field(examples=["4bf92f3577b34da6a3ce929d0e0e4736"])]
-    worker: Annotated[str | None, Field(examples=["f3a1c2d4"])]
 
 
 class LogTail(TypedDict):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any, Final
 
 from rich.console import Console
+from rich.text import Text
 
 # Wider than any line, so that nothing is cut or wrapped where a program reads.
 _UNBOUNDED: Final = 100_000
+_LEVEL_COLOUR: Final = {"error": "red", "warning": "yellow"}
 
 
 def create_console() -> Console:
@@ -23,6 +26,17 @@ def create_console() -> Console:
 def print_json(document: Any) -> None:
     """For programs: indented, in ASCII, so that nothing in it can steer a terminal."""
     print(json.dumps(document, indent=2, ensure_ascii=True))
+
+
+def log_line(line: Mapping[str, Any], when: str) -> Text:
+    """A line of the log, after when it was written."""
+    text = Text(f"{when} ", "bright_black")
+    text.append(f"{line['level']:<7} ", _LEVEL_COLOUR.get(line["level"], ""))
+    text.append(line["text"])
+    for name, value in line["attributes"].items():
+        text.append(f" {name}=", "bright_black")
+        text.append(str(value))
+    return text
 
 
 def seconds(value: float | None) -> str:

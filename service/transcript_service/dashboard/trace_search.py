@@ -1,9 +1,8 @@
 """Requests that were traced, found by what is known of them.
 
-Jaeger's own HTTP API (https://www.jaegertracing.io/docs/2.13/architecture/apis/): the newer
-`/api/v3/traces` of this version ignores attributes over HTTP. Jaeger matches the parts of a
-search anywhere in a trace; what is shown here is checked once more, against the request's
-span or, where a stage is asked for, that stage's.
+By Jaeger's own HTTP API: the newer `/api/v3/traces` of this version ignores attributes over
+HTTP. Jaeger matches the parts of a search anywhere in a trace; what is shown here is checked
+once more, against the request's span or, where a stage is asked for, that stage's.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from ..rfc3339 import rfc3339
 from . import shapes
 from .engines import Engines
 from .inputs import Search
+from .traces import spans_of
 from .upstream import understanding
 
 _REQUEST: Final = "transcript.fetch"
@@ -70,36 +70,32 @@ def _question(search: Search, service: str, start: float, end: float) -> dict[st
 
 def _described(trace: Mapping[str, Any]) -> shapes.FoundTrace | None:
     """What a trace says about its request; `None` while the request's span is not there."""
-    request: Mapping[str, Any] | None = None
-    stages: list[tuple[int, shapes.StageAttempt]] = []
-    for span in trace["spans"]:
-        tags = {tag["key"]: tag["value"] for tag in span["tags"]}
-        if span["operationName"] == _REQUEST:
-            request = {**span, "tags": tags}
-        elif span["operationName"] == _STAGE:
-            attempt: shapes.StageAttempt = {
-                "stage": str(tags.get("stage")),
-                "outcome": tags.get("outcome"),
-                "error_type": tags.get("error.type"),
-                "duration_s": int(span["duration"]) / 1e6,
-            }
-            stages.append((int(span["startTime"]), attempt))
+    spans = sorted(spans_of(trace), key=lambda span: span["start"])
+    request = next((span for span in spans if span["name"] == _REQUEST), None)
     if request is None:
         return None
-    tags = request["tags"]
-    process = trace["processes"][request["processID"]]
-    workers = {tag["key"]: tag["value"] for tag in process.get("tags", ())}
+    attributes = request["attributes"]
     return {
-        "trace_id": str(trace["traceID"]),
-        "at": rfc3339(int(request["startTime"]) / 1e6, "milliseconds"),
-        "duration_s": int(request["duration"]) / 1e6,
-        "video_id": tags.get("video_id"),
-        "outcome": tags.get("outcome"),
-        "error_type": tags.get("error.type"),
-        "source": tags.get("source"),
-        "worker": workers.get("service.instance.id"),
-        "stages": [attempt for _, attempt in sorted(stages, key=lambda pair: pair[0])],
-        "spans": len(trace["spans"]),
+        "trace_id": trace["traceID"],
+        "at": rfc3339(request["start"], "milliseconds"),
+        "duration_s": request["duration_s"],
+        "video_id": attributes.get("video_id"),
+        "outcome": attributes.get("outcome"),
+        "error_type": attributes.get("error.type"),
+        "source": attributes.get("source"),
+        "worker": request["worker"],
+        "stages": [_attempt(span) for span in spans if span["name"] == _STAGE],
+        "spans": len(spans),
+    }
+
+
+def _attempt(span: Mapping[str, Any]) -> shapes.StageAttempt:
+    attributes = span["attributes"]
+    return {
+        "stage": str(attributes.get("stage")),
+        "outcome": attributes.get("outcome"),
+        "error_type": attributes.get("error.type"),
+        "duration_s": span["duration_s"],
     }
 
 

@@ -13,7 +13,7 @@ from ..plain_text import all_visible
 from ..settings import Settings
 from . import inputs, traces
 from .engines import Engines
-from .terminal import create_console, print_json, seconds
+from .terminal import create_console, log_line, print_json, seconds
 
 _BAR: Final = 32  # characters
 # What a reader looks for first; the rest is on the page and in Jaeger.
@@ -53,7 +53,7 @@ def print_trace(settings: Settings, trace_id: str, *, as_json: bool) -> None:
     known = {span["span_id"] for span in spans}
     for line in lines:
         if line["span_id"] not in known:
-            out.print(_log(line, depth=0))
+            out.print(_log(line))
 
 
 def _waterfall(
@@ -71,7 +71,7 @@ def _waterfall(
         table.add_row(name, _bar(span, total_s), seconds(span["duration_s"]))
         for line in lines:
             if line["span_id"] == span["span_id"]:
-                table.add_row(_log(line, depth=span["depth"] + 1), "", "")
+                table.add_row(Text("  " * (span["depth"] + 1)).append(_log(line)), "", "")
     return table
 
 
@@ -83,12 +83,5 @@ def _bar(span: Mapping[str, Any], total_s: float) -> Text:
     return Text(" " * left + "█" * width, "red" if span["error"] else "cyan")
 
 
-def _log(line: Mapping[str, Any], *, depth: int) -> Text:
-    level = line["level"].upper()
-    colour = {"ERROR": "red", "WARN": "yellow", "WARNING": "yellow"}.get(level, "bright_black")
-    text = Text("  " * depth)
-    text.append(f"{line['offset_s']:+.3f} s {level:<7} ", colour)
-    text.append(line["text"])
-    for name, value in line["attributes"].items():
-        text.append(f" {name}={value}", "bright_black")
-    return text
+def _log(line: Mapping[str, Any]) -> Text:
+    return log_line(line, f"{line['offset_s']:+.3f} s")

@@ -1,8 +1,8 @@
 """One request in full: its spans from Jaeger, its log lines from VictoriaLogs.
 
-Jaeger's API v3 answers in OTLP's JSON form
-(https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding): ids in hex, times as
-decimal strings of nanoseconds.
+Jaeger's own HTTP API (https://www.jaegertracing.io/docs/2.13/architecture/apis/): times are
+microseconds. Kind, status and scope of a span stand among its tags, by the names of
+https://opentelemetry.io/docs/specs/otel/common/mapping-to-non-otlp/.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any, Final
 from ..problem import Problem
 from ..resilience.deadline import Deadline
 from ..rfc3339 import rfc3339
+from . import shapes
 from .engines import Engines
-from .log_search import line_of, read_logs
+from .log_search import line_of, read_logs, unix
 from .queries import logsql
 from .upstream import UpstreamError, UpstreamMissing, understanding, worst
 
@@ -25,7 +26,6 @@ _BEFORE_S: Final = 60
 _AFTER_S: Final = 300
 # How far back to look for lines when Jaeger cannot say when the trace was.
 _WITHOUT_TRACE_S: Final = 6 * 3600
-_KINDS: Final = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
 
 
 def fetch_trace(engines: Engines, trace_id: str) -> dict[str, Any]:
@@ -38,13 +38,16 @@ def fetch_trace(engines: Engines, trace_id: str) -> dict[str, Any]:
     deadline = engines.deadline()
     failures: list[UpstreamError] = []
     spans: list[dict[str, Any]] | None = None
+    path = f"/api/traces/{trace_id}"
     try:
-        spans = _spans(engines.jaeger.json(f"/api/v3/traces/{trace_id}", {}, deadline))
+        answer = engines.jaeger.json(path, {}, deadline)
+        with understanding(path):
+            spans = [span for trace in answer["data"] for span in spans_of(trace)]
     except UpstreamMissing:
         spans = []
     except UpstreamError as error:
         failures.append(error)
-    lines: list[dict[str, Any]] | None = None
+    lines: list[shapes.TraceLine] | None = None
     start, end = _extent(spans or [])
     try:
         lines = _lines(engines, trace_id, start, end, deadline, found=bool(spans))
@@ -98,70 +101,64 @@ def _offset(spans: Sequence[Mapping[str, Any]], start: float) -> list[dict[str, 
     return ordered
 
 
-@understanding("/api/v3/traces")
-def _spans(answer: Any) -> list[dict[str, Any]]:
-    return [
-        _span(span, _attributes(resource.get("resource", {}).get("attributes", [])))
-        for resource in answer.get("result", answer)["resourceSpans"]
-        for scope in resource.get("scopeSpans", [])
-        for span in scope.get("spans", [])
-    ]
+def spans_of(trace: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The spans of a trace in Jaeger's answer; `start` is in Unix seconds.
+
+    Raises:
+        LookupError, TypeError, AttributeError: it is not in Jaeger's form.
+    """
+    return [_span(span, trace["processes"][span["processID"]]) for span in trace["spans"]]
 
 
-def _span(span: Mapping[str, Any], resource: Mapping[str, Any]) -> dict[str, Any]:
-    start_ns, end_ns = int(span["startTimeUnixNano"]), int(span["endTimeUnixNano"])
-    status = span.get("status", {})
+def _span(span: Mapping[str, Any], process: Mapping[str, Any]) -> dict[str, Any]:
+    tags = _tags(span["tags"])
+    start = span["startTime"] / 1e6
     return {
-        "span_id": span["spanId"],
-        "parent_id": span.get("parentSpanId", ""),
-        "name": span["name"],
-        "service": resource.get("service.name"),
-        "kind": _KINDS.get(span.get("kind", 0), "internal"),
-        "start": start_ns / 1e9,
-        "duration_s": (end_ns - start_ns) / 1e9,
-        "error": status.get("code") in (2, "STATUS_CODE_ERROR"),
-        "status_message": status.get("message") or None,
-        "attributes": _attributes(span.get("attributes", [])),
-        "events": [
-            {
-                "name": event.get("name", ""),
-                "at_s": (int(event["timeUnixNano"]) - start_ns) / 1e9,
-                "attributes": _attributes(event.get("attributes", [])),
-            }
-            for event in span.get("events", [])
-        ],
+        "span_id": span["spanID"],
+        "parent_id": next(
+            (ref["spanID"] for ref in span["references"] if ref["refType"] == "CHILD_OF"), ""
+        ),
+        "name": span["operationName"],
+        "service": process["serviceName"],
+        "worker": _tags(process["tags"]).get("service.instance.id"),
+        "kind": tags.pop("span.kind", "internal"),
+        "start": start,
+        "duration_s": span["duration"] / 1e6,
+        "error": tags.pop("error", False) is True,
+        "status_message": tags.pop("otel.status_description", None),
+        "attributes": {name: tags[name] for name in tags if not name.startswith("otel.")},
+        "events": [_event(log, start) for log in span["logs"]],
     }
 
 
-def _attributes(pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {pair["key"]: _value(pair.get("value", {})) for pair in pairs}
+def _event(log: Mapping[str, Any], start: float) -> dict[str, Any]:
+    fields = _tags(log["fields"])
+    return {
+        "name": fields.pop("event", ""),
+        "at_s": log["timestamp"] / 1e6 - start,
+        "attributes": fields,
+    }
 
 
-def _value(value: Mapping[str, Any]) -> Any:
-    for kind, content in value.items():
-        if kind == "arrayValue":
-            return [_value(item) for item in content.get("values", [])]
-        if kind == "intValue":
-            return int(content)
-        if kind == "kvlistValue":
-            return _attributes(content.get("values", []))
-        return content
-    return None
+def _tags(pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {pair["key"]: pair["value"] for pair in pairs}
 
 
 def _lines(
     engines: Engines, trace_id: str, start: float, end: float, deadline: Deadline, *, found: bool
-) -> list[dict[str, Any]]:
+) -> list[shapes.TraceLine]:
+    def read(record: Mapping[str, str]) -> shapes.TraceLine:
+        return {**line_of(record), "offset_s": unix(record["_time"])}
+
     lines = read_logs(
         engines,
         f"{logsql(engines.service, trace_id=trace_id)} | sort by (_time)",
-        line_of,
+        read,
         deadline,
         start=rfc3339(start - _BEFORE_S),
         end=rfc3339(end + _AFTER_S),
         limit=str(MAX_LINES),
     )
-    lines.sort(key=lambda line: line["offset_s"])
     if lines and not found:  # no trace to count from
         start = lines[0]["offset_s"]
     for line in lines:

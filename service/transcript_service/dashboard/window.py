@@ -43,12 +43,11 @@ class Window:
     past: bool = False
 
     @classmethod
-    def until_now(cls, hours: float, stage: Stage | None = None, now: float | None = None) -> Self:
-        """The window of so many hours that ends now (Unix seconds, for tests)."""
+    def of(cls, hours: float, stage: Stage | None = None, end: float | None = None) -> Self:
+        """The window of so many hours up to `end` (Unix seconds), or up to now."""
         seconds = max(_MIN_SECONDS, math.ceil(round(hours * 3600, 3)))
-        at = int(time.time() if now is None else now)
-        # On the export raster, so that equal requests are equal queries.
-        return cls(seconds, stage, at - at % EXPORT_INTERVAL_S)
+        at = int(time.time() if end is None else end)
+        return cls(seconds, stage, at - at % EXPORT_INTERVAL_S, past=end is not None)
 
     @property
     def start(self) -> int:

@@ -64,6 +64,9 @@ export const note = (text, kind = "") => h("p", { class: `note ${kind}`, text })
 export const chip = (text, kind = "") => h("span", { class: `chip ${kind}`, text });
 export const fact = (name, ...value) => h("div", {}, h("dt", { text: name }), h("dd", {}, ...value));
 
+/** How chips of log levels look. */
+export const LEVELS = { error: "bad", warning: "warn" };
+
 const GOOD = { success: "good", no_captions: "", skipped: "warn" };
 export const outcome = (word) => chip((word ?? "unknown").replaceAll("_", " "), GOOD[word] ?? "bad");
 

@@ -1,14 +1,13 @@
 // The service's log as it is written, newest line first.
 import { read, write } from "./address.js";
 import { Refusal, get } from "./api.js";
-import { $, cell, chip, h, moment, note, table, traceLink } from "./dom.js";
+import { $, LEVELS, cell, chip, h, moment, note, table, traceLink } from "./dom.js";
 import { DASH, worker } from "./format.js";
 import { banners, busy, setUpShell, verdict } from "./shell.js";
 
 const PAUSE_MS = 2000;
 const AFTER_FAILURE_MS = 5000;
 const MOST = 1000; // lines kept on the page
-const LEVELS = { error: "bad", warning: "warn" };
 const REPEATED = ["event", "logger"]; // what the line's text says already
 const ASKED = ["stage", "level", "video"];
 

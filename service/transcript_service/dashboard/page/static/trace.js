@@ -1,6 +1,6 @@
 // One request: its spans as a waterfall, its log lines beneath.
 import { Refusal, get } from "./api.js";
-import { $, cell, fill, h, moment, note, searchLink, table } from "./dom.js";
+import { $, LEVELS, cell, chip, fill, h, moment, note, searchLink, table } from "./dom.js";
 import { DASH, seconds, words } from "./format.js";
 import { banners, busy, setUpShell, verdict } from "./shell.js";
 
@@ -92,9 +92,9 @@ function drawLines(trace, spans, lines) {
   }
   const names = new Map(spans.map((span) => [span.span_id, span.name]));
   fill("logs", table("Log lines of this trace", [["After", "number"], ["Level"], ["Line", "grow"], ["Span"]], lines.map((line) =>
-    h("tr", { class: line.level.toLowerCase() },
+    h("tr", {},
       cell("number", h("time", { datetime: line.at, title: line.at, text: trace.start ? seconds(line.offset_s) : line.at })),
-      cell("", h("span", { class: `chip ${{ ERROR: "bad", CRITICAL: "bad", WARNING: "warn", WARN: "warn" }[line.level.toUpperCase()] ?? ""}`, text: line.level })),
+      cell("", chip(line.level, LEVELS[line.level])),
       cell("grow", h("details", {}, h("summary", {}, h("code", { text: line.text }), " ", h("span", { class: "quiet", text: gist(line.attributes) })), pairs("Fields", line.attributes))),
       cell("", names.has(line.span_id) ? h("a", { href: `#span-${line.span_id}`, onclick: () => { $(`#span-${CSS.escape(line.span_id)}`).open = true; }, text: names.get(line.span_id) }) : DASH)))));
 }
