@@ -305,7 +305,7 @@ def test_a_stage_narrows_what_it_can_and_the_rest_says_so(page: Page, stack: Liv
     expect(page.locator(".tile").first).to_contain_text("Attempts of youtube_api")
     expect(page.locator("#stages tbody tr")).to_have_count(2)
     expect(page.locator("#breakers li")).to_have_count(1)
-    stages = page.locator("#slow tbody td:nth-child(4)")
+    stages = page.locator("#slow tbody td:nth-child(5)")
     # The newest request's line may come to the log store after its trace is shown.
     refresh_until(
         page, lambda: set(stages.all_inner_texts()) == {"youtube_api"}, "slow requests of the stage"
@@ -387,6 +387,7 @@ def test_an_alert_fires_with_its_runbook_when_youtube_refuses(page: Page, stack:
         expect(tile).not_to_have_text("0")
         expect(page.locator("#verdict")).to_have_text(re.compile("degraded|unhealthy"))
         expect(page.locator("#failed tbody tr").first).to_be_visible()
+        expect(page.locator("#health .fail", has_text="Alerts")).to_be_visible()
         cause = page.locator("#breakers .cause").first
         expect(cause).to_contain_text(re.compile(r"open since.*in worker [0-9a-f]{8}: .* after"))
         expect(cause).to_contain_text("http_4xx")

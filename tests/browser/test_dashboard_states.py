@@ -106,6 +106,34 @@ def test_nothing_measured_is_said_in_every_card_and_is_no_zero(page: Page, place
     shown(page, "no-data")
 
 
+@pytest.mark.parametrize(
+    ("errors", "red", "grey"),
+    [
+        (["video_private", "ip_blocked"], ["ip_blocked 4"], []),
+        (["video_private", "invalid_video_id"], [], ["video_private 4", "invalid_video_id 4"]),
+    ],
+)
+def test_of_a_stages_reasons_only_failures_are_red_and_answers_stand_where_nothing_failed(
+    page: Page, place: Place, errors: list[str], red: list[str], grey: list[str]
+) -> None:
+    def behave(handler: fakes.Handler, parameters: dict[str, str]) -> None:
+        if "stage_duration" not in parameters.get("query", "") or "range" in parameters["path"]:
+            return fakes.empty(handler, parameters)
+        result = [
+            {"metric": {"stage": "asr", "outcome": "-", "error_type": error}, "value": [1, "4"]}
+            for error in errors
+        ]
+        return handler.answer(fakes.success({"resultType": "vector", "result": result}))
+
+    place.engine.behave = behave
+    page.goto(place.url)
+    settled(page)
+    why = page.locator("#stages td.why").first
+    assert why.locator(".chip.bad").all_inner_texts() == red
+    assert why.locator(".chip:not(.bad)").all_inner_texts() == grey
+    assert (why.get_by_text("+1 more").count() == 1) is bool(red)
+
+
 def test_what_could_not_be_had_is_named_and_the_rest_is_there(page: Page, place: Place) -> None:
     place.engine.behave = failing("circuit_breaker", 500)
     page.goto(place.url)

@@ -18,7 +18,14 @@ from typing import Any, Final, get_args
 
 from flask import Blueprint, Response, render_template, request
 
-from ...telemetry.vocabulary import ERROR_TYPES, OUTCOMES, SOURCES, STAGES
+from ...telemetry.vocabulary import (
+    ANSWERS,
+    CALLER_ERRORS,
+    ERROR_TYPES,
+    OUTCOMES,
+    SOURCES,
+    STAGES,
+)
 from ..inputs import LogLevel
 from ..log_search import TRACE_ID
 
@@ -56,7 +63,8 @@ def create_page() -> Blueprint:
 
     @page.get("", strict_slashes=False)
     def dashboard() -> Response:
-        return _rendered("dashboard", stages=STAGES, windows=_WINDOWS, charts=True)
+        answers = sorted(ANSWERS | CALLER_ERRORS)
+        return _rendered("dashboard", stages=STAGES, windows=_WINDOWS, answers=answers, charts=True)
 
     @page.get("/traces")
     def traces() -> Response:

@@ -1,10 +1,9 @@
 // Every breaker: its state over the window, and why it is not closed.
-import { chip, chips, fill, h, moment, traceLink } from "./dom.js";
+import { FLAT, chip, chips, fill, h, moment, traceLink } from "./dom.js";
 import { clock, count, percent, span, words, worker } from "./format.js";
 import { empty } from "./states.js";
 
 const SHOWN = ["closed", "half_open", "open"];
-const FLAT = 0.05; // extrapolated counts of less are none
 
 export function drawBreakers(answer) {
   const block = answer.blocks.circuit_breaker;
@@ -14,18 +13,20 @@ export function drawBreakers(answer) {
       h("div", { class: "breaker" },
         h("b", { text: breaker.name }),
         chip(words(breaker.state ?? "unknown"), `state-${breaker.state}`),
-        strip(breaker.name, block.data.timeline, answer.window),
-        h("span", { class: "quiet", text: did(breaker) })),
+        strip(breaker.name, segmentsOf(block, breaker), answer.window),
+        h("span", { class: "quiet", text: did(breaker, segmentsOf(block, breaker)) })),
       breaker.opening ? cause(breaker, answer.window) : null))),
     h("p", { class: "legend", "aria-hidden": "true" }, SHOWN.map((state) => h("span", {}, h("i", { class: `state ${state}` }), words(state)))));
 }
 
+const segmentsOf = (block, { name }) => block.data.timeline.find((line) => line.name === name)?.segments ?? [];
+
 /** What it did in the window, in words. */
-function did({ calls, transitions, recovery_p95_s: recovery }) {
+function did({ calls, transitions, recovery_p95_s: recovery }, segments) {
   const opened = transitions?.filter((t) => t.from === "closed").reduce((sum, t) => sum + t.count, 0);
   const refused = calls?.["not_permitted"] ?? 0;
   return [
-    opened > FLAT ? `opened ${count(opened)}×` : transitions ? "not opened" : null,
+    opened > FLAT ? `opened ${count(opened)}×` : segments.some((s) => s.state !== "closed") ? "opened before" : transitions ? "not opened" : null,
     refused > FLAT ? `${count(refused)} refused` : null,
     recovery ? `recovers in ${span(recovery * 1000)}` : null,
   ].filter(Boolean).join(" · ");
@@ -49,10 +50,9 @@ function probe(at) {
   return left > 0 ? `Next probe at ${clock(at)}, in ${span(left)}.` : `Probe due since ${clock(at)}, waiting for the next call.`;
 }
 
-function strip(name, timeline, window) {
+function strip(name, segments, window) {
   const start = Date.parse(window.start);
   const length = Date.parse(window.end) - start;
-  const segments = timeline.find((line) => line.name === name)?.segments ?? [];
   const told = segments.filter((s) => s.state !== "closed").map((s) => `${words(s.state)} from ${clock(s.start)} to ${clock(s.end)}`);
   return h("div", { class: "strip", role: "img", "aria-label": told.length ? `${name}: ${told.join(", ")}` : `${name}: closed all the time it was seen` },
     segments.map((segment) => {

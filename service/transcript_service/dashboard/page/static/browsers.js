@@ -1,5 +1,5 @@
 // Whether the browsers leak: memory of each worker against its threshold, and how they are reused.
-import { chips, fact, fill, h } from "./dom.js";
+import { FLAT, chips, fact, fill, h } from "./dom.js";
 import { DASH, bytes, count, percent, seconds, worker } from "./format.js";
 import { empty } from "./states.js";
 
@@ -16,7 +16,7 @@ export function drawBrowsers(answer) {
       fact("Contexts", `${data.contexts.length ? count(held) : DASH}${data.limit === null ? "" : ` of ${count(data.limit)}`}`),
       fact("Growth", grown(data.series)),
       fact("Wait P95", seconds(data.wait_p95_s)), fact("Age P95", seconds(data.age_p95_s))),
-    Object.values(data.closed ?? {}).some((value) => value >= 0.05) ? h("p", {}, "Closed because of ", chips(data.closed)) : null);
+    Object.values(data.closed ?? {}).some((value) => value >= FLAT) ? h("p", {}, "Closed because of ", chips(data.closed)) : null);
 }
 
 function memory({ worker: id, bytes: size }, limit) {

@@ -98,7 +98,7 @@ function follow(picked, points, step) {
 function layout({ lines, log, format, yTitle, second, stacked, points, pointsOnAxis }, marks, window) {
   const values = [...lines.flatMap((line) => line.series.values), ...(pointsOnAxis ? points.map((point) => point.duration_s) : [])];
   return {
-    margin: { l: 52, r: second ? 56 : 12, t: 18, b: 64 },
+    margin: { l: 52, r: second ? 56 : 12, t: 18, b: 0 },
     barmode: stacked ? "stack" : undefined,
     bargap: 0,
     hovermode: "x unified",

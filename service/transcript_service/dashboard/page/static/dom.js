@@ -70,9 +70,11 @@ export const LEVELS = { error: "bad", warning: "warn" };
 const GOOD = { success: "good", no_captions: "", skipped: "warn" };
 export const outcome = (word) => chip((word ?? "unknown").replaceAll("_", " "), GOOD[word] ?? "bad");
 
+export const FLAT = 0.05; // extrapolated counts of less are none
+
 /** `blocked 12 · timeout 3` as chips, at most so many of them. */
 export function chips(counts, kind = "", most = Infinity) {
-  const known = Object.entries(counts ?? {}).filter(([, value]) => value >= 0.05);
+  const known = Object.entries(counts ?? {}).filter(([, value]) => value >= FLAT);
   if (!known.length) return h("span", { class: "quiet", text: DASH });
   const rest = known.slice(most);
   return h("span", { class: "chips" },

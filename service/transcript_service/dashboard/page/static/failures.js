@@ -11,9 +11,10 @@ export function drawFailures({ groups, partial }, { range }) {
     heading(searchLink({ stage: group.stage, outcome: group.outcome, error_type: group.error_type, ...range },
       `${group.stage ?? "whole request"}: ${group.error_type ?? words(group.outcome)}`)),
     cell("number", h("b", { text: count(group.count) })),
-    cell("number", moment(group.first)), cell("number", moment(group.last)), cell("", traceLink(group.trace_id))));
+    cell("", traceLink(group.trace_id)), // in sight on a phone too
+    cell("number wide-only", moment(group.first)), cell("number", moment(group.last))));
   const more = rows.length - SHOWN;
-  const columns = [["Kind"], ["Count", "number"], ["First", "number"], ["Last", "number"], ["Example"]];
+  const columns = [["Kind"], ["Count", "number"], ["Example"], ["First", "number wide-only"], ["Last", "number"]];
   fill("failures", table("Failures by kind", columns, rows.slice(0, SHOWN)),
     more > 0 ? h("details", {}, h("summary", { text: `${more} more kind${more > 1 ? "s" : ""}` }), table("Rarer failures", columns, rows.slice(SHOWN))) : null,
     partial ? h("p", { class: "quiet", text: "Partial: there are more kinds than fifty." }) : null);

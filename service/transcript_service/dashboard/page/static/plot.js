@@ -54,14 +54,14 @@ export const axis = (title) => ({
 
 const common = () => ({
   height: 270,
-  margin: { l: 52, r: 12, t: 14, b: 64 },
+  margin: { l: 52, r: 12, t: 14, b: 0 },
   paper_bgcolor: "rgba(0,0,0,0)",
   plot_bgcolor: "rgba(0,0,0,0)",
   font: { family: css("--font"), size: 12, color: css("--text") },
   showlegend: true, // also of a single line, whose colour would mean nothing without
   dragmode: "zoom",
   hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"), font: { color: css("--text") } },
-  legend: { orientation: "h", traceorder: "normal", x: 0, y: -0.28, font: { color: css("--text") } },
+  legend: { orientation: "h", traceorder: "normal", x: 0, yref: "container", y: 0, yanchor: "bottom", font: { color: css("--text") } },
   transition: { duration: 0 },
 });
 

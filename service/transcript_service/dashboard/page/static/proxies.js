@@ -1,5 +1,5 @@
 // The proxy pool by masked id.
-import { cell, chips, fact, fill, h, heading, note, table } from "./dom.js";
+import { FLAT, cell, chips, fact, fill, h, heading, note, table } from "./dom.js";
 import { count, percent, seconds } from "./format.js";
 import { empty } from "./states.js";
 
@@ -14,7 +14,7 @@ export function drawProxies({ blocks: { proxy, health } }) {
     h("dl", { class: "facts" },
       fact("Healthy", count(pool && (pool.healthy ?? 0))), fact("Quarantined", count(pool && (pool.quarantined ?? 0))),
       fact("Success with proxy", percent(success.with_proxy)), fact("Success direct", percent(success.direct))),
-    Object.values(rotations ?? {}).some((value) => value >= 0.05) ? h("p", {}, "Changed because of ", chips(rotations)) : null,
+    Object.values(rotations ?? {}).some((value) => value >= FLAT) ? h("p", {}, "Changed because of ", chips(rotations)) : null,
     proxies.length ? table("Proxies", [["Proxy"], ["Probes"], ["P50", "number"], ["P95", "number"]],
       proxies.map((entry) => h("tr", {}, heading(h("code", { text: entry.proxy })), cell("", chips(entry.probes)),
         cell("number", seconds(entry.p50_s)), cell("number", seconds(entry.p95_s))))) : null);

@@ -16,13 +16,13 @@ function list(id, block, requests, nothing) {
   if (empty(id, block)) return;
   if (!requests.length) return fill(id, note(nothing));
   fill(id, table("Requests with their traces",
-    [["Time", "number"], ["Outcome"], ["Video"], ["Stage"], ["When"], ["Worker", "wide-only"], ["Trace"]],
+    [["Time", "number"], ["Outcome"], ["Trace"], ["Video"], ["Stage"], ["When"], ["Worker", "wide-only"]],
     requests.slice(0, SHOWN).map((request) => h("tr", {},
       cell("number", h("b", { text: seconds(request.duration_s) })),
       cell("", outcome(request.outcome), request.error_type ? h("span", { class: "quiet", text: ` ${request.error_type}` }) : null),
+      cell("", traceLink(request.trace_id)), // in sight on a phone too
       cell("", h("code", { text: request.video_id ?? DASH })),
       cell("", request.stage ?? DASH),
       cell("", moment(request.at)),
-      cell("wide-only", h("code", { title: request.worker, text: worker(request.worker) })),
-      cell("", traceLink(request.trace_id))))));
+      cell("wide-only", h("code", { title: request.worker, text: worker(request.worker) }))))));
 }

@@ -1,5 +1,5 @@
 // Which stage is slow or blocked, and why.
-import { cell, chips, fill, h, heading, searchLink, table } from "./dom.js";
+import { $, FLAT, cell, chips, fill, h, heading, searchLink, table } from "./dom.js";
 import { DASH, count, level, percent, seconds } from "./format.js";
 import { STAGES } from "./curves.js";
 import { empty } from "./states.js";
@@ -21,14 +21,19 @@ const row = (entry, total, { range }, stage) => h("tr", {},
   cell("number", seconds(entry.p50_s)), cell("number", seconds(entry.p95_s)),
   cell("why", why(entry)));
 
-function why({ errors, skipped, success_ratio: success }) {
-  const known = Object.values({ ...errors, ...skipped }).some((value) => value >= 0.05);
-  if (!known) return h("span", { class: "quiet", text: DASH });
-  // What YouTube says about a video is no failure, and then nothing failed.
-  const kind = success === 1 ? "" : "bad";
+// What YouTube says about a video, and callers' mistakes: no failures.
+const ANSWERS = new Set($("#stages").dataset.answers.split(" "));
+
+/** What went wrong, the loudest first; answers only where nothing did. */
+function why({ errors, skipped }) {
+  const known = Object.entries(errors ?? {}).filter(([, value]) => value >= FLAT);
+  const failures = known.filter(([type]) => !ANSWERS.has(type));
+  const untried = Object.entries(skipped ?? {}).filter(([, value]) => value >= FLAT);
+  if (!known.length && !untried.length) return h("span", { class: "quiet", text: DASH });
+  const answers = known.filter(([type]) => ANSWERS.has(type));
   return [
-    Object.keys(errors ?? {}).length ? h("div", {}, chips(errors, kind, SHOWN)) : null,
-    Object.keys(skipped ?? {}).length ? h("div", { class: "quiet", text: `not tried: ${Object.entries(skipped).map(([reason, times]) => `${reason} ${count(times)}`).join(", ")}` }) : null,
+    known.length ? h("div", {}, chips(Object.fromEntries([...failures, ...answers]), failures.length ? "bad" : "", Math.min(SHOWN, failures.length || SHOWN))) : null,
+    untried.length ? h("div", { class: "quiet", text: `not tried: ${untried.map(([reason, times]) => `${reason} ${count(times)}`).join(", ")}` }) : null,
   ];
 }
 

@@ -19,7 +19,7 @@ export function drawTiles({ blocks }, { stage }) {
   const fullest = Math.max(...(browsers.data?.workers ?? []).map((worker) => worker.bytes));
   const limit = browsers.data?.memory_threshold_bytes;
   const all = stage ? ", all stages" : "";
-  const names = new Set(alerts.data?.active.filter((a) => a.state === "firing" && a.severity !== "none").map((a) => a.alertname));
+  const critical = alerts.data?.active.filter((a) => a.state === "firing" && a.severity === "critical").length;
   $("#tiles").replaceChildren(
     tile("#rate", stage ? `Attempts of ${stage}` : "Requests", count(total), total && window ? rate(total * window, what) : ""),
     tile("#failures", "Success", percent(of?.success_ratio), "of those that could", level(of?.success_ratio)),
@@ -28,8 +28,8 @@ export function drawTiles({ blocks }, { stage }) {
     tile("#failures", "Rejected", count(rejected), `for want of room${all}`, rejected >= 0.5 ? "warn" : ""),
     tile("#breakers", "Breakers open", open ?? DASH, states ? `of ${states.length}` : "", open ? "warn" : open === 0 ? "good" : ""),
     tile("#browsers", "Browser memory", Number.isFinite(fullest) ? bytes(fullest) : DASH,
-      Number.isFinite(fullest) ? `${limit ? `of ${bytes(limit)} ` : ""}in one worker${all}` : "", limit && fullest > limit ? "bad" : limit && fullest > 0.8 * limit ? "warn" : ""),
-    tile("#alerts", "Alerts firing", firing ?? DASH, alerts.reason === "scope" ? "not for this token" : [...names].join(", "), firing ? "bad" : firing === 0 ? "good" : ""));
+      Number.isFinite(fullest) ? `${limit ? `of ${bytes(limit)}` : "of one worker"}${all}` : "", limit && fullest > limit ? "bad" : limit && fullest > 0.8 * limit ? "warn" : ""),
+    tile("#alerts", "Alerts firing", firing ?? DASH, alerts.reason === "scope" ? "not for this token" : firing ? `${critical} critical` : "", firing ? "bad" : firing === 0 ? "good" : ""));
 }
 
 const tile = (target, name, value, detail, kind = "") => h("a", { class: `tile ${kind}`, href: target },
