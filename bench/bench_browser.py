@@ -38,6 +38,7 @@ from transcript_service.telemetry import configure_logging
 
 _row = partial(row, "browser")
 ROUNDS = 15
+_LAUNCH = LaunchOptions(reachable=("127.0.0.1",))  # the pages are of this machine
 LEASES = 1000
 LEASES_MOST_S = 900.0
 MIB = 2**20
@@ -93,7 +94,7 @@ def run() -> list[Row]:
         settings = Settings(
             _env_file=None, browser_acquire_timeout_s=120, browser_context_max_uses=10_000
         )
-        pool = BrowserPool(settings, LaunchOptions())  # whose pages may be of this machine
+        pool = BrowserPool(settings, _LAUNCH)
         try:
             acquire, load = _pooled(pool, url)
             cycle = _back_to_back(pool, url)
@@ -152,7 +153,7 @@ async def _browser_per_request() -> list[float]:
     """The baseline: with a running driver, launch Chromium and open a page, per request."""
     times = []
     async with async_playwright() as driver:
-        options = LaunchOptions().playwright_options(
+        options = _LAUNCH.playwright_options(
             find_chromium(None, driver.chromium.executable_path),
             Way(sandbox=False, other_user=False),
         )
@@ -169,7 +170,7 @@ async def _fresh_context(url: str) -> list[float]:
     """Context, page and navigation, in a browser that runs already."""
     times = []
     async with async_playwright() as driver:
-        options = LaunchOptions().playwright_options(
+        options = _LAUNCH.playwright_options(
             find_chromium(None, driver.chromium.executable_path),
             Way(sandbox=False, other_user=False),
         )
@@ -348,7 +349,7 @@ def _crawlee(url: str) -> dict[str, list[float]] | str:
                     _CRAWLEE_SCRIPT,
                     url,
                     find_chromium(),
-                    json.dumps(LaunchOptions().switches()),
+                    json.dumps(_LAUNCH.switches()),
                     str(ROUNDS),
                 ],
                 check=True,

@@ -10,6 +10,8 @@ from transcript_service.browser import LaunchOptions
 from transcript_service.browser.stock import Timing
 from transcript_service.settings import Settings
 
+THIS_MACHINE = ("127.0.0.1", "localhost")  # whatever the port is
+
 
 class PoolLimits(NamedTuple):
     """The first arguments of a pool."""
@@ -31,7 +33,10 @@ def pool_limits(
     ignore_https_errors: bool = False,
     **times: Any,
 ) -> PoolLimits:
-    """Limits of a pool whose pages may be of this machine; `times` are those of `Timing`."""
+    """Limits of a pool, by default of one whose pages may be of this machine.
+
+    `times` are those of `Timing`.
+    """
     assert times.keys() <= {field.name for field in fields(Timing)}
     limits: dict[str, Any] = {
         "browser_max_contexts": max_contexts,
@@ -44,4 +49,4 @@ def pool_limits(
     }
     # Beyond what an operator may set, where a test wants that.
     settings = Settings().model_copy(update=limits)
-    return PoolLimits(settings, launch or LaunchOptions(), Timing(**times))
+    return PoolLimits(settings, launch or LaunchOptions(reachable=THIS_MACHINE), Timing(**times))

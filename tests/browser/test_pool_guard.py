@@ -11,6 +11,7 @@ import pytest
 
 from tests.browser.conftest import MakePool, browser_processes
 from tests.browser.site import Site, serve
+from tests.browser_settings import THIS_MACHINE
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.browser import BrowserUnavailable, LaunchOptions, find_chromium, process
 from transcript_service.browser.launch import BROWSER_UID
@@ -59,11 +60,11 @@ def engine() -> Iterator[Site]:
         yield running
 
 
-@pytest.mark.parametrize("guarded", [True, False])
+@pytest.mark.parametrize("reachable", [(), (*THIS_MACHINE, "[::1]")])
 def test_a_hostile_page_reaches_no_engine_of_this_machine(
-    make_pool: MakePool, site: Site, engine: Site, guarded: bool
+    make_pool: MakePool, site: Site, engine: Site, reachable: tuple[str, ...]
 ) -> None:
-    pool = make_pool(launch=LaunchOptions(guarded=guarded, resolve_to=site.address))
+    pool = make_pool(launch=LaunchOptions(reachable=reachable, resolve_to=site.address))
     port = engine.address.split(":")[1]
     forms = [f"http://{host}:{port}" for host in ("127.0.0.1", "localhost", "0x7f.1", "[::1]")]
     with pool.lease() as context:
@@ -73,7 +74,7 @@ def test_a_hostile_page_reaches_no_engine_of_this_machine(
         page.evaluate(ATTACK, forms)
         page.evaluate(SUBMIT, engine.url)
         page.wait_for_timeout(500)
-    if guarded:
+    if not reachable:
         assert engine.hits == {}
     else:
         assert {"/fetch-0", "/post-0", "/image-0", "/frame-0", "/form"} <= set(engine.hits)
@@ -82,7 +83,7 @@ def test_a_hostile_page_reaches_no_engine_of_this_machine(
 def test_a_proxy_on_this_machine_is_no_way_to_the_rest_of_it(
     make_pool: MakePool, site: Site, engine: Site
 ) -> None:
-    pool = make_pool(launch=LaunchOptions(guarded=True, reachable=(site.address,)))
+    pool = make_pool(launch=LaunchOptions(reachable=(site.address,)))
     with pool.lease(proxy={"server": site.url}) as context:
         page = context.new_page()
         page.goto("http://anywhere.test/watch")  # the site answers in the proxy's place

@@ -21,6 +21,7 @@ from playwright.sync_api import Error as PlaywrightError
 
 from tests.browser.conftest import MakePool, browser_processes, wait_until
 from tests.browser.site import Site, serve
+from tests.browser_settings import THIS_MACHINE
 from tests.pool_stats import stats
 from transcript_service.browser import (
     BrowserPool,
@@ -89,7 +90,8 @@ def test_youtubes_names_lead_where_they_are_told_and_others_nowhere(
 ) -> None:
     with serve(trustme.CA().issue_cert("*.youtube.com", "*.googlevideo.com")) as stand_in:
         trusting = make_pool(
-            launch=LaunchOptions(resolve_to=stand_in.address), ignore_https_errors=True
+            launch=LaunchOptions(resolve_to=stand_in.address, reachable=THIS_MACHINE),
+            ignore_https_errors=True,
         )
         with trusting.lease() as context:
             page = context.new_page()

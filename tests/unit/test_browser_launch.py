@@ -72,18 +72,20 @@ def test_names_of_youtube_lead_to_the_given_address_and_all_others_nowhere() -> 
     rules = LaunchOptions(resolve_to="127.0.0.1:8443").resolver_rules()
     assert "MAP *.youtube.com 127.0.0.1:8443" in rules
     assert "MAP *.googlevideo.com 127.0.0.1:8443" in rules
-    assert "EXCLUDE 127.0.0.1" in rules
     # Chromium takes the first rule that matches.
     assert rules.index("MAP * ~NOTFOUND") > rules.index("MAP youtube.com 127.0.0.1:8443")
 
 
-def test_no_name_is_mapped_unless_asked_for() -> None:
-    assert not any("host-resolver" in switch for switch in LaunchOptions().switches())
+def test_no_public_name_is_mapped_unless_asked_for() -> None:
+    rules = LaunchOptions().resolver_rules()
+    assert rules
+    assert all(rule.endswith(" ~NOTFOUND") for rule in rules)
+    assert not any("youtube" in rule or "MAP * " in rule for rule in rules)
 
 
 @pytest.mark.parametrize("resolve_to", [None, "127.0.0.1:8443"])
 def test_private_addresses_lead_nowhere_but_where_the_operator_says(resolve_to: str | None) -> None:
-    options = LaunchOptions(guarded=True, reachable=("10.0.0.5:3128",), resolve_to=resolve_to)
+    options = LaunchOptions(reachable=("10.0.0.5:3128",), resolve_to=resolve_to)
     rules = options.resolver_rules()
     assert not any(rule.startswith("EXCLUDE") for rule in rules)
     for host in ("localhost", "127.*", "10.*", "172.31.*", "192.168.*", "169.254.*", "[*"):
@@ -123,7 +125,7 @@ def test_signals_are_left_to_the_worker() -> None:
 
 
 def test_a_browser_as_configured_by_nothing_is_guarded() -> None:
-    assert LaunchOptions.of(Settings(_env_file=None)) == LaunchOptions(guarded=True)
+    assert LaunchOptions.of(Settings(_env_file=None)) == LaunchOptions()
 
 
 def test_proxies_of_the_list_are_reachable_wherever_they_are() -> None:

@@ -86,15 +86,14 @@ class LaunchOptions:
     Attributes:
         sandbox: Chromium's own; `None` for wherever it works.
         resolve_to: `host:port` that YouTube's names lead to; then no other name exists.
-        guarded: pages reach neither this machine nor private networks.
-        reachable: `host:port` that they reach all the same, such as proxies.
+        reachable: `host:port` on this machine or in private networks, such as proxies, that
+            pages reach all the same.
     """
 
     executable: str | None = None
     timeout_s: float = 30.0
     sandbox: bool | None = None
     resolve_to: str | None = None
-    guarded: bool = False
     reachable: tuple[str, ...] = ()
 
     @classmethod
@@ -106,16 +105,12 @@ class LaunchOptions:
             timeout_s=settings.browser_launch_timeout_s,
             sandbox=settings.browser_sandbox,
             resolve_to=settings.youtube_resolve_to,
-            guarded=True,
             reachable=(*settings.browser_private_hosts, *proxies),
         )
 
     def switches(self) -> list[str]:
         """The command line's switches, without their reasons."""
-        switches = [*SWITCHES]
-        if rules := self.resolver_rules():
-            switches.append(f"--host-resolver-rules={', '.join(rules)}")
-        return switches
+        return [*SWITCHES, f"--host-resolver-rules={', '.join(self.resolver_rules())}"]
 
     def resolver_rules(self) -> list[str]:
         """Chromium's `--host-resolver-rules`: of those that match a host, the first counts.
@@ -127,13 +122,10 @@ class LaunchOptions:
         rules = []
         if self.resolve_to:
             rules += [f"MAP {host} {self.resolve_to}" for host in YOUTUBE_HOSTS]
-        if self.guarded:
-            rules += [f"MAP {address} {address}" for address in self.reachable]
-            rules += [f"MAP {host} ~NOTFOUND" for host in PRIVATE_HOSTS]
+        rules += [f"MAP {address} {address}" for address in self.reachable]
+        rules += [f"MAP {host} ~NOTFOUND" for host in PRIVATE_HOSTS]
         if self.resolve_to:
             rules.append("MAP * ~NOTFOUND")
-            if not self.guarded:
-                rules += [f"EXCLUDE {host}" for host in ("localhost", "127.0.0.1", "[::1]")]
         return rules
 
     def ways(self) -> list[Way]:
