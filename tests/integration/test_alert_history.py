@@ -37,7 +37,7 @@ receivers:
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AlertLog:
     # Alertmanager's times here are seconds instead of minutes, and so is how late one comes.
     monkeypatch.setattr("transcript_service.alerts.log._OVERTAKEN_S", 0.5)
-    return AlertLog(tmp_path / "alerts.sqlite", limit=100, cooldown_s=60)
+    return AlertLog(Settings(state_dir=tmp_path, alert_history_limit=100, alert_cooldown_s=60))
 
 
 @pytest.fixture

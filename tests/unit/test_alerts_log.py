@@ -11,6 +11,7 @@ import pytest
 
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.alerts import Alert, AlertLog, Notification
+from transcript_service.settings import Settings
 
 COOLDOWN_S = 900.0
 START = 1_800_000_000.0  # 2027-01-15T08:00:00Z
@@ -44,11 +45,13 @@ def clock() -> Clock:
     return Clock()
 
 
+def settings_of(folder: Path, limit: int) -> Settings:
+    return Settings(state_dir=folder, alert_history_limit=limit, alert_cooldown_s=COOLDOWN_S)
+
+
 @pytest.fixture
 def log(tmp_path: Path, clock: Clock) -> AlertLog:
-    return AlertLog(
-        tmp_path / "made" / "alerts.sqlite", limit=5, cooldown_s=COOLDOWN_S, clock=clock
-    )
+    return AlertLog(settings_of(tmp_path / "made", limit=5), clock)
 
 
 def receive(log: AlertLog, alert: Alert) -> Notification:
@@ -144,9 +147,7 @@ def test_before_the_first_alert_there_is_no_file_and_no_history(log: AlertLog) -
 
 def test_the_history_survives_a_restart(log: AlertLog, tmp_path: Path, clock: Clock) -> None:
     receive(log, OPEN)
-    after = AlertLog(
-        tmp_path / "made" / "alerts.sqlite", limit=5, cooldown_s=COOLDOWN_S, clock=clock
-    )
+    after = AlertLog(settings_of(tmp_path / "made", limit=5), clock)
     assert after.recent(9) == log.recent(9) != []
     assert receive(after, OPEN) is Notification.DUPLICATE
 
@@ -180,8 +181,8 @@ def test_a_damaged_file_is_said_to_be_damaged_and_shows_nothing(
     assert line["error_type"] == "DatabaseError"
 
 
-def _worker(path: Path, barrier: object, results: object) -> None:
-    log = AlertLog(path, limit=1000, cooldown_s=COOLDOWN_S)
+def _worker(folder: Path, barrier: object, results: object) -> None:
+    log = AlertLog(settings_of(folder, limit=1000))
     barrier.wait(30)  # type: ignore[attr-defined]
     for number in range(10):
         alert = replace(OPEN, fingerprint=f"{number:04x}")
@@ -191,10 +192,7 @@ def _worker(path: Path, barrier: object, results: object) -> None:
 def test_workers_that_get_the_same_alert_at_once_agree_on_who_was_first(tmp_path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
     barrier, results = spawn.Barrier(2), spawn.Queue()
-    workers = [
-        spawn.Process(target=_worker, args=(tmp_path / "alerts.sqlite", barrier, results))
-        for _ in range(2)
-    ]
+    workers = [spawn.Process(target=_worker, args=(tmp_path, barrier, results)) for _ in range(2)]
     for worker in workers:
         worker.start()
     said = [results.get(timeout=60) for _ in range(20)]

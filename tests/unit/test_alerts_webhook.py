@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from tests.telemetry_memory import InMemoryTelemetry
-from transcript_service.alerts import create_alert_log, create_blueprint
+from transcript_service.alerts import AlertLog, create_blueprint
 from transcript_service.settings import Settings
 from transcript_service.web import problems
 
@@ -37,7 +37,7 @@ def settings(tmp_path: Path) -> Settings:
 def client(settings: Settings, telemetry: InMemoryTelemetry) -> FlaskClient:
     app = Flask("test")
     problems.register(app)
-    app.register_blueprint(create_blueprint(settings))
+    app.register_blueprint(create_blueprint(settings, AlertLog(settings)))
     return app.test_client()
 
 
@@ -279,7 +279,7 @@ def test_an_alert_with_an_impossible_time_is_refused_and_the_others_are_not(
         )
     )
     assert answer.json == {"accepted": 1, "duplicates": 0, "rejected": 1}
-    (entry,) = create_alert_log(settings).recent(9)
+    (entry,) = AlertLog(settings).recent(9)
     assert entry["ended"] is None
 
 
@@ -306,5 +306,5 @@ def test_five_thousand_alerts_in_one_notification_are_one_transaction(
     ]
     assert post(notification(*many)).json == {"accepted": 5000, "duplicates": 0, "rejected": 0}
     assert len(opened) == 1
-    kept = create_alert_log(settings).recent(10_000)
+    kept = AlertLog(settings).recent(10_000)
     assert len(kept) == min(5000, settings.alert_history_limit)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.test_alerts_log import OPEN, receive
-from transcript_service.alerts import create_alert_log
+from transcript_service.alerts import AlertLog
 from transcript_service.settings import Settings
 from transcript_service.tokens import SCOPES, TokenStore
 from transcript_service.transcripts.job_store import JobStore
@@ -29,7 +29,7 @@ def _open_umask() -> Iterator[None]:
 def test_state_is_closed_to_other_users(tmp_path: Path) -> None:
     settings = Settings(state_dir=tmp_path / "state")
     JobStore(settings).submit(Wanted("dQw4w9WgXcQ"))
-    receive(create_alert_log(settings), OPEN)
+    receive(AlertLog(settings), OPEN)
     TokenStore(settings.tokens_path).create("a", SCOPES, timedelta(days=1))
     client = create_app(settings).test_client()
     client.get("/health/ready")

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import orjson
 
 from ..private_files import make_file
 from ..rfc3339 import rfc3339
+from ..settings import Settings
 from ..sqlite_wal import open_shared
 from ..telemetry import get_logger
 
@@ -80,23 +80,15 @@ class AlertLog:
     """What Alertmanager told us, bounded and kept across restarts.
 
     Args:
-        path: the database file; its folder is made when first written to.
-        limit: alerts that are kept; the ones not heard of for longest go first.
-        cooldown_s: least seconds between two notifications of one alert.
+        settings: `state_dir`, and those that begin with `alert_`. The folder is made when first
+            written to.
         clock: Unix seconds.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        limit: int,
-        cooldown_s: float,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._path = path
-        self._limit = limit
-        self._cooldown_s = cooldown_s
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        self._path = settings.state_dir / "alerts.sqlite"
+        self._limit = settings.alert_history_limit
+        self._cooldown_s = settings.alert_cooldown_s
         self._clock = clock
 
     @contextmanager

@@ -21,24 +21,9 @@ from .webhook import MAX_BODY_BYTES, NotUnderstood, parse
 _PAGE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'"
 
 
-def create_alert_log(settings: Settings) -> AlertLog:
-    """The alert log of this service, shared by its workers through a file."""
-    return AlertLog(
-        settings.state_dir / "alerts.sqlite",
-        limit=settings.alert_history_limit,
-        cooldown_s=settings.alert_cooldown_s,
-    )
-
-
-def create_blueprint(settings: Settings, log: AlertLog | None = None) -> Blueprint:
-    """The webhook and the runbooks.
-
-    Args:
-        settings: `alert_webhook_token_file`, `runbooks_dir` and those of the alert log.
-        log: where notifications are kept; by default the one of `create_alert_log`.
-    """
+def create_blueprint(settings: Settings, alert_log: AlertLog) -> Blueprint:
+    """The webhook, which keeps notifications in `alert_log`, and the runbooks."""
     blueprint = Blueprint("alerts", __name__)
-    alert_log = log or create_alert_log(settings)
     logger = AlertLogger()
     pages = runbooks.folder(settings.runbooks_dir)
 

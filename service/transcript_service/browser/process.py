@@ -213,18 +213,16 @@ def profile_of(browser_pid: int) -> Path | None:
     return folder if folder and folder.match(_PROFILES) else None
 
 
-def sweep_profiles(folder: Path | None = None) -> int:
-    """Remove the profiles of browsers that were killed; returns how many.
+def sweep_profiles() -> None:
+    """Remove the profiles of browsers that were killed.
 
     A killed worker takes its driver along, which would have removed them. A folder is left
     alone while a process names it, and for a moment before that.
     """
-    folder = folder or Path(tempfile.gettempdir())
-    found = {path for path in folder.glob(_PROFILES) if _is_left(path)}
+    found = {path for path in Path(tempfile.gettempdir()).glob(_PROFILES) if _is_left(path)}
     found -= set(map(profile_of, psutil.pids()))
     for path in found:
         shutil.rmtree(path, ignore_errors=True)
-    return len(found)
 
 
 def _is_left(profile: Path) -> bool:

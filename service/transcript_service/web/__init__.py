@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask, Response
 
-from ..alerts import create_alert_log
+from ..alerts import AlertLog
 from ..alerts import create_blueprint as create_alerts_blueprint
 from ..settings import Settings, get_settings
 from ..telemetry import current_trace_id, instrument_app
@@ -46,7 +46,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     # Started by whoever serves (gunicorn_conf.py): an application that is only looked at,
     # as in tests, runs no threads.
     app.extensions["job_runner"] = JobRunner(settings, store, pipeline)
-    alert_log = create_alert_log(settings)
+    alert_log = AlertLog(settings)
     app.register_blueprint(create_alerts_blueprint(settings, alert_log))
     dashboard_api.register(app, settings, history=alert_log.recent)
 

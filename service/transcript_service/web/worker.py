@@ -50,18 +50,15 @@ class _Threads:
     def __init__(self, name: str, size: int) -> None:
         self._pool = ThreadPoolExecutor(size, thread_name_prefix=name)
         self._most = size + _MOST_WAITING
-        self._busy = 0
+        self.busy = 0
 
     def submit(self, work: Callable[[], Any], done: Callable[[Future[Any]], None]) -> bool:
-        """Have it done; `False` where too many wait. Called by the loop alone, as `leave`."""
-        if self._busy >= self._most:
+        """Have it done; `False` where too many wait. Called by the loop alone."""
+        if self.busy >= self._most:
             return False
-        self._busy += 1
+        self.busy += 1
         self._pool.submit(work).add_done_callback(done)
         return True
-
-    def leave(self) -> None:
-        self._busy -= 1
 
 
 class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
@@ -121,13 +118,10 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         name = _group(head)
         group = self._groups[name]
 
-        def serve() -> Any:
-            return self.handle(conn)
-
         def done(served: Future[Any]) -> None:
             self.method_queue.defer(self._served, conn, served, group)
 
-        if not group.submit(serve, done):
+        if not group.submit(partial(self.handle, conn), done):
             instruments.REQUESTS_REJECTED.add(1, reason="queue")
             if name == b"transcripts":
                 instruments.TRANSCRIPT_REQUESTS.add(1, outcome="error", error_type="overloaded")
@@ -142,7 +136,7 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     # --- from a thread to the client ---------------------------------------------------------
 
     def _served(self, conn: TConn, served: Future[Any], group: _Threads) -> None:
-        group.leave()
+        group.busy -= 1
         keep = not served.cancelled() and served.exception() is None and bool(served.result())
         self._write(conn, keep)
 
