@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from transcript_service.sqlite_wal import open_shared
+from transcript_service.private_files import open_shared
 
 
 def _connect(path: Path) -> sqlite3.Connection:

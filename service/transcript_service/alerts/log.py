@@ -17,10 +17,9 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from ..private_files import make_file
+from ..private_files import open_shared
 from ..rfc3339 import rfc3339
 from ..settings import Settings
-from ..sqlite_wal import open_shared
 from ..telemetry import get_logger
 
 log = get_logger(__name__)
@@ -191,7 +190,7 @@ class AlertLog:
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         """A connection of this call alone: SQLite's may not cross threads or a fork."""
-        connection = open_shared(make_file(self._path), _BUSY_TIMEOUT_S)
+        connection = open_shared(self._path, _BUSY_TIMEOUT_S)
         try:
             connection.row_factory = sqlite3.Row
             connection.executescript(_SCHEMA)
