@@ -196,12 +196,12 @@ def test_without_redis_a_worker_goes_on_from_what_it_knew_and_says_so_once(
     with breaker.permit(), breaker.permit():
         pass
     assert state_of(breaker) == "closed"
-    assert len(telemetry.events("circuit_breaker.store_lost")) == 1
+    assert len(telemetry.events("shared_state.lost")) == 1
 
     server.start()
     now[0] += 5
     assert state_of(breaker) == "closed"
-    assert len(telemetry.events("circuit_breaker.store_restored")) == 1
+    assert len(telemetry.events("shared_state.restored")) == 1
     fail(breaker, 4)
     assert state_of(worker(server)) == "open", "the state is shared again"
 

@@ -9,19 +9,16 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.resilience import Deadline, DeadlineExceeded
 from transcript_service.settings import Settings
-from transcript_service.transcripts.cache import (
-    Entry,
-    TranscriptCache,
-    transcript_cache,
-)
+from transcript_service.transcripts import cache as cache_module
+from transcript_service.transcripts.cache import Claims, Entry, TranscriptCache, transcript_cache
 from transcript_service.transcripts.cache_file import CacheFile
-from transcript_service.transcripts.claims import Claims
 from transcript_service.transcripts.model import Segment, Transcript, TranscriptError
 
 VIDEO = "dQw4w9WgXcQ"
@@ -285,7 +282,9 @@ def claims_beside(path: Path) -> Claims:
     return Claims(path.with_name(f"{path.name}-claims"))
 
 
-def test_another_process_is_waited_for_and_its_result_taken(path: Path, clock: Clock) -> None:
+def test_another_process_is_waited_for_and_its_result_taken(
+    path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here, there = make(path, clock), claims_beside(path)
     assert there.take(KEY)
     waits: list[float] = []
@@ -296,7 +295,7 @@ def test_another_process_is_waited_for_and_its_result_taken(path: Path, clock: C
             CacheFile(path, 1_000_000).write(KEY, said("theirs").as_json(), clock.now, 0, 5.0)
             there.give_up(KEY)
 
-    here._sleep = other_process_finishes
+    monkeypatch.setattr(cache_module, "time", SimpleNamespace(sleep=other_process_finishes))
     assert here.fetch(KEY, never, soon()).segments == said("theirs").segments
     assert len(waits) == 3
 
@@ -304,14 +303,16 @@ def test_another_process_is_waited_for_and_its_result_taken(path: Path, clock: C
 _KEYANT = """
 import sys
 from pathlib import Path
-from transcript_service.transcripts.claims import Claims
+from transcript_service.transcripts.cache import Claims
 claims = Claims(Path(sys.argv[1]))
 print(claims.take(sys.argv[2]), flush=True)
 sys.stdin.read()
 """
 
 
-def test_the_claim_of_a_process_that_died_is_over(path: Path, clock: Clock) -> None:
+def test_the_claim_of_a_process_that_died_is_over(
+    path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = make(path, clock)
     command = [sys.executable, "-c", _KEYANT, f"{path}-claims", KEY]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -324,7 +325,7 @@ def test_the_claim_of_a_process_that_died_is_over(path: Path, clock: Clock) -> N
             process.kill()
             process.wait()
 
-        here._sleep = dies
+        monkeypatch.setattr(cache_module, "time", SimpleNamespace(sleep=dies))
         assert here.fetch(KEY, lambda: said("mine"), soon()).segments == said("mine").segments
         assert len(waits) == 1
 
@@ -416,7 +417,7 @@ def test_a_damaged_file_costs_its_contents_and_nothing_else(
     cache = make(path, clock)
     for number in range(50):
         cache.put(video(number), said(os.urandom(1500).hex()))
-    cache._kept.close()
+    cache._file._close()
     whole = path.read_bytes()
     if damage == "wrong_schema":
         with sqlite3.connect(path) as connection:
@@ -478,7 +479,7 @@ def test_only_two_damaged_files_are_kept(path: Path, clock: Clock) -> None:
     for turn in range(5):
         cache = make(path, clock)
         cache.put(KEY, said("v"))
-        cache._kept.close()
+        cache._file._close()
         path.write_bytes(b"nonsense %d" % turn * 1000)
     make(path, clock).put(KEY, said("v"))
     assert len(list(path.parent.glob("*.corrupt-*"))) == 2

@@ -16,7 +16,7 @@ from typing import Final, Literal
 from redis import Redis
 
 from ..resilience.deadline import Deadline
-from ..resilience.shared_marks import SharedMarks
+from ..resilience.shared_redis import SharedMarks
 from ..telemetry import get_logger, instruments
 from .preflight import Preflight
 from .proxy import Proxy

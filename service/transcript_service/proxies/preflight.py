@@ -20,7 +20,7 @@ from redis import Redis
 
 from ..resilience.bounded import BoundedAdapter
 from ..resilience.deadline import Deadline, DeadlineExceeded
-from ..resilience.shared_marks import SharedMarks
+from ..resilience.shared_redis import SharedMarks
 from ..resilience.single_flight import SingleFlight
 from ..telemetry import get_logger, instruments
 from .proxy import Proxy, tunnel_refusal

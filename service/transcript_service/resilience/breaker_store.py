@@ -22,7 +22,7 @@ import redis
 
 from ..telemetry import get_logger
 from .breaker_state import Record
-from .shared_redis import PREFIX
+from .shared_redis import Shared
 
 log = get_logger(__name__)
 
@@ -33,9 +33,6 @@ Change = Callable[[Record, float], T]
 
 class LocalStore:
     """Records of this process alone."""
-
-    shared = False
-    """Whether other processes see the same records."""
 
     def __init__(
         self,
@@ -71,10 +68,6 @@ def _parse(raw: bytes, name: str) -> Record:
         return Record()
 
 
-class StoreError(Exception):
-    """So many workers changed a record at once that this one never got its turn."""
-
-
 _COMPARE_AND_SET = """
 local current = redis.call('GET', KEYS[1]) or ''
 if current ~= ARGV[1] then return 0 end
@@ -83,9 +76,6 @@ return 1
 """
 # A breaker that nobody asked for a day may forget: any window is far shorter.
 _KEEP_S = 86_400
-_PREFIX = PREFIX + "breaker:"
-# How long Redis is not asked again after a failure.
-_ALONE_S = 5.0
 # Every round one writer wins, so this is enough for that many at the same instant.
 _TRIES = 64
 
@@ -94,67 +84,49 @@ class RedisStore:
     """Records shared through Redis. When Redis fails, this process goes on alone.
 
     It goes on from the last record it saw, so an outage of Redis does not close an open
-    breaker; it says so once per outage and asks Redis again after some seconds.
-    What was decided meanwhile is dropped when Redis is back: the shared record counts.
+    breaker. What was decided meanwhile is dropped when Redis is back: the shared record counts.
 
     Args:
         client: of `shared_redis.connect`: a breaker must cost less than what it saves.
         clock: monotonic seconds of this process, used while Redis is away.
     """
 
-    shared = True
-
-    def __init__(
-        self,
-        client: redis.Redis,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, client: redis.Redis, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
-        self._compare_and_set = self._client.register_script(_COMPARE_AND_SET)
+        self._shared = Shared(client, "breaker", clock)
+        self._compare_and_set = client.register_script(_COMPARE_AND_SET)
         self._clock = clock
         self._lock = threading.Lock()
         self._seen: dict[str, bytes] = {}
         self._ahead_s = 0.0  # Redis's time less this process's
         self._alone: LocalStore | None = None
-        self._ask_again_at = 0.0
 
     def update(self, name: str, change: Change[T]) -> T:
         """As `LocalStore.update`. At most about a second, then this process decides alone."""
-        alone = self._alone
-        if alone is not None and not self._may_ask():
-            return alone.update(name, change)
+        found: tuple[T] | None = self._shared.ask(lambda _: (self._update(name, change),), None)
+        if found is None:
+            return self._go_on_alone().update(name, change)
+        self._alone = None
+        return found[0]
+
+    def _update(self, name: str, change: Change[T]) -> T:
+        key = self._shared.key(name)
         try:
-            result = self._update_shared(name, change)
-        except (redis.RedisError, StoreError) as error:
-            return self._fall_back(error).update(name, change)
-        if alone is not None:
-            self._return()
-        return result
-
-    def _may_ask(self) -> bool:
-        """While Redis is away, one caller in some seconds: it may hang, and each would wait."""
-        with self._lock:
-            now = self._clock()
-            if now < self._ask_again_at:
-                return False
-            self._ask_again_at = now + _ALONE_S
-            return True
-
-    def _update_shared(self, name: str, change: Change[T]) -> T:
-        key = _PREFIX + name
-        for attempt in range(_TRIES):
-            raw, now = self._read(key)
-            record = _parse(raw, name)
-            result = change(record, now)
-            new = orjson.dumps(record.to_json())
-            if new == raw or self._compare_and_set([key], [raw, new, _KEEP_S]):
-                with self._lock:
-                    self._seen[name] = new
-                    self._ahead_s = now - self._clock()
-                return result
-            time.sleep(random.uniform(0.0, 0.001 * min(attempt + 1, 10)))  # noqa: S311
-        raise StoreError(f"{key} changed {_TRIES} times while it was being updated")
+            for attempt in range(_TRIES):
+                raw, now = self._read(key)
+                record = _parse(raw, name)
+                result = change(record, now)
+                new = orjson.dumps(record.to_json())
+                if new == raw or self._compare_and_set([key], [raw, new, _KEEP_S]):
+                    with self._lock:
+                        self._seen[name] = new
+                        self._ahead_s = now - self._clock()
+                    return result
+                time.sleep(random.uniform(0.0, 0.001 * min(attempt + 1, 10)))  # noqa: S311
+        except redis.ResponseError as error:
+            # One that is full still reads, and would undo what is decided here meanwhile.
+            raise redis.RedisError("the record cannot be kept") from error
+        raise redis.WatchError(f"{key} changed {_TRIES} times while it was being updated")
 
     def _read(self, key: str) -> tuple[bytes, float]:
         pipeline = self._client.pipeline(transaction=False)
@@ -163,23 +135,13 @@ class RedisStore:
         raw, (seconds, microseconds) = pipeline.execute()
         return raw or b"", seconds + microseconds / 1e6
 
-    def _fall_back(self, error: Exception) -> LocalStore:
-        with self._lock:
-            self._ask_again_at = self._clock() + _ALONE_S
-            if self._alone is not None:
-                return self._alone
-            ahead = self._ahead_s
-            records = {name: _parse(raw, name) for name, raw in self._seen.items()}
-            self._alone = alone = LocalStore(lambda: self._clock() + ahead, records)
-        log.warning("circuit_breaker.store_lost", error_type=type(error).__name__)
-        return alone
-
-    def _return(self) -> None:
+    def _go_on_alone(self) -> LocalStore:
         with self._lock:
             if self._alone is None:
-                return
-            self._alone = None
-        log.info("circuit_breaker.store_restored")
+                ahead = self._ahead_s
+                records = {name: _parse(raw, name) for name, raw in self._seen.items()}
+                self._alone = LocalStore(lambda: self._clock() + ahead, records)
+            return self._alone
 
 
 Store = LocalStore | RedisStore

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from functools import cache
 from typing import Final, TypeVar
 
@@ -12,7 +13,7 @@ from ..settings import Settings, SettingsError
 from ..telemetry import get_logger
 from ..telemetry.vocabulary import STAGES, Stage
 from .breaker_state import CircuitBreakerConfig
-from .breaker_store import LocalStore, RedisStore, Store
+from .breaker_store import LocalStore, RedisStore
 from .circuit_breaker import FORCED_STATES, CircuitBreaker, ForcedState
 from .shared_redis import connect
 
@@ -41,9 +42,14 @@ def breakers(settings: Settings) -> dict[Stage, CircuitBreaker]:
         "CIRCUIT_BREAKER_SLOW_CALL_S", settings.circuit_breaker_slow_call_s, float
     )
     forced = _by_stage("CIRCUIT_BREAKER_FORCED", settings.circuit_breaker_forced, _forced_state)
-    store = _store(settings)
+    client = connect(settings)
+    store = LocalStore() if client is None else RedisStore(client)
     made: dict[Stage, CircuitBreaker] = {
-        stage: CircuitBreaker(stage, _config(settings, slow_call_s.get(stage)), store=store)
+        stage: CircuitBreaker(
+            stage,
+            _config(settings, slow_call_s.get(stage, CircuitBreakerConfig.slow_call_s)),
+            store=store,
+        )
         for stage in STAGES
         if getattr(settings, f"enable_{stage}")
     }
@@ -52,32 +58,19 @@ def breakers(settings: Settings) -> dict[Stage, CircuitBreaker]:
             breaker.force(forced[stage])
         else:
             breaker.refresh()
-    log.info("circuit_breaker.store_chosen", shared=store.shared)
-    if store.shared:
+    log.info("circuit_breaker.store_chosen", shared=client is not None)
+    if client is not None:
         threading.Thread(
             target=_keep_fresh, args=(made,), name="breaker-refresh", daemon=True
         ).start()
     return made
 
 
-def _store(settings: Settings) -> Store:
-    client = connect(settings)
-    return LocalStore() if client is None else RedisStore(client)
-
-
-def _config(settings: Settings, slow_call_s: float | None) -> CircuitBreakerConfig:
+def _config(settings: Settings, slow_call_s: float) -> CircuitBreakerConfig:
+    names = [each.name for each in fields(CircuitBreakerConfig)]
+    values = {name: getattr(settings, f"circuit_breaker_{name}") for name in names}
     try:
-        return CircuitBreakerConfig(
-            window_type=settings.circuit_breaker_window_type,
-            window_size=settings.circuit_breaker_window_size,
-            minimum_calls=settings.circuit_breaker_minimum_calls,
-            failure_rate=settings.circuit_breaker_failure_rate,
-            slow_call_rate=settings.circuit_breaker_slow_call_rate,
-            slow_call_s=CircuitBreakerConfig.slow_call_s if slow_call_s is None else slow_call_s,
-            open_s=settings.circuit_breaker_open_s,
-            half_open_calls=settings.circuit_breaker_half_open_calls,
-            permit_expiry_s=settings.circuit_breaker_permit_expiry_s,
-        )
+        return CircuitBreakerConfig(**{**values, "slow_call_s": slow_call_s})
     except ValueError as error:
         raise SettingsError(f"CIRCUIT_BREAKER_*: {error}") from None
 

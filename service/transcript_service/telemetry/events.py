@@ -51,12 +51,10 @@ circuit_breaker.state_changed: A breaker changed state.
 circuit_breaker.call_refused: A breaker let no call through. [breaker state]
 circuit_breaker.store_chosen: Breaker states live in Redis (shared) or in this process.
     [shared]
-circuit_breaker.store_lost: Redis failed; this process decides alone from what it knew. [error_type]
 circuit_breaker.record_discarded: What Redis held for a breaker could not be read; it starts closed.
     [breaker error_type]
-circuit_breaker.store_restored: Breaker states are shared again.
 
-# what workers share besides
+# what workers share
 shared_state.lost: Redis failed; this process goes on with what it knew. [kind error_type]
 shared_state.refused: Redis answers but refuses a command; this process goes on without.
     [kind error_type]

@@ -7,23 +7,29 @@ stands in while fetching fails.
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import os
+import struct
+import threading
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 from redis import Redis
 
+from ..private_files import make_file
 from ..resilience import Deadline, SingleFlight
-from ..resilience.shared_redis import connect
+from ..resilience.shared_redis import Shared, connect
 from ..settings import Settings
 from ..telemetry import get_logger
 from ..telemetry.vocabulary import ANSWERS
-from .cache_file import CacheFile
-from .cache_redis import RedisCache
-from .claims import Claims
+from .cache_file import CacheFile, Kept
 from .model import Transcript, TranscriptError
 
 log = get_logger(__name__)
@@ -35,6 +41,10 @@ _POLL_S: Final = 0.1
 _PATIENCE: Final = 0.2
 _LAST_PATIENCE_S: Final = 0.1
 _MOST_PATIENCE_S: Final = 5.0
+# `struct flock`: type, whence, start, length and (always 0 here) process.
+_FLOCK: Final = "hhqqi"
+# Before each value in Redis.
+_STORED_AT: Final = struct.Struct(">d")
 
 
 @dataclass(frozen=True)
@@ -46,16 +56,64 @@ class Entry:
     stale: bool
 
 
+class Claims:
+    """Who fetches what at the moment, for all processes of this machine. Make it after fork.
+
+    A byte of one file, made when it is first needed, stands for each key, and whoever holds its
+    lock fetches. The system takes back the locks of a process that dies.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._opening = threading.Lock()
+        self._file: int | None = None
+
+    def take(self, key: str) -> bool:
+        """Whether this process may fetch now and no other does.
+
+        Where the file cannot be used everybody may.
+        """
+        try:
+            self._lock(fcntl.F_WRLCK, key)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            log.warning(
+                "transcript.cache.failed", operation="claim", error_type=type(error).__name__
+            )
+        return True
+
+    def give_up(self, key: str) -> None:
+        """Let others fetch."""
+        if self._file is not None:
+            self._lock(fcntl.F_UNLCK, key)
+
+    def _lock(self, kind: int, key: str) -> None:
+        with self._opening:
+            if self._file is None:
+                self._file = os.open(make_file(self._path), os.O_RDWR)
+        place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:7])
+        # Of the open file and not of the process, which loses those of any other handle on it.
+        fcntl.fcntl(self._file, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, kind, 0, place, 1, 0))
+
+    def __del__(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+
+
 class TranscriptCache:
     """Transcripts by the key of what is wanted. Thread-safe.
 
+    With a Redis a transcript is kept there too, for all machines; while it is away each goes on
+    with what it has itself. There an entry goes when its time is over and there is no other
+    bound, so give Redis a `maxmemory` and the policy `volatile-lru`.
+
     Args:
         file: where this machine keeps them.
-        client: Redis, where all machines keep them.
+        client: Redis.
         ttl_s: seconds a transcript is served without asking.
         stale_s: seconds beyond that for which it may stand in for an error.
         clock: seconds since the epoch (the file outlives the process).
-        sleep: how to wait for another process; tests pass their own.
     """
 
     def __init__(
@@ -66,20 +124,25 @@ class TranscriptCache:
         stale_s: float,
         client: Redis | None = None,
         clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._kept = file if client is None else RedisCache(client, file)
+        self._file = file
+        self._shared = Shared(client, "transcript")
         self._ttl_s = ttl_s
         self._stale_s = stale_s
         self._clock = clock
-        self._sleep = sleep
         self._claims = Claims(file.path.with_name(f"{file.path.name}-claims"))
         self._flights: SingleFlight[str, Transcript] = SingleFlight()
 
     def get(self, key: str, deadline: Deadline | None = None) -> Entry | None:
         """What is kept, fresh or stale; `None` when there is nothing or it is too old."""
         now = self._clock()
-        kept = self._kept.read(key, now, _patience(deadline))
+        name = self._shared.key(key)
+        packed = self._shared.ask(lambda client: client.get(name), None)
+        theirs = _unpack(packed) if isinstance(packed, bytes) else None
+        # Later where Redis was away, or full, when this machine stored it.
+        own = self._file.read(key, now, _patience(deadline))
+        both = [kept for kept in (theirs, own) if kept]
+        kept = max(both, key=lambda kept: kept.stored_at, default=None)
         if kept is None:
             return None
         age_s = max(0.0, now - kept.stored_at)
@@ -94,8 +157,12 @@ class TranscriptCache:
     def put(self, key: str, transcript: Transcript, deadline: Deadline | None = None) -> None:
         """Keep a transcript from now on."""
         now = self._clock()
-        oldest = now - self._ttl_s - self._stale_s
-        self._kept.write(key, transcript.as_json(), now, oldest, _patience(deadline))
+        value = transcript.as_json()
+        keep_s = self._ttl_s + self._stale_s
+        self._file.write(key, value, now, now - keep_s, _patience(deadline))
+        if keep_s >= 1:
+            name, packed = self._shared.key(key), _STORED_AT.pack(now) + zlib.compress(value, 1)
+            self._shared.ask(lambda client: client.set(name, packed, ex=int(keep_s)), None)
 
     def fetch(
         self,
@@ -148,7 +215,7 @@ class TranscriptCache:
     ) -> Transcript:
         """Fetch, unless another process is at it: then take its result or its place."""
         while not self._claims.take(key):
-            self._sleep(deadline.timeout(_POLL_S))
+            time.sleep(deadline.timeout(_POLL_S))
         try:
             entry = self.get(key, deadline)  # what the other process has just stored
             if entry is not None and not entry.stale:
@@ -158,6 +225,15 @@ class TranscriptCache:
             return transcript
         finally:
             self._claims.give_up(key)
+
+
+def _unpack(packed: bytes) -> Kept | None:
+    """What an entry of Redis holds; `None` for one of another version."""
+    try:
+        (stored_at,) = _STORED_AT.unpack_from(packed)
+        return Kept(zlib.decompress(packed[_STORED_AT.size :]), stored_at)
+    except (struct.error, zlib.error):
+        return None
 
 
 def _is_answer(error: Exception) -> bool:

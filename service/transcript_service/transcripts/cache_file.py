@@ -16,8 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
-from ..private_files import make_file
-from ..sqlite_wal import open_shared
+from ..private_files import make_file, open_shared
 from ..telemetry import get_logger
 
 log = get_logger(__name__)
@@ -118,11 +117,6 @@ class CacheFile:
             connection.execute("COMMIT")
 
         self._run("write", insert, patience_s)
-
-    def close(self) -> None:
-        """Close the file; the next use opens it again."""
-        with self._lock:
-            self._close()
 
     def _run(
         self, operation: str, work: Callable[[sqlite3.Connection], T], patience_s: float

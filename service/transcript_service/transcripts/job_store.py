@@ -21,11 +21,10 @@ from huey.constants import EmptyData
 from huey.storage import RedisStorage, SqliteStorage
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from pydantic import TypeAdapter
-from redis import ConnectionPool
 from redis.exceptions import RedisError
 
 from ..private_files import make_file
-from ..resilience.shared_redis import connection_options
+from ..resilience.shared_redis import connect
 from ..settings import Settings
 from ..telemetry import get_logger, instruments
 from ..telemetry.vocabulary import ErrorType, Stage
@@ -42,7 +41,6 @@ TRACE_CONTEXT: Final = TraceContextTextMapPropagator()
 _LOST_S: Final = 15.0
 # One run and, after a crash, one more: a video that kills workers must not do it for ever.
 _RUNS: Final = 2
-_REDIS_CONNECT_S: Final = 2.0
 _REDIS_ANSWER_S: Final = 10.0
 
 
@@ -122,15 +120,9 @@ class JobStore:
         self._most = settings.job_queue_max
         self._keep_s = settings.job_result_ttl_s
         self._most_bytes = settings.job_results_max_mb * 1_000_000
-        if settings.redis_url:
-            pool = ConnectionPool.from_url(
-                settings.redis_url.get_secret_value(),
-                socket_connect_timeout=_REDIS_CONNECT_S,
-                socket_timeout=_REDIS_ANSWER_S,
-                **connection_options(settings),
-            )
+        if client := connect(settings, _REDIS_ANSWER_S):
             self._storage: Any = RedisStorage(
-                "transcript-jobs", connection_pool=pool, blocking=False
+                "transcript-jobs", connection_pool=client.connection_pool, blocking=False
             )
         else:
             path = make_file(settings.state_dir / "jobs.sqlite3")
