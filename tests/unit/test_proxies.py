@@ -19,8 +19,8 @@ from transcript_service.proxies import (
     proxy_pool,
     refuse_direct_connections,
 )
-from transcript_service.proxies.entries import parse_entry, read_entries
 from transcript_service.proxies.preflight import Preflight, PreflightOutcome
+from transcript_service.proxies.proxy import parse_entry, read_entries
 from transcript_service.resilience import Deadline, DeadlineExceeded
 from transcript_service.settings import Settings, SettingsError
 from transcript_service.transcripts.model import TranscriptError

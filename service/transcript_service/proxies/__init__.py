@@ -10,10 +10,9 @@ from ..resilience.shared_redis import connect
 from ..settings import Settings, SettingsError
 from ..telemetry import register_secrets
 from .enforce import DirectConnectionRefused, refuse_direct_connections
-from .entries import read_entries
 from .pool import JobProxy, NoProxyAvailable, ProxyPool, RotationReason
 from .preflight import Preflight, probe_youtube
-from .proxy import Proxy, tunnel_refusal
+from .proxy import Proxy, read_entries, tunnel_refusal
 
 __all__ = [
     "DirectConnectionRefused",
