@@ -19,6 +19,11 @@ MEDIA_TYPE: Final = "application/problem+json"
 _MOST_RETRY_AFTER_S: Final = 86_400.0
 
 
+TraceId = Annotated[
+    str, Field(pattern="^[0-9a-f]{32}$", examples=["4bf92f3577b34da6a3ce929d0e0e4736"])
+]
+
+
 class ProblemDocument(TypedDict):
     """The shape of every error body; more members may follow."""
 
@@ -35,9 +40,7 @@ class ProblemDocument(TypedDict):
     code: Annotated[
         str, Field(description="Stable word for programs.", examples=["invalid_parameter"])
     ]
-    trace_id: Annotated[
-        str, Field(pattern="^[0-9a-f]{32}$", examples=["4bf92f3577b34da6a3ce929d0e0e4736"])
-    ]
+    trace_id: TraceId
 
 
 class Problem(Exception):

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.telemetry_memory import InMemoryTelemetry
+from transcript_service.transcripts.admission import Places
 from transcript_service.transcripts.model import TranscriptError
-from transcript_service.web.admission import Places
 
 
 def test_beyond_those_that_fetch_and_wait_everybody_is_refused_at_once(

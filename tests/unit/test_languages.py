@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from transcript_service.transcripts.languages import (
     choose_track,
     choose_translation,
-    parse_languages,
-    parse_track_name,
-    parse_translation,
     ranked,
     same_language,
 )
 from transcript_service.transcripts.model import Kind, Track, TranscriptError
+from transcript_service.transcripts.wanted import parse_wanted
+
+VIDEO = "dQw4w9WgXcQ"
 
 TRACKS = [
     Track("de", "asr", "German (auto)"),
@@ -123,13 +123,13 @@ def test_a_name_that_no_track_has_is_an_answer_that_lists_the_names() -> None:
 @pytest.mark.parametrize("text", ["", "  ", "a\nb", "a\x00", "x" * 201])
 def test_what_is_no_name_of_a_track_is_refused(text: str) -> None:
     with pytest.raises(TranscriptError) as refusal:
-        parse_track_name(text)
+        parse_wanted(VIDEO, track=text)
     assert refusal.value.error_type == "invalid_parameter"
 
 
 @pytest.mark.parametrize("name", ["Español – España", "زیرنویس\u200cها", "👩\u200d🏫 notes"])
 def test_a_name_is_taken_in_any_script(name: str) -> None:
-    assert parse_track_name(f" {name} ") == name
+    assert parse_wanted(VIDEO, track=f" {name} ").track == name
 
 
 @given(st.text(max_size=60), st.text(max_size=60) | st.from_regex(r"[a-z]{2,3}(-[A-Za-z0-9]+)*"))
@@ -151,7 +151,7 @@ def test_whoever_names_no_language_gets_what_there_is() -> None:
 
 
 def test_languages_are_parsed_in_order_and_once() -> None:
-    assert parse_languages("en, de,en,zh-Hans,es-419,en-nP7-2PuUl7o") == (
+    assert parse_wanted(VIDEO, lang="en, de,en,zh-Hans,es-419,en-nP7-2PuUl7o").languages == (
         "en", "de", "zh-Hans", "es-419", "en-nP7-2PuUl7o",
     )  # fmt: skip
 
@@ -161,7 +161,7 @@ def test_languages_are_parsed_in_order_and_once() -> None:
                                   ",".join(f"a{chr(97 + i)}" for i in range(11))])  # fmt: skip
 def test_nonsense_is_no_language(text: str) -> None:
     with pytest.raises(TranscriptError) as refusal:
-        parse_languages(text)
+        parse_wanted(VIDEO, lang=text)
     assert refusal.value.error_type == "invalid_parameter"
 
 
@@ -207,5 +207,5 @@ def test_a_translation_that_is_not_offered_is_an_answer(track: Track, wanted: st
 @pytest.mark.parametrize("text", ["", " ", "klingon", "de,fr", "d", "de;fr", "../de"])
 def test_what_is_no_language_is_refused(text: str) -> None:
     with pytest.raises(TranscriptError) as refusal:
-        parse_translation(text)
+        parse_wanted(VIDEO, translate=text)
     assert refusal.value.error_type == "invalid_parameter"

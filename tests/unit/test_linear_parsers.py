@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from transcript_service.resilience.retries import parse_retry_after
 from transcript_service.settings import Settings, SettingsError
 from transcript_service.transcripts.captions import (
     check_page,
@@ -29,18 +28,17 @@ from transcript_service.transcripts.captions import (
 )
 from transcript_service.transcripts.cookies import jar_for
 from transcript_service.transcripts.formats import FORMATS
+from transcript_service.transcripts.http import parse_retry_after
 from transcript_service.transcripts.languages import (
     choose_track,
-    parse_languages,
-    parse_track_name,
-    parse_translation,
     same_language,
 )
 from transcript_service.transcripts.model import Segment, Track, Transcript, TranscriptError
 from transcript_service.transcripts.player import check_watch_page, read_player
-from transcript_service.transcripts.spoken import read_verbose_json, whisper_language
+from transcript_service.transcripts.speech import read_verbose_json, whisper_language
 from transcript_service.transcripts.text import clean, without_markup
 from transcript_service.transcripts.video_id import parse_video_id
+from transcript_service.transcripts.wanted import parse_wanted
 
 pytestmark = pytest.mark.hypothesis  # whole megabytes in `make test-all`
 SIZE = min(1_000_000, settings().max_examples * 2500)
@@ -147,9 +145,9 @@ PARSERS: dict[str, tuple[Callable[[str], Any], Callable[[Any], Any]]] = {
     "a player that does not": (refusal("ERROR"), lambda body: read_player(body, ID)),
     "a player with a login": (refusal("LOGIN_REQUIRED"), lambda body: read_player(body, ID)),
     "a video": (str, parse_video_id),
-    "languages": (str, parse_languages),
-    "a translation": (str, parse_translation),
-    "a track's name": (str, parse_track_name),
+    "languages": (str, lambda text: parse_wanted(ID, lang=text)),
+    "a translation": (str, lambda text: parse_wanted(ID, translate=text)),
+    "a track's name": (str, lambda text: parse_wanted(ID, track=text)),
     "a track": (str, lambda text: choose_track([Track(text, "manual", text)], [text], name=text)),
     "two languages": (str, lambda text: (same_language(text, "en"), same_language("en", text))),
     "whisper's language": (str, whisper_language),

@@ -13,23 +13,23 @@ import pytest
 from tests.live import wait_for
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.proxies import ProxyPool
-from transcript_service.proxies.entries import read_entries
+from transcript_service.proxies.proxy import read_entries
 from transcript_service.resilience import CircuitBreaker, CircuitBreakerConfig
 from transcript_service.settings import Settings
 from transcript_service.telemetry.vocabulary import STAGES, ErrorType
 from transcript_service.telemetry.vocabulary import Stage as StageName
+from transcript_service.transcripts.admission import Places
 from transcript_service.transcripts.cache import TranscriptCache
 from transcript_service.transcripts.cache_file import CacheFile
 from transcript_service.transcripts.model import Segment, Track, Transcript, TranscriptError
 from transcript_service.transcripts.pipeline import Pipeline
 from transcript_service.transcripts.stages.base import Job, Stage
 from transcript_service.transcripts.wanted import Wanted
-from transcript_service.web.admission import Places
 
 VIDEO = "a-B_9cD3eFg"
 
 
-class Scripted:
+class Scripted(Stage):
     """A stage that does as it is told and counts how often it was asked."""
 
     def __init__(
@@ -64,10 +64,9 @@ def pipeline(
     proxies: ProxyPool | None = None,
 ) -> Pipeline:
     config = CircuitBreakerConfig(window_size=4, minimum_calls=2)
-    given: list[Stage] = list(stages)
     return Pipeline(
         Settings(job_deadline_s=deadline_s),
-        given,
+        stages,
         {name: CircuitBreaker(name, config) for name in STAGES},
         proxies or ProxyPool([]),
         cache,

@@ -12,8 +12,8 @@ import pytest
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.problem import Problem
 from transcript_service.resilience.deadline import Deadline, DeadlineExceeded
-from transcript_service.resilience.retries import parse_retry_after
 from transcript_service.transcripts import pipeline
+from transcript_service.transcripts.http import parse_retry_after
 from transcript_service.transcripts.model import TranscriptError
 from transcript_service.transcripts.stages.base import Notes
 

@@ -16,7 +16,7 @@ import pytest
 
 from transcript_service.resilience import Deadline, DeadlineExceeded
 from transcript_service.transcripts import audio
-from transcript_service.transcripts.audio import SAMPLE_RATE, compress, decode
+from transcript_service.transcripts.audio import SAMPLE_RATE, decode, encode
 from transcript_service.transcripts.model import TranscriptError
 
 TONE = array("h", (int(8000 * sin(2 * pi * 440 * n / SAMPLE_RATE)) for n in range(SAMPLE_RATE)))
@@ -64,7 +64,10 @@ def test_what_youtube_has_is_decoded(container: str, codec: str) -> None:
 
 
 def test_what_is_sent_to_speech_servers_can_be_decoded() -> None:
-    assert len(b"".join(decode(compress(TONE.tobytes()), Deadline(60)))) > SAMPLE_RATE
+    assert len(b"".join(decode(encode(TONE.tobytes(), "ogg"), Deadline(60)))) > SAMPLE_RATE
+    with wave.open(io.BytesIO(encode(TONE.tobytes(), "wav"))) as plain:
+        assert (plain.getframerate(), plain.getnchannels()) == (SAMPLE_RATE, 1)
+        assert plain.readframes(len(TONE)) == TONE.tobytes()
 
 
 @pytest.fixture

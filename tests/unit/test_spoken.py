@@ -16,8 +16,11 @@ from tests.speech_server import speech_server
 from transcript_service.resilience import Deadline
 from transcript_service.settings import Settings
 from transcript_service.transcripts.model import TranscriptError
-from transcript_service.transcripts.speech import EndpointEngine
-from transcript_service.transcripts.spoken import read_verbose_json, whisper_language
+from transcript_service.transcripts.speech import (
+    EndpointEngine,
+    read_verbose_json,
+    whisper_language,
+)
 
 SOUND_S = 12.0
 

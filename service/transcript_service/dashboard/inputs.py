@@ -18,9 +18,8 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from ..problem import Problem
+from ..problem import Problem, TraceId
 from ..telemetry.vocabulary import ErrorType, Outcome, Source, Stage
-from .shapes import TraceId
 from .window import MAX_HOURS, Window
 
 MOST_LINES: Final = 500

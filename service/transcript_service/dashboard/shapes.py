@@ -14,15 +14,13 @@ from typing import Annotated, Any, Generic, Literal, NotRequired, TypeVar
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from ..problem import TraceId
 from ..telemetry.vocabulary import BreakerState, Stage
 
 T = TypeVar("T")
 
 _time = Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-24T17:41:09Z"])
 Time = Annotated[str, _time]
-TraceId = Annotated[
-    str, Field(pattern="^[0-9a-f]{32}$", examples=["4bf92f3577b34da6a3ce929d0e0e4736"])
-]
 Seconds = Annotated[float, Field(examples=[0.42])]
 Ratio = Annotated[float, Field(examples=[0.981])]
 Count = Annotated[float, Field(examples=[1840.0])]

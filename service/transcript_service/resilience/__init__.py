@@ -4,8 +4,7 @@ from .breaker_state import CircuitBreakerConfig
 from .breakers import breakers
 from .circuit_breaker import CallNotPermitted, CircuitBreaker, Permit
 from .deadline import Deadline, DeadlineExceeded
-from .retries import parse_retry_after
-from .single_flight import Flown, SingleFlight
+from .single_flight import SingleFlight
 
 __all__ = [
     "CallNotPermitted",
@@ -13,9 +12,7 @@ __all__ = [
     "CircuitBreakerConfig",
     "Deadline",
     "DeadlineExceeded",
-    "Flown",
     "Permit",
     "SingleFlight",
     "breakers",
-    "parse_retry_after",
 ]

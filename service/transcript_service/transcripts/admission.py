@@ -13,13 +13,12 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 from ..telemetry import instruments
-from ..transcripts.model import TranscriptError
-from ..transcripts.pipeline import Admission
+from .model import TranscriptError
 
 _RETRY_AFTER_S: Final = 5.0
 
 
-class Places(Admission):
+class Places:
     """See the module. One per worker, shared by its threads.
 
     Args:

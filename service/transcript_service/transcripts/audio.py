@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 import av
@@ -170,11 +170,12 @@ def decode(body: bytes, deadline: Deadline) -> Iterator[bytes]:
         raise TranscriptError("parse_error", "The video's sound cannot be decoded.")
 
 
-def compress(pcm: bytes) -> bytes:
-    """Samples as Ogg Opus at 24 kbit/s: two hours fit into the 25 MB endpoints take."""
+def encode(pcm: bytes, container: Literal["ogg", "wav"]) -> bytes:
+    """Samples as WAV, or as Ogg Opus at 24 kbit/s: two hours fit into the 25 MB endpoints take."""
     target = io.BytesIO()
-    with av.open(target, "w", format="ogg") as container:
-        stream = container.add_stream("libopus", rate=SAMPLE_RATE, layout="mono")
+    with av.open(target, "w", format=container) as file:
+        codec = "libopus" if container == "ogg" else "pcm_s16le"
+        stream: Any = file.add_stream(codec, rate=SAMPLE_RATE, layout="mono")
         stream.bit_rate = 24_000
         frame = av.AudioFrame(format="s16", layout="mono", samples=len(pcm) // 2)
         frame.sample_rate = SAMPLE_RATE
@@ -183,6 +184,6 @@ def compress(pcm: bytes) -> bytes:
         fifo.write(frame)
         # Opus takes frames of 20 ms.
         for piece in fifo.read_many(SAMPLE_RATE // 50, partial=True):
-            container.mux(stream.encode(piece))
-        container.mux(stream.encode(None))
+            file.mux(stream.encode(piece))
+        file.mux(stream.encode(None))
     return target.getvalue()

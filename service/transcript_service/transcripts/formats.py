@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Final
 
 import orjson
 
+from ..problem import TraceId
 from .model import Segment, Transcript
 
 _LANGUAGE: Final = re.compile(r"[A-Za-z0-9-]{1,40}")
@@ -19,6 +21,13 @@ _UNKNOWN_MS: Final = 5000
 _NUMBER: Final = re.compile(r"-?\d+\.?\d*")
 # A time as readers of SRT and WebVTT look for it, in any line and between any words.
 _STAMP: Final = re.compile(r"\d[:,.：，．。]\d{1,6}[:,.：，．。]\d")
+
+
+@dataclass(frozen=True)
+class TranscriptDocument(Transcript):
+    """A transcript and the trace of the request that got it."""
+
+    trace_id: TraceId = field(kw_only=True)
 
 
 def as_document(transcript: Transcript, trace_id: str) -> dict[str, Any]:

@@ -6,7 +6,9 @@ by them too, and so is every hop of a redirect.
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
@@ -15,7 +17,6 @@ from requests.utils import select_proxy
 from ..proxies import Proxy, tunnel_refusal
 from ..resilience.bounded import BodyTooLarge, BoundedAdapter
 from ..resilience.deadline import Deadline
-from ..resilience.retries import parse_retry_after
 from ..settings import Settings
 from ..telemetry.vocabulary import ErrorType
 from .cookies import jar_for
@@ -28,6 +29,8 @@ MAX_BODY_BYTES = 20 * 1024 * 1024
 DOMAINS = ("youtube.com", "googlevideo.com")
 # Where YouTube sends whom it wants to consent, to log in or to solve a captcha.
 GATES = frozenset({"consent.google.com", "accounts.google.com", "www.google.com"})
+# Nobody waits for longer than a day, whatever a server says: infinity cannot be told on.
+_MOST_ASKED_S: Final = 86_400.0
 
 
 class ForeignAddress(requests.RequestException):
@@ -140,14 +143,29 @@ def _classified(error: requests.RequestException) -> TranscriptError:
 
 def refused(status: int, retry_after_s: float | None = None) -> TranscriptError:
     """The error for a status of 400 or more."""
-    if status == 429:
-        return TranscriptError(
-            "ip_blocked",
-            "YouTube refuses this address for now (429).",
-            retry_after_s=retry_after_s,
-            status=status,
-        )
     error_type: ErrorType = "http_4xx" if status < 500 else "http_5xx"
-    return TranscriptError(
-        error_type, f"YouTube answered {status}.", retry_after_s=retry_after_s, status=status
-    )
+    detail = f"YouTube answered {status}."
+    if status == 429:
+        error_type, detail = "ip_blocked", "YouTube refuses this address for now (429)."
+    return TranscriptError(error_type, detail, retry_after_s=retry_after_s, status=status)
+
+
+def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:
+    """Seconds to wait according to a `Retry-After` header (RFC 9110, section 10.2.3).
+
+    Returns `None` when the header is absent or is neither seconds nor a date; a date in
+    the past is 0, and more than a day is a day.
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return min(float(value), _MOST_ASKED_S)
+    try:
+        date = parsedate_to_datetime(value)
+        if date.tzinfo is None:  # "-0000" and the obsolete forms: the RFC says GMT
+            date = date.replace(tzinfo=UTC)
+        wait_s = (date - (now or datetime.now(UTC))).total_seconds()
+    except (ValueError, OverflowError):  # the latter of absurd numbers
+        return None
+    return min(max(0.0, wait_s), _MOST_ASKED_S)

@@ -19,55 +19,13 @@ from langcodes.data_dicts import ALL_SCRIPTS
 
 from .model import Track, TranscriptError
 
-# BCP 47 as YouTube writes it: `en`, `zh-Hans`, `es-419`, and `en-nP7-2PuUl7o` for named tracks.
-_LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9][A-Za-z0-9_-]{0,31})?")
 # What of a tag says which language it is: language (or extended language), script, region.
 _PARTS: Final = re.compile(
     r"([a-z]{2,3})(?:-([a-z]{3})){0,3}(?:-([a-z]{4}))?(?:-([a-z]{2}|[0-9]{3}))?(?![^-])"
 )
 # CLDR: regions of a language are up to 5 apart, Serbian's two scripts 5, Chinese's two 54.
 _READABLE: Final = 10
-# Joiners and other invisible characters belong to names in Persian, Hindi or with emoji.
-_NAME: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,200}")
 _LONGEST_TAG: Final = 40
-
-
-def parse_languages(text: str) -> tuple[str, ...]:
-    """`en,de` as a tuple, most wanted first, without repetitions.
-
-    Raises:
-        TranscriptError: `invalid_parameter`.
-    """
-    wrong = "lang takes up to ten language codes, such as en,de or zh-Hans."
-    return _languages(text.split(","), 10, wrong)
-
-
-def parse_translation(text: str) -> str:
-    """The one language that a transcript is to be translated into.
-
-    Raises:
-        TranscriptError: `invalid_parameter`.
-    """
-    return _languages([text], 1, "translate takes one language code, such as de or zh-Hans.")[0]
-
-
-def _languages(parts: Sequence[str], most: int, wrong: str) -> tuple[str, ...]:
-    languages = tuple(dict.fromkeys(part.strip() for part in parts))
-    if len(languages) > most or not all(map(_LANGUAGE.fullmatch, languages)):
-        raise TranscriptError("invalid_parameter", wrong)
-    return languages
-
-
-def parse_track_name(text: str) -> str:
-    """The name of one track, as `available` lists it or without its language.
-
-    Raises:
-        TranscriptError: `invalid_parameter`.
-    """
-    name = text.strip()
-    if not name or not _NAME.fullmatch(text):
-        raise TranscriptError("invalid_parameter", "track takes the name of one caption track.")
-    return name
 
 
 def choose_track(

@@ -9,12 +9,13 @@ tell the same story.
 from __future__ import annotations
 
 import contextvars
+import random
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Final, TypeVar
 
@@ -23,11 +24,11 @@ from opentelemetry.trace import Span
 from ..proxies import JobProxy, NoProxyAvailable, ProxyPool
 from ..resilience.circuit_breaker import CallNotPermitted, CircuitBreaker
 from ..resilience.deadline import Deadline, DeadlineExceeded
-from ..resilience.retries import wait_before_retry
 from ..settings import Settings
 from ..telemetry import get_logger, instruments, log_context, set_attributes, span
 from ..telemetry.vocabulary import ANSWERS, ErrorType
 from ..telemetry.vocabulary import Stage as StageName
+from .admission import Places
 from .cache import TranscriptCache
 from .model import Attempt, NotTried, Transcript, TranscriptError
 from .stages.base import Job, Notes, Stage, rotation_reason_of
@@ -67,25 +68,11 @@ _OF_ONE_VIDEO: Final[frozenset[ErrorType]] = frozenset(
     }
 )  # fmt: skip
 _COUNTED_ONCE_S: Final = 60.0
+# Before a second try 0.5 to 1 s: long enough for a hiccup to pass, short beside a 60 s job.
+_FIRST_WAIT_S: Final = 0.5
+_JITTER_S: Final = 0.5
+_MOST_WAIT_S: Final = 5.0
 _MOST_COUNTED: Final = 10_000
-
-
-class Admission:
-    """Decides whether there is room for one more; this one lets everybody in.
-
-    Others raise `TranscriptError` where there is none.
-    """
-
-    def waiting(self) -> AbstractContextManager[None]:
-        """Entered by whoever the cache cannot serve."""
-        return nullcontext()
-
-    def fetching(self) -> AbstractContextManager[None]:
-        """Entered, inside that, by whoever fetches."""
-        return nullcontext()
-
-
-_OPEN: Final = Admission()
 
 
 class Pipeline:
@@ -122,7 +109,7 @@ class Pipeline:
         *,
         deadline_s: float | None = None,
         on_stage: Callable[[StageName], None] | None = None,
-        admission: Admission = _OPEN,
+        admission: Places | None = None,
     ) -> Transcript:
         """The transcript of a video.
 
@@ -130,7 +117,7 @@ class Pipeline:
             wanted: which one. Stages that cannot do that are left out.
             deadline_s: seconds for all of it (JOB_DEADLINE_S).
             on_stage: told each stage that begins.
-            admission: asked before anything is fetched.
+            admission: where there are only so many places to fetch.
 
         Raises:
             TranscriptError: with `attempts` filled in.
@@ -141,17 +128,18 @@ class Pipeline:
         with log_context(**named), span("transcript.fetch", **named) as opened:
 
             def load() -> Transcript:
-                with admission.fetching():
+                with admission.fetching() if admission else nullcontext():
                     way = self._way_out(deadline)
                     return self._stages_in_order(Job(wanted, deadline, way, on_stage=on_stage))
 
             result: Transcript | TranscriptError
             try:
+                waiting = admission.waiting if admission else nullcontext
                 if self._cache is None:
-                    with admission.waiting():
+                    with waiting():
                         result = load()
                 else:
-                    result = self._cache.fetch(wanted.key, load, deadline, admission.waiting)
+                    result = self._cache.fetch(wanted.key, load, deadline, waiting)
             except DeadlineExceeded:
                 # Of another request for the same, or while a proxy was looked for.
                 result = TranscriptError("deadline_exceeded", "The request's time was used up.")
@@ -322,7 +310,7 @@ def _tries(stage: Stage, job: Job) -> Transcript:
             tried = job.notes.tries
             if not _worth_another_try(error, job) or tried >= stage.attempts:
                 raise
-            delay_s = wait_before_retry(tried, error.retry_after_s)
+            delay_s = _wait_s(tried, error.retry_after_s)
             if delay_s >= job.deadline.remaining():
                 raise  # at once: the next stage has what time there is
             log.info(
@@ -332,6 +320,22 @@ def _tries(stage: Stage, job: Job) -> Transcript:
                 error_type=error.error_type,
             )
         time.sleep(delay_s)
+
+
+def _wait_s(tried: int, asked_s: float | None) -> float:
+    """Seconds to wait after a failed try.
+
+    The wait has jitter (see "Exponential Backoff And Jitter", AWS Architecture Blog, 2015),
+    also where the server said when: not all clients come back at the same instant.
+
+    Args:
+        tried: the number of the try that failed, from 1.
+        asked_s: what the server asked for (`Retry-After`), if it did.
+    """
+    jitter_s = random.uniform(0.0, _JITTER_S)  # noqa: S311 - no secret
+    if asked_s is not None:
+        return max(0.0, asked_s) + jitter_s
+    return min(_MOST_WAIT_S, _FIRST_WAIT_S * 2.0 ** (tried - 1) + jitter_s)
 
 
 def _worth_another_try(error: TranscriptError, job: Job) -> bool:

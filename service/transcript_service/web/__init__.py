@@ -9,10 +9,10 @@ from ..alerts import create_blueprint as create_alerts_blueprint
 from ..settings import Settings, get_settings
 from ..telemetry import current_trace_id, instrument_app
 from ..transcripts import create_pipeline
+from ..transcripts.admission import Places
 from ..transcripts.job_store import JobStore
 from ..transcripts.jobs import JobRunner
 from . import dashboard_api, health, jobs, problems, transcripts
-from .admission import Places
 from .auth import answer_to_own_names, create_transcript_guard
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal, NotRequired
 
 import orjson
 from flask import Blueprint, Response, url_for
+from pydantic import Field
+from typing_extensions import TypedDict
 
-from ..problem import Problem
+from ..problem import Problem, TraceId
 from ..rfc3339 import rfc3339
 from ..telemetry import get_logger
-from ..transcripts.formats import as_document
+from ..telemetry.vocabulary import ErrorType, Stage
+from ..transcripts.formats import TranscriptDocument, as_document
 from ..transcripts.job_store import STORAGE_ERRORS, JobRecord, JobStore
-from ..transcripts.shapes import JobDocument, JobError
+from ..transcripts.model import Attempt
 
 log = get_logger(__name__)
 
@@ -23,6 +26,34 @@ log = get_logger(__name__)
 _ASK_AGAIN_S: Final = 2
 _STORAGE_BACK_S: Final = 10
 _JOB_ID: Final = re.compile(r"[0-9a-f]{32}")
+
+
+_NONE: Final = Field(examples=[None])
+_TIME: Final = Field(
+    json_schema_extra={"format": "date-time"}, examples=["2026-11-24T17:59:58.120Z"]
+)
+
+
+class JobError(TypedDict):
+    code: ErrorType
+    detail: str
+
+
+class JobDocument(TypedDict):
+    id: Annotated[str, Field(examples=["0123456789abcdef0123456789abcdef"])]
+    state: Literal["queued", "running", "succeeded", "failed"]
+    video_id: Annotated[str, Field(examples=["dQw4w9WgXcQ"])]
+    languages: Annotated[Sequence[str], Field(examples=[["en"]])]
+    translate: Annotated[str | None, _NONE]
+    track: Annotated[str | None, _NONE]
+    stage: Annotated[Stage | None, _NONE]
+    attempts: Sequence[Attempt]
+    created_at: Annotated[str, _TIME]
+    started_at: Annotated[str, _TIME] | None
+    finished_at: Annotated[str, _TIME] | None
+    error: Annotated[JobError | None, _NONE]
+    trace_id: TraceId
+    result: NotRequired[TranscriptDocument]
 
 
 def create_blueprint(store: JobStore) -> Blueprint:

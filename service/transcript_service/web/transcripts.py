@@ -9,12 +9,12 @@ from flask import Blueprint, Response, request
 from ..problem import Problem
 from ..telemetry import current_trace_id, instruments, vocabulary
 from ..telemetry.vocabulary import ErrorType
+from ..transcripts.admission import Places
 from ..transcripts.formats import FORMATS
 from ..transcripts.job_store import JobStore, QueueFull
 from ..transcripts.model import TranscriptError, listed
 from ..transcripts.pipeline import Pipeline
 from ..transcripts.wanted import Wanted, parse_wanted
-from .admission import Places
 from .jobs import accepted, storage_at_hand
 
 # 4xx: about the request or the video. 502: YouTube's answer is unusable. 503: come back

@@ -22,26 +22,23 @@ from ..languages import same_language
 from ..model import NotTried, Segment, Transcript, TranscriptError
 from ..player import Player, ask_player, read_player
 from ..speech import SpeechEngine, create_engine
-from .base import Job
+from .base import Job, Stage
 
 _TELL_EVERY_S: Final = 2.0
 
 
-class AsrStage:
+class AsrStage(Stage):
     """Transcripts by speech recognition."""
 
     name: StageName = "asr"
-    attempts = 1  # minutes of work are not done twice in one request
-    translates = False  # it writes down what is said
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        super().__init__(settings)
         self._running = threading.BoundedSemaphore(settings.asr_max_concurrent)
         self._engine: SpeechEngine | None = None
         self._engine_lock = threading.Lock()
 
     def fetch(self, job: Job) -> Transcript:
-        """See `Stage.fetch`."""
         job.notes.proxy_used = job.proxy.used
         engine = self._speech_engine()
         language = _language(engine, job.wanted.languages)

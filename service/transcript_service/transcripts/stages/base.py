@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from ...proxies import JobProxy, RotationReason
 from ...resilience.deadline import Deadline
@@ -43,15 +44,19 @@ class Job:
         return self.wanted.video_id
 
 
-class Stage(Protocol):
+class Stage(ABC):
     """One way to a transcript. `fetch` is called from several threads at once."""
 
     name: StageName
     # Calls of `fetch` in a row, where a retry may help.
-    attempts: int
+    attempts = 1
     # Whether it can have captions translated; one that cannot is not asked to.
-    translates: bool
+    translates = False
 
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @abstractmethod
     def fetch(self, job: Job) -> Transcript:
         """The transcript.
 
@@ -59,22 +64,20 @@ class Stage(Protocol):
             TranscriptError: why there is none.
             DeadlineExceeded: the job's time is over.
         """
-        ...
 
+    def track_for(self, job: Job, tracks: Sequence[Track]) -> Track:
+        """The track that a job should get, by its wishes and the service's defaults.
 
-def track_for(job: Job, tracks: Sequence[Track], settings: Settings) -> Track:
-    """The track that a job should get, by its wishes and the service's defaults.
-
-    Raises:
-        TranscriptError: `language_unavailable`.
-    """
-    return choose_track(
-        tracks,
-        job.wanted.languages or settings.default_languages,
-        settings.fallback_languages,
-        name=job.wanted.track,
-        accept_any=not job.wanted.languages,
-    )
+        Raises:
+            TranscriptError: `language_unavailable`.
+        """
+        return choose_track(
+            tracks,
+            job.wanted.languages or self._settings.default_languages,
+            self._settings.fallback_languages,
+            name=job.wanted.track,
+            accept_any=not job.wanted.languages,
+        )
 
 
 # Statuses and errors that another way out may help against, and what they say of the present one.

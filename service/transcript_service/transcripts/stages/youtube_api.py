@@ -18,7 +18,7 @@ from ...telemetry.vocabulary import Stage as StageName
 from ..http import YouTubeSession
 from ..model import TranscriptError
 from ..player import check_watch_page
-from .caption_file import CaptionFileStage
+from .timedtext import TimedtextStage
 
 
 class _PlayerAnswered(Exception):
@@ -55,13 +55,12 @@ class _Library:
         return response
 
 
-class YouTubeApiStage(CaptionFileStage):
-    """Transcripts through youtube-transcript-api."""
+class YouTubeApiStage(TimedtextStage):
+    """The same as `TimedtextStage`, after a player's answer that the library got."""
 
     name: StageName = "youtube_api"
 
     def player_answer(self, session: YouTubeSession, video_id: str) -> bytes:
-        """See `CaptionFileStage.player_answer`."""
         library = _Library(session)
         try:
             YouTubeTranscriptApi(http_client=library).list(video_id)  # type: ignore[arg-type]

@@ -24,7 +24,6 @@ from ...browser import (
     get_browser_pool,
 )
 from ...proxies import Proxy
-from ...settings import Settings
 from ...telemetry import get_logger, set_attributes
 from ...telemetry.vocabulary import ANSWERS, PROFILES, ErrorType, Profile
 from ...telemetry.vocabulary import Stage as StageName
@@ -33,7 +32,7 @@ from ..http import refused
 from ..model import NotTried, Track, Transcript, TranscriptError
 from ..panel import Captured, open_and_capture, pass_consent
 from ..player import check_watch_page, read_player
-from .base import Job, rotation_reason_of, track_for
+from .base import Job, Stage, rotation_reason_of
 
 if TYPE_CHECKING:
     from playwright.async_api import Page, Response
@@ -55,18 +54,12 @@ _CONTENT: Final = """() => [document.head, document.body]
     .map(part => part ? part.innerHTML : '').join('')"""
 
 
-class YoutubeiStage:
+class YoutubeiStage(Stage):
     """Transcripts from the watch page's panel."""
 
     name: StageName = "youtubei"
-    attempts = 1  # the tries below are its retries
-    translates = False  # the panel has the video's own tracks only
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
 
     def fetch(self, job: Job) -> Transcript:
-        """See `Stage.fetch`."""
         first: TranscriptError | None = None
         blocked = False
         for profile, proxy in self._ways(job):
@@ -100,7 +93,7 @@ class YoutubeiStage:
         async def work(context: LeasedContext) -> tuple[tuple[Track, ...], Track, Captured]:
             page = cast("Page", await context.new_page())
             tracks = await _load(page, job.video_id, profile)
-            track = track_for(job, tracks, self._settings)
+            track = self.track_for(job, tracks)
             left_s = context.remaining_s - 1.0  # so that the panel's own error is told
             captured = await open_and_capture(page, track, job.video_id, left_s)
             if captured.layout != "get_transcript" and track is not _shown(tracks, track):

@@ -11,7 +11,8 @@ from typing_extensions import TypedDict
 
 from ...dashboard.routes import ROUTES
 from ...problem import ProblemDocument
-from ...transcripts.shapes import JobDocument, TranscriptDocument
+from ...transcripts.formats import TranscriptDocument
+from ..jobs import JobDocument
 from .schemas import Schema, example, parameters_of, schemas_of
 
 
