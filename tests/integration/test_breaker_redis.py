@@ -173,9 +173,8 @@ def test_a_worker_sees_in_its_metrics_what_another_one_decided(
     server: Server, telemetry: InMemoryTelemetry
 ) -> None:
     first, second = worker(server), worker(server)
-    second.refresh()
+    assert state_of(second) == "closed"
     fail(first, 4)
-    second.refresh()
     assert telemetry.metric("circuit_breaker.state", name="timedtext", state="open") == 1
     assert telemetry.metric("circuit_breaker.state", name="timedtext", state="closed") == 0
 

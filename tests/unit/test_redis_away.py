@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
+import orjson
 import redis
 
 from tests.telemetry_memory import InMemoryTelemetry
-from transcript_service.resilience.breaker_state import Record
+from transcript_service.resilience.breaker_state import Bucket, Record
 from transcript_service.resilience.breaker_store import RedisStore
 from transcript_service.resilience.shared_redis import Shared
 
@@ -86,6 +88,27 @@ def test_of_many_threads_one_waits_for_the_records_of_breakers() -> None:
     finally:
         store.answer.set()
         first.join(60)
+
+
+class Full(RedisStore):
+    """Whose Redis is read and cannot be written."""
+
+    def _read(self, key: str) -> tuple[bytes, float]:
+        return orjson.dumps(Record().to_json()), 0.0
+
+
+def test_what_breakers_decide_while_redis_is_full_is_not_forgotten() -> None:
+    def refuse(*_: object) -> bool:
+        raise redis.exceptions.OutOfMemoryError
+
+    def fail(record: Record, at: float) -> None:
+        record.window.append(Bucket(at, 1, 1, 0))
+
+    store: Any = Full(NOWHERE, clock=lambda: 0.0)
+    store._compare_and_set = refuse
+    for calls in range(1, 4):
+        store.update("a", fail)
+        assert store.update("a", lambda record, _: len(record.window)) == calls
 
 
 def test_a_redis_that_refuses_is_not_away_and_that_is_said_once(

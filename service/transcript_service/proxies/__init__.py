@@ -54,16 +54,22 @@ def proxy_pool(settings: Settings) -> ProxyPool:
         )
     register_secrets(*(entry.password for entry in entries if entry.password))
     refuse_direct_connections(settings.enforce_proxy_all)
-    pool = ProxyPool(
+    client = connect(settings)
+    preflight = Preflight(
+        partial(probe_youtube, ca_file=settings.youtube_ca_file),
+        ttl_s=settings.proxy_preflight_ttl_s,
+        per_minute=settings.proxy_preflight_per_minute,
+        timeout_s=settings.proxy_preflight_timeout_s,
+        client=client,
+    )
+    return ProxyPool(
         entries,
-        preflight=_preflight(settings) if settings.proxy_preflight else None,
+        preflight=preflight if settings.proxy_preflight else None,
         session_template=template,
         enforce=settings.enforce_proxy_all,
         quarantine_s=settings.proxy_quarantine_s,
-        client=connect(settings),
+        client=client,
     )
-    pool.refresh()
-    return pool
 
 
 def configured_proxies(settings: Settings) -> list[Proxy]:
@@ -74,13 +80,3 @@ def configured_proxies(settings: Settings) -> list[Proxy]:
     """
     inline = settings.proxy_list.get_secret_value() if settings.proxy_list else None
     return read_entries(inline, settings.proxy_file)
-
-
-def _preflight(settings: Settings) -> Preflight:
-    return Preflight(
-        partial(probe_youtube, ca_file=settings.youtube_ca_file),
-        ttl_s=settings.proxy_preflight_ttl_s,
-        per_minute=settings.proxy_preflight_per_minute,
-        timeout_s=settings.proxy_preflight_timeout_s,
-        client=connect(settings),
-    )

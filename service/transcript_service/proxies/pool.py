@@ -80,7 +80,6 @@ class ProxyPool:
         self._names = {entry.id: entry.shared_name for entry in self._entries}
         self._quarantine = SharedMarks(client, "proxy-quarantine", clock)
         self._resting: set[str] = set()
-        # A quarantine ends by time alone; without this the gauge would say so with the next job.
         instruments.PROXY_POOL_PROXIES.refreshed_by(self.refresh)
 
     def for_job(self, job_id: str, deadline: Deadline) -> JobProxy:
@@ -93,7 +92,8 @@ class ProxyPool:
         """
         identity = self._choose(job_id, 0, deadline, avoid=None)
         if identity is None and self.enforce:
-            raise NoProxyAvailable(self._first_release_s())
+            left_s = self._quarantine.left(self._names.values()).values()
+            raise NoProxyAvailable(min(left_s, default=0.0))
         return JobProxy(self, job_id, identity)
 
     def quarantine(self, proxy_id: str, reason: str) -> None:
@@ -102,7 +102,6 @@ class ProxyPool:
         log.warning(
             "proxy.quarantined", proxy=proxy_id, reason=reason, cooldown_s=self._quarantine_s
         )
-        self.refresh()
 
     def healthy(self) -> list[Proxy]:
         """The proxies that are not in quarantine, in the list's order."""
@@ -134,7 +133,6 @@ class ProxyPool:
         self, job_id: str, turn: int, deadline: Deadline, avoid: str | None
     ) -> Proxy | None:
         usable = self.healthy()
-        self.refresh()
         start = int.from_bytes(_digest(f"{job_id}:start")[:4]) % max(1, len(usable))
         candidates = usable[start:] + usable[:start]
         # The one that just failed comes last, and only as another session of itself.
@@ -148,9 +146,6 @@ class ProxyPool:
                 return identity
             self.quarantine(entry.id, f"preflight_{outcome}")
         return None
-
-    def _first_release_s(self) -> float:
-        return min(self._quarantine.left(self._names.values()).values(), default=0.0)
 
 
 def _digest(text: str) -> bytes:

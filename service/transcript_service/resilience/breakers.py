@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from functools import cache
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from ..settings import Settings, SettingsError
 from ..telemetry import get_logger
@@ -20,10 +18,6 @@ from .shared_redis import connect
 log = get_logger(__name__)
 
 T = TypeVar("T")
-
-# A worker that gets no calls learns this often what the others decided (three times per
-# metric export of 15 s, so a scrape never shows an old state for long).
-_REFRESH_S: Final = 5.0
 
 
 @cache
@@ -56,13 +50,7 @@ def breakers(settings: Settings) -> dict[Stage, CircuitBreaker]:
     for stage, breaker in made.items():
         if stage in forced:
             breaker.force(forced[stage])
-        else:
-            breaker.refresh()
     log.info("circuit_breaker.store_chosen", shared=client is not None)
-    if client is not None:
-        threading.Thread(
-            target=_keep_fresh, args=(made,), name="breaker-refresh", daemon=True
-        ).start()
     return made
 
 
@@ -93,10 +81,3 @@ def _forced_state(value: str) -> ForcedState:
     if value not in FORCED_STATES:
         raise ValueError(value)
     return value
-
-
-def _keep_fresh(made: dict[Stage, CircuitBreaker]) -> None:
-    while True:
-        time.sleep(_REFRESH_S)
-        for breaker in made.values():
-            breaker.refresh()

@@ -27,7 +27,6 @@ from ..telemetry import get_logger, instruments
 from ..telemetry.vocabulary import BREAKER_STATES, BreakerState
 from .breaker_state import (
     CircuitBreakerConfig,
-    Record,
     Refusal,
     Ticket,
     Transition,
@@ -80,7 +79,7 @@ class CircuitBreaker:
         self.config = config or CircuitBreakerConfig()
         self.clock = clock
         self._store: Store = store or LocalStore(clock)
-        self._shown: BreakerState | None = None
+        instruments.CIRCUIT_BREAKER_STATE.refreshed_by(self.refresh)
 
     @property
     def state(self) -> BreakerState:
@@ -107,24 +106,19 @@ class CircuitBreaker:
         forced.update(self.name, lambda record, now: record.enter(state, now, "forced"))
         self._store = forced
         self._tell([transition])
-        self.refresh()
 
     def refresh(self) -> None:
-        """Say the state to the metrics anew, as another worker may have changed it."""
-        self._show(self.state, again=True)
+        """Say the state to the metrics; another worker may have changed it."""
+        state = self.state
+        for known in BREAKER_STATES:
+            instruments.CIRCUIT_BREAKER_STATE.set(int(known == state), name=self.name, state=known)
 
     def _acquire(self, lifetime_s: float | None) -> tuple[Store, Ticket]:
         store = self._store
-
-        def ask(
-            record: Record, now: float
-        ) -> tuple[Ticket | Refusal, list[Transition], BreakerState]:
-            answer, transitions = acquire(record, self.config, now, lifetime_s)
-            return answer, transitions, record.state
-
-        answer, transitions, state = store.update(self.name, ask)
+        answer, transitions = store.update(
+            self.name, lambda record, now: acquire(record, self.config, now, lifetime_s)
+        )
         self._tell(transitions)
-        self._show(state)
         if isinstance(answer, Refusal):
             instruments.CIRCUIT_BREAKER_CALLS.add(name=self.name, kind="not_permitted")
             log.debug("circuit_breaker.call_refused", breaker=self.name, state=answer.state)
@@ -135,17 +129,13 @@ class CircuitBreaker:
         slow = int(result != "ignored" and duration_s > self.config.slow_call_s)
         # A call from before a state was forced only gives its place back.
         verdict: Result = result if store is self._store else "ignored"
-
-        def record_it(record: Record, now: float) -> tuple[list[Transition], BreakerState]:
-            return finish(record, self.config, now, ticket, verdict, slow), record.state
-
-        transitions, state = store.update(self.name, record_it)
+        transitions = store.update(
+            self.name, lambda record, now: finish(record, self.config, now, ticket, verdict, slow)
+        )
         instruments.CIRCUIT_BREAKER_CALLS.add(name=self.name, kind=result)
         if slow:
             instruments.CIRCUIT_BREAKER_CALLS.add(name=self.name, kind="slow")
         self._tell(transitions)
-        if store is self._store:
-            self._show(state)
 
     def _tell(self, transitions: list[Transition]) -> None:
         for change in transitions:
@@ -173,13 +163,6 @@ class CircuitBreaker:
                 slow_call_rate=change.slow_call_rate,
                 recovery_s=change.recovery_s,
             )
-
-    def _show(self, state: BreakerState, again: bool = False) -> None:
-        if state == self._shown and not again:
-            return
-        self._shown = state
-        for known in BREAKER_STATES:
-            instruments.CIRCUIT_BREAKER_STATE.set(int(known == state), name=self.name, state=known)
 
 
 class Permit:

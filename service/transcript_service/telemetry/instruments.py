@@ -185,19 +185,18 @@ class Instrument(ABC):
 class _Numbers(Instrument):
     """Read by the SDK through a callback."""
 
-    _refresh: WeakMethod[Callable[[], None]] | None = None
-
     def stop(self) -> None:
         """See `Instrument.stop`; who refreshes a gauge says so again after the next start."""
         super().stop()
-        self._refresh = None
+        self._refreshes: list[WeakMethod[Callable[[], None]]] = []
 
     def _read_by(self, meter: Meter) -> None:
         series = self._series  # of this start: a provider that was left behind reads on
 
         def read(_: CallbackOptions) -> list[Observation]:
-            if self._refresh and (refresh := self._refresh()):
-                refresh()
+            for known in self._refreshes:
+                if refresh := known():
+                    refresh()
             _count_pending()
             return [Observation(value, dict(key)) for key, value in series.copy().items()]
 
@@ -243,12 +242,12 @@ class Gauge(_Numbers):
         self._series[series] = value
 
     def refreshed_by(self, refresh: Callable[[], None]) -> None:
-        """Have a method of the measured object called before each collection.
+        """Have a method of a measured object called before each collection.
 
-        For what changes by time alone: the gauge tells the present though nothing happens. The
-        object is not kept alive.
+        For what changes by time or elsewhere: the gauge tells the present though nothing happens
+        here. The object is not kept alive.
         """
-        self._refresh = WeakMethod(refresh)
+        self._refreshes.append(WeakMethod(refresh))
 
 
 class Histogram(Instrument):
