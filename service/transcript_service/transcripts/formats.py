@@ -102,13 +102,11 @@ def _without_timing(text: str) -> str:
         return text
     lines = text.split("\n")
     for index, line in enumerate(lines):
-        if (index > 0 and _is_number(lines[index - 1])) or len(_STAMP.findall(line)) > 1:
+        above = lines[index - 1] if index else ""
+        is_number = above.isdigit() or _NUMBER.fullmatch(above)
+        if is_number or len(_STAMP.findall(line)) > 1:
             lines[index] = line.replace("-->", "\u2192").replace(":", "\u2236")
     return "\n".join(lines)
-
-
-def _is_number(line: str) -> bool:
-    return line.isdigit() or _NUMBER.fullmatch(line) is not None
 
 
 def _clock(milliseconds: int, separator: str) -> str:

@@ -118,7 +118,8 @@ class TranscriptError(Exception):
         retry_after_s: seconds YouTube asked to wait, if it did.
         status: the HTTP status that said so, YouTube's or the proxy's.
         available: the tracks that exist, where they are known.
-        attempts: what was tried, filled in by the pipeline.
+
+    `attempts` is what was tried, filled in by the pipeline.
     """
 
     def __init__(
@@ -129,7 +130,6 @@ class TranscriptError(Exception):
         retry_after_s: float | None = None,
         status: int | None = None,
         available: Sequence[Track] = (),
-        attempts: Sequence[Attempt] = (),
     ) -> None:
         super().__init__(f"{error_type}: {detail}")
         self.error_type: ErrorType = error_type
@@ -137,7 +137,7 @@ class TranscriptError(Exception):
         self.retry_after_s = retry_after_s
         self.status = status
         self.available = tuple(available)
-        self.attempts = tuple(attempts)
+        self.attempts: tuple[Attempt, ...] = ()
 
     @property
     def outcome(self) -> Outcome:

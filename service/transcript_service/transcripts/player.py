@@ -10,6 +10,7 @@ from .captions import check_body, check_page, has_key, load_json, object_of, tex
 from .http import YouTubeSession
 from .model import Track, TranscriptError
 from .refusals import refusal_of
+from .text import number
 
 _HOME: Final = "https://www.youtube.com"
 _PLAYER: Final = f"{_HOME}/youtubei/v1/player?prettyPrint=false"
@@ -80,7 +81,7 @@ def read_player(body: bytes, video_id: str) -> Player:
         for item in _dicts(object_of(player.get("streamingData")).get("adaptiveFormats"))
         if str(item.get("mimeType", "")).startswith("audio/") and isinstance(item.get("url"), str)
     ]
-    smallest = min(sounds, key=_bitrate, default=None)
+    smallest = min(sounds, key=lambda item: number(item.get("bitrate")) or 0.0, default=None)
     return Player(
         tracks=tuple(
             track for item in _dicts(captions.get("captionTracks")) if (track := _track(item))
@@ -142,11 +143,6 @@ def needs_po_token(url: str) -> bool:
     query = parse_qs(urlsplit(url).query)
     experiments = ",".join(query.get("exp", [])).split(",")
     return "pot" not in query and bool({"xpe", "xpv"} & set(experiments))
-
-
-def _bitrate(item: dict[str, Any]) -> float:
-    bitrate = item.get("bitrate")
-    return float(bitrate) if isinstance(bitrate, int | float) else 0.0
 
 
 def _dicts(value: object) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
 import requests
 
 from ..resilience import Deadline
@@ -178,7 +177,10 @@ def read_verbose_json(body: bytes, wanted: str | None, sound_s: float) -> Spoken
     Raises:
         TranscriptError: `asr_unavailable`, saying what is wrong with the answer.
     """
-    answer = _load(body)
+    try:
+        answer = json.loads(body)  # reads the `NaN` that Python's servers write, too
+    except (ValueError, RecursionError):
+        raise _no_answer("is damaged") from None
     if not isinstance(answer, dict):
         raise _no_answer("is no object")
     listed = answer.get("segments")
@@ -217,17 +219,6 @@ def _in_seconds(
         # What is heard in the silence that fills the last window ends with the sound.
         ends_s = min(known / unit, max(sound_s, start / unit))
         yield round(start / unit, 3), round(max(0.0, ends_s - start / unit), 3), text
-
-
-def _load(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        return json.loads(body)  # reads the `NaN` that Python's servers write
-    except (ValueError, RecursionError):
-        raise _no_answer("is damaged") from None
 
 
 def _no_answer(what: str) -> TranscriptError:

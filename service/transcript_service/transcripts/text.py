@@ -59,17 +59,13 @@ def _spaces(run: re.Match[str]) -> str:
 def without_markup(text: str) -> str:
     """The words of an HTML text: first the tags are taken out, then the entities read."""
     if "<" in text:
-        text = _TAG.sub(lambda tag: "\n" if _is_break(tag[0]) else "", text)
+        text = _TAG.sub(lambda tag: "\n" if tag[0][1:3].lower() == "br" else "", text)
     return _ENTITY.sub(_character, text) if "&" in text else text
 
 
 def _character(entity: re.Match[str]) -> str:
     # HTML reads `&notable;` as `¬able;`, which nobody means who writes captions.
     return unescape(entity[0]) if entity[0][1] == "#" else html5.get(entity[0][1:], entity[0])
-
-
-def _is_break(tag: str) -> bool:
-    return tag[1:3].lower() == "br"
 
 
 def seconds(value: object, unit: float = 1.0) -> float | None:
