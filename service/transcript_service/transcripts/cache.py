@@ -28,7 +28,7 @@ from ..resilience import Deadline, SingleFlight
 from ..resilience.shared_redis import Shared, connect
 from ..settings import Settings
 from ..telemetry import get_logger
-from ..telemetry.vocabulary import ANSWERS
+from ..telemetry.vocabulary import ANSWERS, ErrorType
 from .cache_file import CacheFile, Kept
 from .model import Transcript, TranscriptError
 
@@ -41,6 +41,8 @@ _POLL_S: Final = 0.1
 _PATIENCE: Final = 0.2
 _LAST_PATIENCE_S: Final = 0.1
 _MOST_PATIENCE_S: Final = 5.0
+# What a caller lacked that others may have: time, or a place.
+_OF_FIRST: Final[frozenset[ErrorType | None]] = frozenset({"deadline_exceeded", "overloaded"})
 # `struct flock`: type, whence, start, length and (always 0 here) process.
 _FLOCK: Final = "hhqqi"
 # Before each value in Redis.
@@ -192,9 +194,16 @@ class TranscriptCache:
             return entry.transcript
         try:
             with admit():
-                return self._fetch(key, load, deadline)
+                transcript, led = self._flights.run(
+                    key,
+                    lambda: self._load_or_wait(key, load, deadline),
+                    deadline,
+                    lambda error: _type_of(error) in _OF_FIRST,
+                )
+            return transcript if led else replace(transcript, attempts=(), cached=True)
         except Exception as error:
-            if entry is None or _is_answer(error):
+            # An old transcript must not hide what an error says of the video.
+            if entry is None or _type_of(error) in ANSWERS:
                 raise
             log.warning(
                 "transcript.cache.stale_served",
@@ -202,13 +211,6 @@ class TranscriptCache:
                 error_type=type(error).__name__,
             )
             return entry.transcript
-
-    def _fetch(self, key: str, load: Callable[[], Transcript], deadline: Deadline) -> Transcript:
-        def work() -> Transcript:
-            return self._load_or_wait(key, load, deadline)
-
-        transcript, led = self._flights.run(key, work, deadline, _concerns_first_alone)
-        return transcript if led else replace(transcript, attempts=(), cached=True)
 
     def _load_or_wait(
         self, key: str, load: Callable[[], Transcript], deadline: Deadline
@@ -236,16 +238,8 @@ def _unpack(packed: bytes) -> Kept | None:
         return None
 
 
-def _is_answer(error: Exception) -> bool:
-    """Whether an error says something of the video, which an old transcript must not hide."""
-    return isinstance(error, TranscriptError) and error.error_type in ANSWERS
-
-
-def _concerns_first_alone(error: Exception) -> bool:
-    """Whether a caller lacked something that others may have: time, or a place."""
-    return isinstance(error, TranscriptError) and error.error_type in (
-        "deadline_exceeded", "overloaded"
-    )  # fmt: skip
+def _type_of(error: Exception) -> ErrorType | None:
+    return error.error_type if isinstance(error, TranscriptError) else None
 
 
 def _patience(deadline: Deadline | None) -> float:
