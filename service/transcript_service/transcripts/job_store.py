@@ -14,7 +14,7 @@ import uuid
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 import orjson
 from huey.constants import EmptyData
@@ -87,24 +87,6 @@ class JobRecord:
 
 
 _RECORD: Final = TypeAdapter(JobRecord)
-
-
-class _Done(NamedTuple):
-    """The end of a job, as its key says it: bookkeeping reads keys and no values."""
-
-    finished_at: float
-    job_id: str
-    result: str
-    size: int
-
-    @property
-    def key(self) -> str:
-        return f"done:{self.finished_at:.3f}:{self.job_id}:{self.result}:{self.size}"
-
-    @classmethod
-    def read(cls, key: str) -> _Done:
-        _, finished_at, job_id, result, size = key.split(":")
-        return cls(float(finished_at), job_id, result, int(size))
 
 
 class JobStore:
@@ -192,7 +174,8 @@ class JobStore:
         now = self.get(job.id)
         if now is None or now.run != job.run or now.finished:
             return False
-        job = replace(job, finished_at=self.clock(), stage=None)
+        finished_at = self.clock()
+        job = replace(job, finished_at=finished_at, stage=None)
         size = 0
         if transcript is not None:
             body = transcript.as_json()
@@ -200,7 +183,9 @@ class JobStore:
             packed = zlib.compress(body, 1)
             size = len(packed)
             self._storage.put_data(f"result:{job.result}", packed)
-        self._storage.put_data(_Done(job.finished_at or 0, job.id, job.result or "", size).key, b"")
+        # The key says it all: bookkeeping reads keys and no values.
+        done = f"done:{finished_at:.3f}:{job.id}:{job.result or ''}:{size}"
+        self._storage.put_data(done, b"")
         self.save(job)
         self._storage.delete_data(f"beat:{job.id}")
         self._storage.delete_data(job.same)
@@ -221,7 +206,7 @@ class JobStore:
         Of what is kept only the names are read, and the records of unfinished jobs.
         """
         keys = self._keys()
-        ended = {done.job_id for done in self._forget_old(keys)}
+        ended = self._forget_old(keys)
         waiting = {bytes(item).decode() for item in self._storage.enqueued_items()}
         for job_id in (key[4:] for key in keys if key.startswith("job:")):
             if job_id in ended or job_id in waiting:
@@ -245,26 +230,26 @@ class JobStore:
             self.beat(job)
             self.requeue(job)
 
-    def _forget_old(self, keys: list[str]) -> list[_Done]:
+    def _forget_old(self, keys: list[str]) -> set[str]:
         """Forget what ended long ago and, from the oldest on, what goes beyond the bound.
 
-        Returns all that had ended.
+        Returns the ids of all that had ended.
         """
-        done = sorted((_Done.read(key) for key in keys if key.startswith("done:")), reverse=True)
+        ended = [key.split(":") for key in keys if key.startswith("done:")]
         kept: set[str] = set()
         total = 0
-        for each in done:  # the newest first
-            if each.result not in kept:
-                total += each.size
-            young = self.clock() - each.finished_at <= self._keep_s
+        for _, at, job_id, result, size in sorted(ended, key=lambda parts: -float(parts[1])):
+            if result not in kept:
+                total += int(size)
+            young = self.clock() - float(at) <= self._keep_s
             if young and total <= self._most_bytes:
-                kept.add(each.result)
+                kept.add(result)
                 continue
-            self._storage.delete_data(each.key)
-            self._storage.delete_data(f"job:{each.job_id}")
-            if each.result and each.result not in kept:
-                self._storage.delete_data(f"result:{each.result}")
-        return done
+            self._storage.delete_data(f"done:{at}:{job_id}:{result}:{size}")
+            self._storage.delete_data(f"job:{job_id}")
+            if result and result not in kept:
+                self._storage.delete_data(f"result:{result}")
+        return {job_id for _, _, job_id, _, _ in ended}
 
     def _last_sign(self, job: JobRecord) -> tuple[float, Stage | None]:
         """When a job was last heard of, and the stage it was at."""
