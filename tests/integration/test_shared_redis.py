@@ -109,7 +109,7 @@ def test_a_proxy_that_one_probed_is_believed_by_all(server: Server) -> None:
         return "success"
 
     for _ in range(3):
-        preflight = Preflight(probe, ttl_s=300, per_minute=10, timeout_s=5, client=patient(server))
+        preflight = Preflight(Settings(), probe, client=patient(server))
         assert preflight.check(PROXIES[0], Deadline(30)) == "success"
 
     assert probed == ["p-1"]

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.telemetry_memory import InMemoryTelemetry
+from transcript_service.settings import Settings
 from transcript_service.transcripts.admission import Places
 from transcript_service.transcripts.model import TranscriptError
 
@@ -15,7 +16,7 @@ from transcript_service.transcripts.model import TranscriptError
 def test_beyond_those_that_fetch_and_wait_everybody_is_refused_at_once(
     telemetry: InMemoryTelemetry,
 ) -> None:
-    places = Places(fetches=2, waiting=3, wait_s=60)
+    places = Places(Settings(web_fetches=2, web_fetches_waiting=3, web_fetch_wait_s=60))
     go, entered, fetching = threading.Event(), threading.Semaphore(0), threading.Semaphore(0)
     running = most = 0
     lock = threading.Lock()
@@ -53,7 +54,7 @@ def test_beyond_those_that_fetch_and_wait_everybody_is_refused_at_once(
 
 
 def test_nobody_waits_for_a_place_for_ever(telemetry: InMemoryTelemetry) -> None:
-    places = Places(fetches=1, waiting=1, wait_s=0.01)
+    places = Places(Settings(web_fetches=1, web_fetches_waiting=1, web_fetch_wait_s=0.01))
     with (
         places.waiting(),
         places.fetching(),

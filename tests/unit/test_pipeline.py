@@ -236,7 +236,7 @@ def test_who_has_time_left_is_not_failed_by_who_had_none(tmp_path: Path) -> None
 def test_who_needs_no_place_is_not_failed_by_who_found_none(tmp_path: Path) -> None:
     cache = TranscriptCache(CacheFile(tmp_path / "c.sqlite3", 10_000_000), ttl_s=60, stale_s=60)
     line = pipeline(Scripted("youtube_api", None), deadline_s=30, cache=cache)
-    places = Places(fetches=1, waiting=1, wait_s=1)
+    places = Places(Settings(web_fetches=1, web_fetches_waiting=1, web_fetch_wait_s=1))
     with places.fetching(), ThreadPoolExecutor(2) as threads:
         refused = threads.submit(line.fetch, Wanted(VIDEO), admission=places)
         wait_for("the first", lambda: cache._flights._flights, 20)

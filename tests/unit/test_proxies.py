@@ -376,7 +376,7 @@ class Probe:
         return self.outcomes.get(proxy.id, "success")
 
     def preflight(self, per_minute: int = 10) -> Preflight:
-        return Preflight(self, ttl_s=300, per_minute=per_minute, timeout_s=5, clock=self.clock)
+        return Preflight(Settings(proxy_preflight_per_minute=per_minute), self, clock=self.clock)
 
 
 def test_a_good_probe_is_believed_for_a_while(clock: Clock) -> None:
@@ -438,7 +438,7 @@ def test_eight_jobs_at_once_share_one_probe(clock: Clock) -> None:
         go_on.wait(timeout=30)
         return "success"
 
-    preflight = Preflight(slow, ttl_s=300, per_minute=10, timeout_s=30)
+    preflight = Preflight(Settings(proxy_preflight_timeout_s=30), slow)
     identity = entries(1)[0]
     outcomes: list[PreflightOutcome | None] = []
 
@@ -461,7 +461,7 @@ def test_a_job_without_time_for_a_probe_does_not_condemn_the_proxy(clock: Clock)
         clock.now += timeout_s
         return "timeout"
 
-    preflight = Preflight(too_slow, ttl_s=300, per_minute=10, timeout_s=5, clock=clock)
+    preflight = Preflight(Settings(), too_slow, clock=clock)
     pool = ProxyPool(entries(2), preflight=preflight, clock=clock)
     with suppress(DeadlineExceeded):
         pool.for_job("job", Deadline(0.3, clock))
@@ -472,7 +472,7 @@ def test_a_probe_that_raises_leaves_no_one_waiting(clock: Clock) -> None:
     def broken(proxy: Proxy, timeout_s: float) -> PreflightOutcome:
         raise RuntimeError("no such thing")
 
-    preflight = Preflight(broken, ttl_s=300, per_minute=10, timeout_s=5, clock=clock)
+    preflight = Preflight(Settings(), broken, clock=clock)
     identity = entries(1)[0]
     for _ in range(2):
         with pytest.raises(RuntimeError):

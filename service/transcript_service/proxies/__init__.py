@@ -55,13 +55,8 @@ def proxy_pool(settings: Settings) -> ProxyPool:
     register_secrets(*(entry.password for entry in entries if entry.password))
     refuse_direct_connections(settings.enforce_proxy_all)
     client = connect(settings)
-    preflight = Preflight(
-        partial(probe_youtube, ca_file=settings.youtube_ca_file),
-        ttl_s=settings.proxy_preflight_ttl_s,
-        per_minute=settings.proxy_preflight_per_minute,
-        timeout_s=settings.proxy_preflight_timeout_s,
-        client=client,
-    )
+    probe = partial(probe_youtube, ca_file=settings.youtube_ca_file)
+    preflight = Preflight(settings, probe, client=client)
     return ProxyPool(
         entries,
         preflight=preflight if settings.proxy_preflight else None,

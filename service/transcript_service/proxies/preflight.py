@@ -22,6 +22,7 @@ from ..resilience.bounded import BoundedAdapter
 from ..resilience.deadline import Deadline, DeadlineExceeded
 from ..resilience.shared_redis import SharedMarks
 from ..resilience.single_flight import SingleFlight
+from ..settings import Settings
 from ..telemetry import get_logger, instruments
 from .proxy import Proxy, tunnel_refusal
 
@@ -80,30 +81,28 @@ def _refusal(error: requests.RequestException) -> PreflightOutcome:
 class Preflight:
     """Results of probes, kept and rationed. Thread-safe.
 
+    Good results expire at times that differ by 10 %, so that not all do together. Bad ones are not
+    kept: the pool's quarantine is their memory.
+
     Args:
-        probe: makes one probe.
-        ttl_s: seconds a good result is believed, ±10 % so that not all expire together.
-            Bad ones are not kept: the pool's quarantine is their memory.
-        per_minute: most probes in 60 s, all proxies together.
-        timeout_s: of one probe.
+        settings: how long, how many and how often.
+        probe: makes one probe, within so many seconds.
         clock: monotonic seconds.
         client: Redis, through which a good result is believed by all.
     """
 
     def __init__(
         self,
+        settings: Settings,
         probe: Probe,
         *,
-        ttl_s: float,
-        per_minute: int,
-        timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
         client: Redis | None = None,
     ) -> None:
         self._probe = probe
-        self._ttl_s = ttl_s
-        self._per_minute = per_minute
-        self._timeout_s = timeout_s
+        self._ttl_s = settings.proxy_preflight_ttl_s
+        self._per_minute = settings.proxy_preflight_per_minute
+        self._timeout_s = settings.proxy_preflight_timeout_s
         self._clock = clock
         self._lock = threading.Lock()
         self._good = SharedMarks(client, "proxy-good", clock)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
+from ..settings import Settings
 from ..telemetry import instruments
 from .model import TranscriptError
 
@@ -21,16 +22,15 @@ _RETRY_AFTER_S: Final = 5.0
 class Places:
     """See the module. One per worker, shared by its threads.
 
-    Args:
-        fetches: at a time.
-        waiting: requests beyond those that may wait: for a place, or for another's fetch.
-        wait_s: the longest wait for a place, in seconds.
+    Those that may wait do so for a place, or for another's fetch.
     """
 
-    def __init__(self, fetches: int, waiting: int, wait_s: float) -> None:
-        self._inside = threading.BoundedSemaphore(fetches + waiting)
-        self._fetches = threading.BoundedSemaphore(fetches)
-        self._wait_s = wait_s
+    def __init__(self, settings: Settings) -> None:
+        self._inside = threading.BoundedSemaphore(
+            settings.web_fetches + settings.web_fetches_waiting
+        )
+        self._fetches = threading.BoundedSemaphore(settings.web_fetches)
+        self._wait_s = settings.web_fetch_wait_s
 
     def waiting(self) -> AbstractContextManager[None]:
         """Be one of those that are fetched for, or wait.

@@ -36,7 +36,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(health.create_blueprint(settings))
     pipeline, store = create_pipeline(settings), JobStore(settings)
     guard = create_transcript_guard(settings)
-    places = Places(settings.web_fetches, settings.web_fetches_waiting, settings.web_fetch_wait_s)
+    places = Places(settings)
     for blueprint in (
         transcripts.create_blueprint(pipeline, store, places),
         jobs.create_blueprint(store),
