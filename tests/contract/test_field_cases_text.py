@@ -14,7 +14,7 @@ from transcript_service.transcripts.formats import FORMATS
 from transcript_service.transcripts.languages import choose_track, choose_translation
 from transcript_service.transcripts.model import Segment, Transcript, TranscriptError
 from transcript_service.transcripts.player import read_player
-from transcript_service.transcripts.video_id import parse_video_id
+from transcript_service.transcripts.wanted import parse_video_id
 
 FOLDER = Path(__file__).parents[3] / "shared" / "field-cases"
 if not FOLDER.is_dir():

@@ -37,8 +37,7 @@ from transcript_service.transcripts.model import Segment, Track, Transcript, Tra
 from transcript_service.transcripts.player import check_watch_page, read_player
 from transcript_service.transcripts.speech import read_verbose_json, whisper_language
 from transcript_service.transcripts.text import clean, without_markup
-from transcript_service.transcripts.video_id import parse_video_id
-from transcript_service.transcripts.wanted import parse_wanted
+from transcript_service.transcripts.wanted import parse_video_id, parse_wanted
 
 pytestmark = pytest.mark.hypothesis  # whole megabytes in `make test-all`
 SIZE = min(1_000_000, settings().max_examples * 2500)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transcript_service.transcripts.model import TranscriptError
-from transcript_service.transcripts.video_id import parse_video_id
+from transcript_service.transcripts.wanted import parse_video_id
 
 ID = "a-B_9cD3eFg"
 

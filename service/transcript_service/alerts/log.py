@@ -202,6 +202,6 @@ class AlertLog:
 def _readable(at: float | None) -> str | None:
     """A time that a sender has made up; one that no calendar has hides nothing but itself."""
     try:
-        return rfc3339(at, "milliseconds")
+        return None if at is None else rfc3339(at, "milliseconds")
     except (ValueError, OverflowError):
         return None

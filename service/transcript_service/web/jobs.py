@@ -108,6 +108,10 @@ def describe(record: JobRecord) -> JobDocument:
     error: JobError | None = None
     if record.error_type:
         error = {"code": record.error_type, "detail": record.detail or ""}
+    started_at, finished_at = (
+        None if at is None else rfc3339(at, "milliseconds")
+        for at in (record.started_at, record.finished_at)
+    )
     return {
         "id": record.id,
         "state": record.state,
@@ -118,8 +122,8 @@ def describe(record: JobRecord) -> JobDocument:
         "stage": record.stage,
         "attempts": record.attempts,
         "created_at": rfc3339(record.created_at, "milliseconds"),
-        "started_at": rfc3339(record.started_at, "milliseconds"),
-        "finished_at": rfc3339(record.finished_at, "milliseconds"),
+        "started_at": started_at,
+        "finished_at": finished_at,
         "error": error,
         "trace_id": record.trace_id,
     }

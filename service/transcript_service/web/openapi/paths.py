@@ -51,7 +51,7 @@ class OneJob(TypedDict):
 
 _LANGUAGE: Final = "[A-Za-z]{2,3}([-_][A-Za-z0-9][A-Za-z0-9_-]{0,31})?"
 _CONTROL: Final = r"\x00-\x1f\x7f-\x9f"
-# The most usual form of URL; more are understood (`transcripts/video_id.py`).
+# The most usual form of URL; more are understood (`transcripts/wanted.py`).
 _WATCH_URL: Final = r"https://(www\.|m\.)?youtube\.com/watch\?v=[A-Za-z0-9_-]{11}"
 
 
