@@ -38,17 +38,17 @@ def stats(pool: BrowserPool) -> PoolStats:
     if pool._running is None:
         return PoolStats()
     core = pool._running.core
-    stock, report, process = core.stock, core.stock.report, core.stock.process
+    stock, counts, process = core.stock, core.stock.counts, core.stock.process
     return PoolStats(
         idle=sum(entry.state is State.IDLE for entry in list(stock.entries)),
         leased=core.leased(),
         waiting=len(core._waiters),
-        created=report.created,
-        closed=dict(report.closed),
-        leases=report.leases,
-        reused=report.reused,
-        launches=report.launches,
-        crashes=report.crashes,
+        created=counts["created"],
+        closed=dict(stock.closed),
+        leases=counts["leases"],
+        reused=counts["reused"],
+        launches=counts["launches"],
+        crashes=counts["crashes"],
         browser_pid=process.pid if process is not None else None,
         memory_bytes=stock.memory.used_bytes,
         memory_baseline_bytes=process.baseline_bytes if process is not None else None,

@@ -25,7 +25,7 @@ import tempfile
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -209,11 +209,9 @@ class TokenStore:
         if self._noted.get(token_id) == day:
             return
         self._noted[token_id] = day  # also where it cannot be written: it is only for information
-        try:
+        with suppress(OSError):
             make_folder(self._uses)
             (self._uses / token_id).write_text(day.isoformat())
-        except OSError:
-            return
 
     def _read(self) -> dict[str, Token]:
         try:

@@ -170,8 +170,8 @@ class Lab:
 
     @property
     def open(self) -> int:
-        report = self.pool.stock.report
-        return report.created - sum(report.closed.values())
+        stock = self.pool.stock
+        return stock.counts["created"] - stock.closed.total()
 
     def page(self, index: int = 0) -> FakePage:
         """The ready page of an entry."""

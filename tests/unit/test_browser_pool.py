@@ -36,7 +36,7 @@ def test_a_returned_context_serves_the_next_lease_of_its_identity() -> None:
         assert second.entry is first.entry
         assert (first.reused, other.reused, second.reused) == (False, False, True)
         assert second.entry.uses == 2
-        assert lab.pool.stock.report.created == 2
+        assert lab.pool.stock.counts["created"] == 2
 
     run(test())
 
@@ -63,7 +63,7 @@ def test_no_more_contexts_exist_than_the_limit() -> None:
         await asyncio.gather(*(use((DESKTOP, MOBILE, THIRD)[i % 3]) for i in range(40)))
         await lab.settle()
         assert lab.browser.most_contexts <= 3
-        assert lab.pool.stock.report.leases == 40
+        assert lab.pool.stock.counts["leases"] == 40
         assert lab.open == len(lab.browser.contexts) <= 3
 
     run(test())
@@ -75,7 +75,7 @@ def test_an_idle_context_makes_room_for_another_identity() -> None:
         lab.pool.release(await lab.pool.acquire(DESKTOP))
         lease = await lab.pool.acquire(MOBILE)
         assert lease.entry.identity == MOBILE
-        assert lab.pool.stock.report.closed == {"capacity": 1}
+        assert lab.pool.stock.closed == {"capacity": 1}
         assert lab.browser.most_contexts == 1
 
     run(test())
@@ -211,7 +211,7 @@ def test_a_page_that_crashes_while_it_is_opened_is_no_refusal() -> None:
         await lab.settle()
         lab.browser.failing.add("evaluate")
         waiting = asyncio.create_task(lab.pool.acquire(DESKTOP))
-        await lab.until(lambda: lab.pool.stock.report.closed["unhealthy"] == 1)
+        await lab.until(lambda: lab.pool.stock.closed["unhealthy"] == 1)
         lab.browser.failing.clear()
         assert (await waiting).entry.identity == DESKTOP
         assert lab.open == 1
@@ -263,7 +263,7 @@ def test_a_lease_past_its_deadline_is_taken_away_and_its_place_is_free(
         assert second.entry is not stuck.entry
         lab.pool.release(stuck)  # the holder comes back at last
         assert second.entry.state is State.LEASED
-        assert lab.pool.stock.report.closed == {"expired": 1}
+        assert lab.pool.stock.closed == {"expired": 1}
 
     run(test())
     assert telemetry.metric("browser.contexts.closed", profile="desktop", reason="expired") == 1
@@ -277,7 +277,7 @@ def test_a_context_that_cannot_be_cleaned_is_not_handed_out_again() -> None:
         lab.browser.failing.add("unroute_all")
         lab.pool.release(first)
         await lab.settle()
-        assert lab.pool.stock.report.closed == {"unhealthy": 1}
+        assert lab.pool.stock.closed == {"unhealthy": 1}
         assert (await lab.pool.acquire(DESKTOP)).entry is not first.entry
 
     run(test())
@@ -319,7 +319,7 @@ def test_of_two_contexts_where_one_is_wanted_the_one_cleaned_last_goes(
         go_on.set()
         await lab.settle()
         assert [entry.state for entry in lab.pool.stock.entries] == [State.IDLE]
-        assert lab.pool.stock.report.closed == {"capacity": 1}
+        assert lab.pool.stock.closed == {"capacity": 1}
 
     run(test())
 
@@ -349,7 +349,7 @@ def test_what_cleaning_cannot_undo_costs_the_context(method: str) -> None:
         getattr(lease.context, method)
         lab.pool.release(lease)
         await lab.settle()
-        assert lab.pool.stock.report.closed == {"unhealthy": 1}
+        assert lab.pool.stock.closed == {"unhealthy": 1}
         assert lease.entry.detail == method
 
     run(test())
@@ -374,7 +374,7 @@ def test_a_context_goes_after_exactly_its_uses_and_its_successor_is_ready_before
         successor = await lab.pool.acquire(DESKTOP)
         assert (successor.entry.uses, successor.reused) == (1, False)
         await lab.settle()
-        assert lab.pool.stock.report.closed == {"uses": 1}
+        assert lab.pool.stock.closed == {"uses": 1}
         assert lab.browser.most_contexts == 2  # the limit and the successor
 
     run(test())
@@ -409,7 +409,7 @@ def test_an_idle_context_goes_at_its_age_and_a_successor_is_made_just_before() -
         lab.clock.now += 2
         lab.pool.stock.tick()
         await lab.settle()
-        assert lab.pool.stock.report.closed == {"age": 1}
+        assert lab.pool.stock.closed == {"age": 1}
         assert len(lab.pool.stock.entries) == 1
 
     run(test())
@@ -428,7 +428,7 @@ def test_a_context_nobody_used_since_it_was_made_gets_no_successor() -> None:
             lab.pool.stock.tick()
             await lab.settle()
         assert lab.pool.stock.entries == []
-        assert lab.pool.stock.report.created == 2
+        assert lab.pool.stock.counts["created"] == 2
 
     run(test())
 
@@ -443,7 +443,7 @@ def test_a_busy_context_goes_at_its_age_when_it_comes_back_and_not_before() -> N
         assert lease.entry.state is State.LEASED
         lab.pool.release(lease)
         await lab.settle()
-        assert lab.pool.stock.report.closed == {"age": 1}
+        assert lab.pool.stock.closed == {"age": 1}
 
     run(test())
 
@@ -488,7 +488,7 @@ def test_a_worn_context_is_replaced_and_a_slow_machine_wears_nothing() -> None:
         entry.probes_s.extend([2.0] * 5)
         lab.pool.release(await lab.pool.acquire(DESKTOP))
         await lab.settle()
-        assert lab.pool.stock.report.closed == {"wear": 1}
+        assert lab.pool.stock.closed == {"wear": 1}
 
     run(test())
 
@@ -510,7 +510,7 @@ def test_past_the_threshold_idle_contexts_go_the_most_used_first_until_below() -
         await lab.settle()
         # 1,800 above the baseline: two have to go.
         assert [entry.state for entry in entries] == [State.IDLE, State.GONE, State.GONE]
-        assert lab.pool.stock.report.closed == {"memory": 2}
+        assert lab.pool.stock.closed == {"memory": 2}
         assert not lab.pool.stock.memory.high
 
     run(test())
@@ -531,7 +531,7 @@ def test_past_the_threshold_a_leased_context_goes_when_it_comes_back_and_no_new_
         assert caught.value.reason == "memory"
         lab.pool.release(lease)
         await lab.settle()
-        assert lab.pool.stock.report.closed == {"memory": 1}
+        assert lab.pool.stock.closed == {"memory": 1}
 
     run(test())
 
@@ -566,7 +566,7 @@ def test_without_a_measurement_the_pool_goes_on() -> None:
             lab.clock.now += 10
             lab.pool.stock.tick()
             await lab.settle()
-        assert lab.pool.stock.report.closed["uses"] == 1
+        assert lab.pool.stock.closed["uses"] == 1
 
     run(test())
 
@@ -635,7 +635,7 @@ def test_an_idle_context_whose_page_crashes_is_retired(telemetry: InMemoryTeleme
         await lab.settle()
         lab.page().crash()
         await lab.settle()
-        assert lab.pool.stock.report.closed == {"crash": 1}
+        assert lab.pool.stock.closed == {"crash": 1}
 
     run(test())
     assert telemetry.events("browser.context.crashed")
@@ -676,7 +676,7 @@ def test_closing_takes_the_context_of_a_holder_who_does_not_return() -> None:
         lease = await lab.pool.acquire(DESKTOP)
         await lab.pool.close(grace_s=0.01)
         assert lease.lost == "shutdown"
-        assert lab.pool.stock.report.closed == {"shutdown": 1}
+        assert lab.pool.stock.closed == {"shutdown": 1}
 
     run(test())
 
@@ -694,6 +694,6 @@ def test_closing_does_not_wait_long_for_a_context_that_goes_with_its_browser(
         async with asyncio.timeout(60):
             await lab.pool.close(grace_s=0)
         assert lab.browser.destroyed
-        assert lab.pool.stock.report.closed == {"shutdown": 1}
+        assert lab.pool.stock.closed == {"shutdown": 1}
 
     run(test())

@@ -1,12 +1,4 @@
-"""Browser contexts on loan: reused, bounded, clean, and never dead.
-
-    from transcript_service.browser import get_browser_pool
-
-    with get_browser_pool().lease("desktop") as context:
-        page = context.new_page()
-
-See `BrowserPool` for the ways to use it and `docs/browser-pool.md` for its rules.
-"""
+"""Browser contexts on loan: reused, bounded, clean, and never dead; see docs/browser-pool.md."""
 
 from .errors import OVERLOAD, BrowserError, BrowserUnavailable, LeaseLost
 from .facade import BrowserPool, get_browser_pool, get_optimized_browser_context

@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 from playwright.async_api import Error as PlaywrightError
 
 from ..telemetry import get_logger
+from ..telemetry import instruments as metric
 from .errors import LostReason
 from .identity import Identity
 from .process import ChromiumProcess
@@ -51,6 +53,9 @@ class State(Enum):
     CLEANING = auto()
     CLOSING = auto()
     GONE = auto()
+
+
+_COUNTED_AS: Final[Mapping[State, Occupancy]] = {State.IDLE: "idle", State.LEASED: "leased"}
 
 
 @dataclass(eq=False)
@@ -93,6 +98,12 @@ class PooledContext:
     def enter(self, state: State) -> None:
         """Change the state."""
         self.state, self.state_since = state, time.monotonic()
+        to = _COUNTED_AS.get(state, self.occupancy)
+        if to != self.occupancy:
+            profile = self.identity.profile
+            metric.BROWSER_CONTEXTS.add(-1, profile=profile, state=self.occupancy)
+            metric.BROWSER_CONTEXTS.add(1, profile=profile, state=to)
+            self.occupancy = to
 
     @property
     def is_slow(self) -> bool:
@@ -118,6 +129,38 @@ class PooledContext:
         """Retire it at the end of its lease. The first reason stays."""
         if self.retire is None:
             self.retire, self.detail = reason, detail
+
+    # What happens to it, each a metric and a log line that cannot drift apart
+
+    def was_created(self, duration_s: float) -> None:
+        profile = self.identity.profile
+        metric.BROWSER_CONTEXTS_CREATED.add(1, profile=profile)
+        metric.BROWSER_CONTEXTS.add(1, profile=profile, state=self.occupancy)
+        log.info("browser.context.created", **self.named, duration_s=round(duration_s, 3))
+
+    def was_leased(self, *, reused: bool, wait_s: float) -> None:
+        profile = self.identity.profile
+        metric.BROWSER_CONTEXT_LEASES.add(1, profile=profile, reused=str(reused).lower())
+        metric.BROWSER_CONTEXT_WAIT_DURATION.record(wait_s, profile=profile)
+        wait_s = round(wait_s, 3)
+        log.info(
+            "browser.context.leased", **self.named, reused=reused, wait_s=wait_s, uses=self.uses
+        )
+
+    def was_closed(self, reason: RetireReason, age_s: float) -> None:
+        profile = self.identity.profile
+        metric.BROWSER_CONTEXTS.add(-1, profile=profile, state=self.occupancy)
+        metric.BROWSER_CONTEXTS_CLOSED.add(1, profile=profile, reason=reason)
+        metric.BROWSER_CONTEXT_AGE.record(age_s, profile=profile)
+        metric.BROWSER_CONTEXT_USES.record(self.uses, profile=profile)
+        log.info(
+            "browser.context.retired",
+            **self.named,
+            reason=reason,
+            age_s=round(age_s, 3),
+            uses=self.uses,
+            detail=self.detail,
+        )
 
     # Making it ready
 
@@ -156,24 +199,19 @@ class PooledContext:
             await asyncio.gather(*(page.close(run_before_unload=False) for page in pages))
 
     async def _seed_cookies(self) -> None:
-        # Playwright's type of a cookie is not public; it checks the fields itself.
-        cookies: list[Any] = [dict(cookie) for cookie in self.identity.cookies]
-        if not cookies:
-            return
-        try:
-            await self.context.add_cookies(cookies)
-        except PlaywrightError:
-            # One that Chromium refuses has all of them refused: the others one by one.
-            for cookie in cookies:
-                try:
-                    await self.context.add_cookies([cookie])
-                except PlaywrightError:
-                    log.warning(
-                        "browser.cookie.refused",
-                        profile=self.identity.profile,
-                        cookie_name=cookie.get("name"),
-                        cookie_domain=cookie.get("domain"),
-                    )
+        # One by one: one that Chromium refuses has all refused that are given with it.
+        for cookie in self.identity.cookies:
+            # Playwright's type of a cookie is not public; it checks the fields itself.
+            given: Any = dict(cookie)
+            try:
+                await self.context.add_cookies([given])
+            except PlaywrightError:
+                log.warning(
+                    "browser.cookie.refused",
+                    profile=self.identity.profile,
+                    cookie_name=cookie.get("name"),
+                    cookie_domain=cookie.get("domain"),
+                )
 
     async def _open_spare(self) -> None:
         """Open a blank page and have it answer: proof of life and measure of wear in one."""

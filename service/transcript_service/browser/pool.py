@@ -21,7 +21,7 @@ from playwright.async_api import Error as PlaywrightError
 from ..settings import Settings
 from ..telemetry import get_logger, instruments
 from .context import PooledContext, State
-from .errors import BrowserUnavailable, LeaseLost
+from .errors import BrowserUnavailable, LeaseLost, UnavailableReason
 from .identity import Identity
 from .lease import Lease
 from .process import ChromiumProcess
@@ -128,7 +128,8 @@ class ContextPool:
             with suppress(ValueError):
                 self._waiters.remove(waiter)
         # In the caller's task: this and what the pages say belong to its trace.
-        self.stock.report.context_leased(lease.entry, reused=lease.reused, wait_s=lease.wait_s)
+        lease.entry.was_leased(reused=lease.reused, wait_s=lease.wait_s)
+        self.stock.counts.update(leases=1, reused=int(lease.reused))
         lease.entry.holder = contextvars.copy_context()
         return lease
 
@@ -173,32 +174,23 @@ class ContextPool:
         if (problem := self.stock.launches.problem) is not None:
             raise problem
         if len(self._waiters) >= self._settings.browser_queue_limit:
-            raise BrowserUnavailable(
-                "queue_full",
-                f"All {self._most} browser contexts are in use and "
-                f"{len(self._waiters)} callers wait already.",
-                self.retry_after_s(),
-            )
+            waiting = len(self._waiters)
+            text = f"All {self._most} browser contexts are in use and {waiting} callers wait."
+            raise self._refusal("queue_full", text)
 
     def _waited_in_vain(self) -> BrowserUnavailable:
         if (problem := self.stock.launches.problem) is not None:
             return problem
         if self.stock.memory.high:
-            return BrowserUnavailable(
-                "memory",
-                "The browser is above its memory threshold; no new context is made.",
-                self.retry_after_s(),
-            )
-        return BrowserUnavailable(
-            "wait_timeout",
-            f"No browser context became free in time ({self.leased()} in use).",
-            self.retry_after_s(),
-        )
+            text = "The browser is above its memory threshold; no new context is made."
+            return self._refusal("memory", text)
+        text = f"No browser context became free in time ({self.leased()} in use)."
+        return self._refusal("wait_timeout", text)
 
-    def retry_after_s(self) -> float:
-        """When a caller turned away now would have had its turn, 1 to 60 seconds."""
+    def _refusal(self, reason: UnavailableReason, text: str) -> BrowserUnavailable:
+        """To be tried again when this caller would have had its turn, in 1 to 60 seconds."""
         turns = (len(self._waiters) + 1) / self._most
-        return float(min(60, max(1, math.ceil(turns * self._hold_s))))
+        return BrowserUnavailable(reason, text, min(60, max(1, math.ceil(turns * self._hold_s))))
 
     # Handing out
 
@@ -247,7 +239,6 @@ class ContextPool:
         entry.enter(State.LEASED)
         entry.uses += 1
         entry.last_used_at = self.clock()
-        self.stock.report.context_moved(entry, "leased")
         if entry.uses >= self._settings.browser_context_max_uses:
             entry.condemn("uses")
             self.stock.renew(entry)
@@ -308,7 +299,7 @@ class ContextPool:
         waiter.failures += 1
         if waiter.failures >= _TRIES:
             text = f"The browser could not make a context: {type(error).__name__}"
-            refusal = BrowserUnavailable("context_failed", text, self.retry_after_s())
+            refusal = self._refusal("context_failed", text)
             refusal.__cause__ = error
             self._refuse(waiter, refusal)
 

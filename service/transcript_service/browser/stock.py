@@ -23,7 +23,6 @@ from .health import Launches, MemoryPressure, Wear
 from .identity import Identity
 from .memory import cgroup_pressure
 from .process import ChromiumProcess, Tasks
-from .report import Report
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, ConsoleMessage, Frame, Page
@@ -76,7 +75,9 @@ class Stock:
         self._clock = clock
         self._changed = changed
         self._failed = failed
-        self.report = Report()
+        # Since the start: contexts created, leases and those of a used context, launches, crashes.
+        self.counts: Counter[str] = Counter()
+        self.closed: Counter[str] = Counter()
         self.entries: list[PooledContext] = []
         # Contexts being made, by key: their places are taken already.
         self.making: Counter[str] = Counter()
@@ -124,7 +125,8 @@ class Stock:
                 started = time.monotonic()
                 context = await process.new_context(identity)
                 entry = self._adopt(identity, process, context)
-                self.report.context_created(entry, time.monotonic() - started)
+                self.counts["created"] += 1
+                entry.was_created(time.monotonic() - started)
                 await entry.prepare()
         except Exception as error:
             if entry is not None:
@@ -230,7 +232,6 @@ class Stock:
             entry.condemn("capacity")
         if self._stays(entry):
             entry.enter(State.IDLE)
-            self.report.context_moved(entry, "idle")
             self._changed()
 
     def _is_surplus(self) -> bool:
@@ -271,8 +272,9 @@ class Stock:
             return
         entry.enter(State.GONE)
         self.entries.remove(entry)
-        age_s = self._clock() - entry.created_at
-        self.report.context_closed(entry, entry.retire or "unhealthy", age_s)
+        reason = entry.retire or "unhealthy"
+        self.closed[reason] += 1
+        entry.was_closed(reason, self._clock() - entry.created_at)
 
     # Browsers
 
@@ -300,7 +302,7 @@ class Stock:
             )
         else:
             self.launches.succeeded()
-            self.report.launches += 1
+            self.counts["launches"] += 1
             instruments.BROWSER_MEMORY_USAGE.set(process.baseline_bytes)
             self.process = process
             process.on_lost(lambda: self._lose(process, "disconnected"))
@@ -319,7 +321,7 @@ class Stock:
             entry.lose("crash")
             entry.retire = "crash"
             self._forget(entry)
-        self.report.crashes += 1
+        self.counts["crashes"] += 1
         lived_s = round(lived_s, 3)
         log.error("browser.crashed", reason=why, lived_s=lived_s, contexts_lost=len(dead))
         # Also when it is dead already: it may have left a driver or renderers behind.

@@ -20,6 +20,7 @@ import selectors
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -169,11 +170,8 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     def _refuse(self, conn: TConn, status: int) -> None:
         with refused(status):
             self.log.debug("Refused with %s", status)
-            try:
+            with suppress(OSError):  # gone before its answer: hanging up will tell
                 conn.sock.sendall(_problem(status))
-            except OSError:
-                self._close(conn)
-                return
         self._unwatch(conn)
         self._write(conn, False)
 
@@ -187,10 +185,8 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         status = int(found[1])
         with refused(status):
             log.info("http.request.refused", status=status, error_type=type(exc).__name__)
-            try:
+            with suppress(OSError):  # it left before its error
                 client.sendall(_problem(status))
-            except OSError:
-                self.log.debug("The client left before its error.")
 
     # --- what the loop waits for -------------------------------------------------------------
 

@@ -106,7 +106,7 @@ def create_blueprint() -> Blueprint:
 
     @blueprint.get("/openapi.json")
     def openapi() -> Response:
-        response = Response(_serialised(), mimetype="application/json")
+        response = Response(orjson.dumps(document()), mimetype="application/json")
         response.headers["Cache-Control"] = "no-cache"
         response.add_etag()
         response.make_conditional(request)
@@ -125,8 +125,3 @@ def create_blueprint() -> Blueprint:
         return send_file(str(files("flask_swagger_ui").joinpath("dist", name)), max_age=3600)
 
     return blueprint
-
-
-@cache
-def _serialised() -> bytes:
-    return orjson.dumps(document())
