@@ -20,7 +20,7 @@ from tests.browser.conftest import MakePool, browser_processes, idle, wait_until
 from tests.browser.site import Site
 from tests.pool_stats import stats
 from tests.telemetry_memory import InMemoryTelemetry
-from transcript_service.browser import BrowserError, BrowserPool, BrowserUnavailable
+from transcript_service.browser import BrowserPool, BrowserUnavailable, LeaseLost
 from transcript_service.browser.memory import alive, usage_bytes
 
 THREADS = 16
@@ -76,7 +76,7 @@ class Chaos:
             result = "ok"
         except WrongPageError as error:
             result = str(error)
-        except (PlaywrightError, BrowserError, LookupError) as error:
+        except (PlaywrightError, BrowserUnavailable, LeaseLost, LookupError) as error:
             result = type(error).__name__
             # No caller may go away empty-handed: the waits here are long enough.
             if isinstance(error, BrowserUnavailable):

@@ -1,13 +1,12 @@
 """Browser contexts on loan: reused, bounded, clean, and never dead; see docs/browser-pool.md."""
 
-from .errors import OVERLOAD, BrowserError, BrowserUnavailable, LeaseLost
+from .errors import OVERLOAD, BrowserUnavailable, LeaseLost
 from .facade import BrowserPool, get_browser_pool, get_optimized_browser_context
 from .launch import LaunchOptions, find_chromium
 from .lease import LeasedContext, LeasedPage
 
 __all__ = [
     "OVERLOAD",
-    "BrowserError",
     "BrowserPool",
     "BrowserUnavailable",
     "LaunchOptions",

@@ -20,11 +20,7 @@ OVERLOAD: Final[frozenset[UnavailableReason]] = frozenset(
 LostReason = Literal["expired", "crash", "shutdown", "returned"]
 
 
-class BrowserError(Exception):
-    """Base of the pool's errors."""
-
-
-class BrowserUnavailable(BrowserError):
+class BrowserUnavailable(Exception):
     """No browser context can be had now.
 
     Attributes:
@@ -43,7 +39,7 @@ class BrowserUnavailable(BrowserError):
         self.retry_after_s = retry_after_s
 
 
-class LeaseLost(BrowserError):
+class LeaseLost(Exception):
     """The context was taken away: the lease is over or the browser died.
 
     Attributes:
