@@ -21,7 +21,6 @@ import hmac
 import os
 import re
 import secrets
-import tempfile
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
@@ -33,7 +32,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, TypeAdapter
 
-from .private_files import make_folder
+from .private_files import make_file, make_folder
 
 SCOPES: Final = ("metrics:read", "alerts:read", "proxy:read", "export:read", "transcripts:read")
 # Two, so that a client can take up the new one before the old one is revoked.
@@ -228,18 +227,13 @@ class TokenStore:
         return self._tokens
 
     def _write(self, tokens: dict[str, Token]) -> None:
-        body = _TOKENS.dump_json([*tokens.values()], indent=2)
-        # mkstemp makes it readable by the owner only; the rename makes it whole or absent.
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".tokens-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(body)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(self.path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        # Whole or absent by the rename; nobody else writes it, because the lock is held.
+        staged = make_file(self.path.with_name(f".{self.path.name}"))
+        with staged.open("wb") as file:
+            file.write(_TOKENS.dump_json([*tokens.values()], indent=2))
+            file.flush()
+            os.fsync(file.fileno())
+        staged.replace(self.path)
 
 
 def _digest(secret: str) -> str:

@@ -23,11 +23,11 @@ from .errors import LeaseLost
 from .lease import Lease, LeasedContext, LeasedPage
 
 # Methods whose function argument is a handler; of all others it is a predicate.
-_HANDLER_METHODS: Final = frozenset(
-    {"on", "once", "remove_listener", "expose_function", "expose_binding", "add_locator_handler"}
-)
-# Here the last function is the handler, one before it a predicate.
 _ROUTE_METHODS: Final = frozenset({"route", "unroute"})
+_HANDLER_METHODS: Final = _ROUTE_METHODS | {
+    *("on", "once", "remove_listener"),
+    *("expose_function", "expose_binding", "add_locator_handler"),
+}
 # A lease past its deadline is closed by the pool; this is only for a loop that is stuck.
 _SLACK_S: Final = 2.0
 
@@ -105,20 +105,18 @@ class Bridge:
         self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[list[Any], dict[str, Any]]:
         """Arguments for the async method: views unwrapped, functions adapted."""
-        functions = [item for item in (*args, *kwargs.values()) if callable(item)]
 
-        def take(value: Any) -> Any:
+        def take(place: int | str, value: Any) -> Any:
             if isinstance(value, SyncView):
                 return value._target
             if not callable(value):
                 return value
             # The first argument of `route` says what to match.
-            is_handler = method in _HANDLER_METHODS or (
-                method in _ROUTE_METHODS and value is functions[-1] and value not in args[:1]
-            )
+            matches = method in _ROUTE_METHODS and place in (0, "url")
+            is_handler = method in _HANDLER_METHODS and not matches
             return self._handler(value) if is_handler else self._predicate(value)
 
-        return [take(item) for item in args], {key: take(item) for key, item in kwargs.items()}
+        return [take(*item) for item in enumerate(args)], {k: take(k, v) for k, v in kwargs.items()}
 
     def _handler(self, function: Callable[..., Any]) -> Callable[..., Any]:
         async def in_thread(*args: Any) -> Any:
