@@ -50,7 +50,7 @@ def run() -> list[Row]:
     print(f"Python {platform.python_version()}, {versions}", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as name, OtlpSink() as sink:
         folder = Path(name)
-        with _simulator(folder) as simulator:
+        with simulator_process(folder) as simulator:
             environ = {
                 "YOUTUBE_RESOLVE_TO": simulator.resolve_to,
                 "YOUTUBE_CA_FILE": str(simulator.ca_file),
@@ -63,7 +63,7 @@ def run() -> list[Row]:
 
 def _against_the_library(simulator: RunningSimulator, start: Start, folder: Path) -> list[Row]:
     library = YouTubeTranscriptApi(http_client=simulator.session())
-    videos = [video for video in CATALOGUE.values() if _plain(video)]
+    videos = plain_videos()
     rows = []
     place = folder / "service"
     place.mkdir()
@@ -85,6 +85,11 @@ def _against_the_library(simulator: RunningSimulator, start: Start, folder: Path
             times = _in_turns(videos, {"ours": ours, "theirs": theirs}, rounds)
             rows.append(_row(what, times["ours"], "ms", _LIBRARY, times["theirs"], most))
     return rows
+
+
+def plain_videos() -> list[Video]:
+    """Those that a client gets at the first attempt."""
+    return [video for video in CATALOGUE.values() if _plain(video)]
 
 
 def _plain(video: Video) -> bool:
@@ -110,7 +115,7 @@ def _in_turns(
 def _starts(start: Start, folder: Path) -> list[Row]:
     """From the command to the first transcript; the peer is a bare Flask under gunicorn."""
     ours, bare = [], []
-    path = f"/api/transcripts/{next(v.id for v in CATALOGUE.values() if _plain(v))}"
+    path = f"/api/transcripts/{plain_videos()[0].id}"
     for number in range(STARTS):
         place = folder / f"start-{number}"
         place.mkdir()
@@ -149,7 +154,7 @@ def _answers(port: int) -> bool:
 
 
 @contextmanager
-def _simulator(folder: Path) -> Iterator[RunningSimulator]:
+def simulator_process(folder: Path) -> Iterator[RunningSimulator]:
     """In a process of its own: in this one the library would wait for it."""
     port, proxy, ca_file = free_port(), free_port(), folder / "ca.pem"
     command = [sys.executable, "-m", "simulator", "serve", "--host", "127.0.0.1"]

@@ -1,0 +1,176 @@
+"""What grows with requests: series, disk, and how long the dashboard's API takes.
+
+A hundred real requests are made and taken down; the Collector gets them once, then as often as
+it takes for 10,000 and 1,000,000 requests over as many videos (bench/synthetic.py).
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import requests
+
+from bench.bench_service import plain_videos, simulator_process
+from bench.rows import Row, row
+from bench.synthetic import Recorder, Recording
+from tests.faults.matrix.rig import Rig, running_rig
+from tests.gunicorn_process import Gunicorn, gunicorn
+from tests.live import wait_for
+
+_row = partial(row, "growth")
+LEVELS = (100, 10_000, 1_000_000)
+REPEATS = 15
+SENDERS = 4
+EXPORT_S = 15  # the service's own interval
+JOB = "tldw-transcript-service"
+ASKED = {
+    "performance": "/api/dashboard/metrics/performance?hours=1",
+    "traces": "/api/dashboard/traces?hours=1&stage=timedtext",
+}
+STORES = {"traces": "jaeger", "logs": "victorialogs", "metrics": "prometheus"}
+
+
+@dataclass
+class Level:
+    """What was found after so many requests."""
+
+    requests: int
+    series: float
+    disk: dict[str, int]
+    """Bytes, by signal."""
+    took_ms: dict[str, float]
+    """Median of a miss, by block of the API."""
+
+
+def run() -> list[Row]:
+    """All rows."""
+    with (
+        tempfile.TemporaryDirectory() as name,
+        running_rig("growth", shipped_rules=True, environ={"otel-collector": {}}) as rig,
+    ):
+        folder = Path(name)
+        recording = _record(folder)
+        place = folder / "dashboard"
+        place.mkdir()
+        environ = {
+            **{key: value for key, value in rig.layout.service_env().items() if "BIND" not in key},
+            "OTEL_SDK_DISABLED": "true",
+            "DASHBOARD_CACHE_TTL_S": "0",
+        }
+        with gunicorn(place, environ, app="transcript_service.web:create_app()", workers=1) as api:
+            return _rows(list(_levels(rig, recording, api)))
+
+
+def _record(folder: Path) -> Recording:
+    """A hundred requests through the real service."""
+    place = folder / "recorded"
+    place.mkdir()
+    sink = Recorder()
+    with sink, simulator_process(folder) as simulator:
+        environ = {
+            "YOUTUBE_RESOLVE_TO": simulator.resolve_to,
+            "YOUTUBE_CA_FILE": str(simulator.ca_file),
+            "OTEL_EXPORTER_OTLP_ENDPOINT": sink.url,
+            "ENABLE_TRANSCRIPT_CACHE": "0",
+        }
+        videos = [video.id for video in plain_videos()]
+        with gunicorn(
+            place, environ, app="transcript_service.web:create_app()", workers=1
+        ) as service:
+            for number in range(LEVELS[0]):
+                service.get(f"/api/transcripts/{videos[number % len(videos)]}")
+        found = Recording(sink.taken, videos)
+    assert found.requests == LEVELS[0], found.requests
+    return found
+
+
+def _levels(rig: Rig, recording: Recording, api: Gunicorn) -> Iterator[Level]:
+    url = rig.layout.engine("otlp-http")
+    times, exported = 0, 0.0
+    for level in LEVELS:
+        with ThreadPoolExecutor(SENDERS) as pool:
+            sending = [
+                pool.submit(recording.send, url) for _ in range(level // recording.requests - times)
+            ]
+            for sent in as_completed(sending):
+                sent.result()
+                times += 1
+                if time.monotonic() - exported > EXPORT_S:
+                    exported = time.monotonic()
+                    recording.send_metrics(url, times)
+                    done = times * recording.requests
+                    print(f"bench: growth: {done} of {LEVELS[-1]} requests", file=sys.stderr)
+        recording.send_metrics(url, times)
+        wait_for("an empty queue", lambda: not _queued(rig), 1800)
+        yield _level(rig, level, api)
+
+
+def _queued(rig: Rig) -> float:
+    return rig.metric("otel-collector", "otelcol_exporter_queue_size")
+
+
+def _level(rig: Rig, level: int, api: Gunicorn) -> Level:
+    # Not what rules make of them, which comes minutes later.
+    count = f'count({{job="{JOB}",__name__!~".*:.*|ALERTS.*"}})'
+    series = wait_for("the service's series", lambda: rig.live.number(count))
+    return Level(
+        level,
+        series,
+        {signal: _bytes(rig.layout.data(store)) for signal, store in STORES.items()},
+        {block: median(_ms(api, path) for _ in range(REPEATS)) for block, path in ASKED.items()},
+    )
+
+
+def _bytes(folder: Path) -> int:
+    """What its files take of the disk; those that are mapped far beyond their content too."""
+    return sum(file.stat().st_blocks * 512 for file in folder.rglob("*") if file.is_file())
+
+
+def _ms(api: Gunicorn, path: str) -> float:
+    began = time.perf_counter()
+    answer = requests.get(f"http://127.0.0.1:{api.port}{path}", timeout=60)
+    answer.raise_for_status()
+    return (time.perf_counter() - began) * 1e3
+
+
+def _rows(levels: list[Level]) -> list[Row]:
+    few, more, most = levels
+    rows = [
+        _row("series of the service after 1,000,000 requests", most.series, "{series}",
+             "after 100", few.series, 1.0),
+    ]  # fmt: skip
+    for signal in STORES:
+        rows.append(
+            _row(
+                f"disk a day at one request a second, {signal}",
+                _a_day_mb(more, most, signal),
+                "MB",
+                "from 100 to 10,000 requests",
+                _a_day_mb(few, more, signal),
+            )
+        )
+    for block in ASKED:
+        for level in (more, most):
+            rows.append(
+                _row(
+                    f"{block}, a miss after {level.requests:,} requests, median",
+                    level.took_ms[block],
+                    "ms",
+                    "after 100",
+                    few.took_ms[block],
+                )
+            )
+    return rows
+
+
+def _a_day_mb(before: Level, after: Level, signal: str) -> float:
+    made = after.disk[signal] - before.disk[signal]
+    return made / (after.requests - before.requests) * 86400 / 1e6
