@@ -43,10 +43,12 @@ PROGRAMME: tuple[Phase, ...] = (
     Phase(
         7,
         "YouTube refuses every caption download (429). The first two stages are blocked, their "
-        "breakers open, and the browser delivers instead: slower, but nobody is turned away.",
+        "breakers open, and the browser delivers instead: slower, but nobody is turned away. On a "
+        "busy machine requests wait for it, and that is an alert too.",
         name="captions refused",
         faults=("http_429@timedtext",),
         alerts=(
+            "BrowserContextWaitLong",
             "CircuitBreakerOpenTooLong",
             "CircuitBreakerFlapping",
             "UpstreamBlocked",
