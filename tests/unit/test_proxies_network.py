@@ -25,6 +25,7 @@ from transcript_service.proxies import (
 from transcript_service.proxies.preflight import PROBE_URL, probe_youtube
 from transcript_service.resilience import Deadline
 from transcript_service.settings import Settings
+from transcript_service.transcripts.http import YouTubeSession
 
 PASSWORD = "p+w/d@1:x"
 STICKY = "{username}-sessid-{session}"
@@ -207,6 +208,23 @@ def test_under_enforcement_every_socket_goes_to_the_proxy_and_a_direct_one_is_re
     # The stand-in runs in this process: its proxy's own connection to its site is seen too.
     assert connected - {("127.0.0.1", simulator.port)} == {("127.0.0.1", simulator.proxy_port)}
     assert len(simulator.connects()) == 3
+
+
+def test_a_direct_attempt_begins_on_the_connection_of_the_last_one(
+    simulator: RunningSimulator,
+) -> None:
+    global _watched
+    given = settings(simulator, youtube_resolve_to=simulator.resolve_to)
+    connected = []
+    for _ in range(2):
+        _watched = []
+        try:
+            with YouTubeSession(given, Deadline(30)) as session:
+                assert session.get("https://www.youtube.com/generate_204").status_code == 204
+        finally:
+            seen, _watched = _watched, None
+        connected.append([where for event, where in seen if event == "socket.connect"])
+    assert connected == [[("127.0.0.1", simulator.port)], []]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from requests.utils import select_proxy
 
 from ..proxies import Proxy, tunnel_refusal
@@ -84,6 +85,11 @@ class YouTubeSession(requests.Session):
         return response
 
 
+# Outlives sessions, so that most attempts begin on a connection that is there. Through a proxy
+# each attempt has its own: which proxy is next is decided anew, and so is whether it works.
+_connections: Final = urllib3.PoolManager(maxsize=16)
+
+
 class _YouTubeAdapter(BoundedAdapter):
     """Asks YouTube's hosts only, and resolves them as told."""
 
@@ -96,6 +102,15 @@ class _YouTubeAdapter(BoundedAdapter):
             connect_s=settings.connect_timeout_s,
             read_s=settings.read_timeout_s,
         )
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Take what is there already."""
+        self.poolmanager = _connections
+
+    def close(self) -> None:
+        """Close the connections through proxies."""
+        for proxy in self.proxy_manager.values():
+            proxy.clear()
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
         """See `BoundedAdapter.send`.
