@@ -44,7 +44,7 @@ from tests.ports import free_port
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.telemetry import get_logger, instruments, log_context, logs, span
 from transcript_service.telemetry.export_queue import Delivery, ExportQueue
-from transcript_service.telemetry.otlp import QueueLogProcessor
+from transcript_service.telemetry.otlp import QueueProcessor
 from transcript_service.telemetry.redaction import redact_mapping, redact_text
 
 _row = partial(row, "telemetry")
@@ -140,7 +140,7 @@ def _log_lines() -> list[Row]:
         }
         queue: ExportQueue[ReadableLogRecord] = ExportQueue("logs", lambda _: Delivery.DELIVERED)
         provider = LoggerProvider(shutdown_on_exit=False, meter_provider=NoOpMeterProvider())
-        provider.add_log_record_processor(QueueLogProcessor(queue))
+        provider.add_log_record_processor(QueueProcessor(queue))
         to_otlp = provider.get_logger("bench")
         log = get_logger("bench")
         with InMemoryTelemetry():

@@ -7,11 +7,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 
-from transcript_service.telemetry.export_queue import Answer, Delivery, ExportQueue, Ledger, Outage
+from tests.telemetry_memory import InMemoryTelemetry
+from transcript_service.telemetry.export_queue import Answer, Delivery, ExportQueue, Ledger
+from transcript_service.telemetry.providers import OutageLog
 
 
 class Exporter:
@@ -191,10 +194,15 @@ def test_records_after_closing_are_counted(exporter: Exporter) -> None:
     assert queue.ledger().dropped == {"already_shutdown": 1}
 
 
-def test_an_outage_is_told_once_and_its_end_with_what_it_cost(exporter: Exporter) -> None:
-    told: list[Outage] = []
+def outages(telemetry: InMemoryTelemetry) -> list[Mapping[str, Any]]:
+    return [line for line in telemetry.lines() if line["event"].startswith("telemetry.export.")]
+
+
+def test_an_outage_is_told_once_and_its_end_with_what_it_cost(
+    exporter: Exporter, telemetry: InMemoryTelemetry
+) -> None:
     queue = ExportQueue(
-        "logs", exporter, capacity=10, batch_size=10, delay_s=0.01, on_outage=told.append
+        "logs", exporter, capacity=10, batch_size=10, delay_s=0.01, on_answer=OutageLog()
     )
     exporter.answer = Delivery.RETRY
     for number in range(30):
@@ -203,8 +211,33 @@ def test_an_outage_is_told_once_and_its_end_with_what_it_cost(exporter: Exporter
     exporter.answer = Delivery.DELIVERED
     assert queue.flush(10)
     queue.close(5)
-    assert [outage.over for outage in told] == [False, True]
-    assert told[1].dropped <= 20
+    failing, recovered = outages(telemetry)
+    assert (failing["event"], recovered["event"]) == (
+        "telemetry.export.failing",
+        "telemetry.export.recovered",
+    )
+    assert recovered["dropped"] <= 20
+
+
+def test_of_several_signals_in_one_outage_one_line_tells_and_one_ends(
+    telemetry: InMemoryTelemetry,
+) -> None:
+    log, away, back = OutageLog(), Answer(Delivery.RETRY, "away"), Answer(Delivery.DELIVERED)
+    for of, answer, lost in (
+        ("traces", away, 3),
+        ("metrics", away, 0),
+        ("logs", away, 5),
+        ("traces", away, 9),
+        ("traces", back, 10),
+        ("metrics", back, 0),
+        ("logs", back, 5),
+        ("logs", back, 5),
+    ):
+        log(of, answer, lost)
+    assert [(line["signal"], line.get("dropped")) for line in outages(telemetry)] == [
+        ("traces", None),
+        ("logs", 7),
+    ]
 
 
 def test_a_forked_child_neither_hangs_nor_delivers_its_parents_records(exporter: Exporter) -> None:
@@ -303,27 +336,29 @@ def test_the_wait_that_was_asked_for_is_kept(exporter: Exporter) -> None:
     assert 1.4 < times[1] - times[0] < 15
 
 
-def test_what_is_rejected_of_a_batch_and_what_is_refused_is_lost_and_told() -> None:
+def test_what_is_rejected_of_a_batch_and_what_is_refused_is_lost_and_told(
+    telemetry: InMemoryTelemetry,
+) -> None:
     answers = [
         Answer(Delivery.DELIVERED, "rejected 2", rejected=2),
         Answer(Delivery.DELIVERED),
         Answer(Delivery.REFUSED, "answers 401"),
         Answer(Delivery.DELIVERED),
     ]
-    told: list[Outage] = []
     queue: ExportQueue[int] = ExportQueue(
-        "logs", lambda _: answers.pop(0), delay_s=0.01, on_outage=told.append
+        "logs", lambda _: answers.pop(0), delay_s=0.01, on_answer=OutageLog()
     )
     for _ in range(4):
         for number in range(3):
             queue.put(number)
         assert queue.flush(5)
     assert queue.ledger() == Ledger(accepted=12, delivered=7, dropped={"refused": 5})
-    assert [(one.over, one.reason, one.dropped) for one in told] == [
-        (False, "rejected 2", 0),
-        (True, "", 2),
-        (False, "answers 401", 0),
-        (True, "", 3),
+    assert queue.close(5) == 0
+    assert [(line.get("reason"), line.get("dropped")) for line in outages(telemetry)] == [
+        ("rejected 2", None),
+        (None, 2),
+        ("answers 401", None),
+        (None, 3),
     ]
 
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import grpc  # type: ignore[import-untyped]
 import pytest
@@ -28,7 +28,7 @@ from opentelemetry.sdk.resources import Resource
 
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.telemetry.export_queue import Answer, Delivery
-from transcript_service.telemetry.otlp import ExporterDelivery, masking_metrics, watch_for
+from transcript_service.telemetry.otlp import deliver_with, masking_metrics, watch_for
 
 LINE = ReadableLogRecord(LogRecord(body="service.started"), Resource({"service.name": "a"}))
 
@@ -98,7 +98,7 @@ def delivery(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
     watch = watch_for("otlp_proto_http")
     exporter = OTLPLogExporter(**watch.arguments)
-    return ExporterDelivery[ReadableLogRecord]("logs", exporter, list, watch)
+    return deliver_with(exporter, list, watch)
 
 
 def test_batches_share_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,9 +185,12 @@ def test_points_that_are_not_taken_are_counted(
     with collector(busy, answer("400 Bad Request"), OK, partly) as (url, _):
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "30")
-        exporter = masking_metrics(OTLPMetricExporter, watch_for("otlp_proto_http"))
+        watch, told = watch_for("otlp_proto_http"), list[Answer]()
+        masking: Any = masking_metrics(OTLPMetricExporter, watch, told.append)
+        exporter = masking(**watch.arguments)
         for _ in range(4):
             exporter.export(two)
+    assert [one.failed for one in told] == [True, True, False, True]
     name = "otel.sdk.exporter.metric_data_point.exported"
     assert telemetry.metric(name) == 3
     assert telemetry.metric(name, error_type="unavailable") == 2
@@ -270,7 +273,7 @@ def test_a_grpc_code_says_what_becomes_of_the_batch(
     server.start()
     watch = watch_for("otlp_proto_grpc")
     exporter = GrpcLogExporter(f"http://127.0.0.1:{port}", timeout=0.5, **watch.arguments)
-    deliver = ExporterDelivery[ReadableLogRecord]("logs", exporter, list, watch)
+    deliver = deliver_with(exporter, list, watch)
     try:
         told = []
         while codes:
@@ -278,5 +281,5 @@ def test_a_grpc_code_says_what_becomes_of_the_batch(
             codes.pop(0)
         assert told == [verdict, Delivery.DELIVERED, verdict]
     finally:
-        deliver.shutdown()
+        exporter.shutdown()
         server.stop(None)

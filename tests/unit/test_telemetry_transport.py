@@ -192,9 +192,9 @@ def test_each_signal_has_its_own_patience(protocol: str) -> None:
 with telemetry.span("work"):
     log.info("service.started")
 traces, logs = running.queues
-while not traces._outage_began:
+while not traces._failing:
     time.sleep(0.05)
-print(json.dumps([logs._outage_began, logs.ledger().delivered]), flush=True)
+print(json.dumps([logs._failing, logs.ledger().delivered]), flush=True)
 os._exit(0)
 """,
             address,
@@ -202,7 +202,7 @@ os._exit(0)
             OTEL_EXPORTER_OTLP_TIMEOUT="3000",
             OTEL_EXPORTER_OTLP_TRACES_TIMEOUT="0.3",
         )
-    assert json.loads(stdout.splitlines()[-1]) == [None, 0]
+    assert json.loads(stdout.splitlines()[-1]) == [False, 0]
 
 
 @pytest.mark.parametrize("signal", ["", "LOGS_"])

@@ -5,46 +5,25 @@ Everything else in this package is free to change.
 
 from __future__ import annotations
 
-from . import instruments, vocabulary
-from .context import current_fields, current_trace_id, log_context
-from .environment import apply_defaults
-from .http_server import instrument_app, refused
-from .logs import configure_logging, get_logger
-from .performance import (
-    AlertLogger,
-    Measurement,
-    PerformanceLogger,
-    emit_performance_metric,
-    log_performance,
-)
-from .providers import Telemetry, service_identity, start
-from .redaction import MASK, redact_text, redact_value, register_secrets
-from .spans import record_error, set_attributes, span
-
-__all__ = [
-    "MASK",
-    "AlertLogger",
-    "Measurement",
-    "PerformanceLogger",
-    "Telemetry",
-    "apply_defaults",
-    "configure_logging",
-    "current_fields",
-    "current_trace_id",
-    "emit_performance_metric",
-    "get_logger",
-    "instrument_app",
-    "instruments",
-    "log_context",
-    "log_performance",
-    "record_error",
-    "redact_text",
-    "redact_value",
-    "refused",
-    "register_secrets",
-    "service_identity",
-    "set_attributes",
-    "span",
-    "start",
-    "vocabulary",
-]
+from . import instruments as instruments
+from . import vocabulary as vocabulary
+from .context import current_fields as current_fields
+from .context import current_trace_id as current_trace_id
+from .context import log_context as log_context
+from .environment import apply_defaults as apply_defaults
+from .http_server import instrument_app as instrument_app
+from .http_server import refused as refused
+from .logs import configure_logging as configure_logging
+from .logs import get_logger as get_logger
+from .performance import AlertLogger as AlertLogger
+from .performance import PerformanceLogger as PerformanceLogger
+from .performance import emit_performance_metric as emit_performance_metric
+from .performance import log_performance as log_performance
+from .providers import Telemetry as Telemetry
+from .providers import service_identity as service_identity
+from .providers import start as start
+from .redaction import MASK as MASK
+from .redaction import register_secrets as register_secrets
+from .spans import record_error as record_error
+from .spans import set_attributes as set_attributes
+from .spans import span as span

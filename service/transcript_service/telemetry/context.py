@@ -7,10 +7,9 @@ coroutines and `run_coroutine_threadsafe` (both copy contextvars).
 
 from __future__ import annotations
 
-import contextvars
 from collections.abc import Mapping
 from contextlib import ContextDecorator, suppress
-from types import TracebackType
+from contextvars import Token
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
@@ -18,18 +17,28 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 
 _FIELDS_KEY: Final = otel_context.create_key("transcript_service.log_fields")
-_NO_FIELDS: Final[Mapping[str, Any]] = {}
 
 
-def current_fields(context: Context | None = None) -> Mapping[str, Any]:
+def current_fields() -> Mapping[str, Any]:
     """The fields that every log line gets here; treat it as read-only."""
-    fields: Mapping[str, Any] = otel_context.get_value(_FIELDS_KEY, context) or _NO_FIELDS  # type: ignore[assignment]
-    return fields
+    fields: Any = otel_context.get_value(_FIELDS_KEY)
+    return fields or {}
 
 
 def current_trace_id() -> str:
     """The correlation id: the current trace id as 32 hex digits, zeros outside a trace."""
     return trace.format_trace_id(trace.get_current_span().get_span_context().trace_id)
+
+
+def restore(token: Token[Context]) -> None:
+    """Go back to the context before an `attach`.
+
+    A generator that is closed elsewhere (another thread, another task, the garbage collector)
+    leaves its blocks in a context that was never ours: there is nothing to restore, and the API's
+    own `detach` would log an error with a traceback.
+    """
+    with suppress(ValueError, RuntimeError):
+        token.var.reset(token)
 
 
 class log_context(ContextDecorator):  # noqa: N801 - the name callers were promised, used like a function
@@ -44,7 +53,7 @@ class log_context(ContextDecorator):  # noqa: N801 - the name callers were promi
 
     def __init__(self, **fields: Any) -> None:
         self._fields = fields
-        self._entered: list[contextvars.Token[Context]] = []
+        self._entered: list[Token[Context]] = []
 
     def _recreate_cm(self) -> log_context:
         # A decorated function may run in many threads at once: one object per call.
@@ -56,15 +65,5 @@ class log_context(ContextDecorator):  # noqa: N801 - the name callers were promi
         self._entered.append(otel_context.attach(otel_context.set_value(_FIELDS_KEY, merged)))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace_back: TracebackType | None,
-    ) -> None:
-        token = self._entered.pop()
-        # A generator that is closed elsewhere (another thread, another task, the garbage
-        # collector) leaves here in a context that was never ours: nothing to restore.
-        # The API's own `detach` would log an error with a traceback.
-        with suppress(ValueError, RuntimeError):
-            token.var.reset(token)
+    def __exit__(self, *_: object) -> None:
+        restore(self._entered.pop())

@@ -309,12 +309,6 @@ def _compressed(signal: str) -> dict[str, Any]:
     return {"compression": Compression.NoCompression if word == "none" else Compression.Gzip}
 
 
-def not_made(signal: str, error: Exception) -> None:
-    """Remember that an exporter could not be made."""
-    why = f"An exporter cannot be made ({type(error).__name__}); it is left out."
-    problems.append((f"OTEL_{signal.upper()}_EXPORTER", why))
-
-
 # `opentelemetry.propagate` ends the process that imports it with a propagator it does not know;
 # so this module comes before all that import it (`http_server` and below).
 apply_defaults()

@@ -17,7 +17,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from queue import Empty, SimpleQueue
 from typing import Final, Generic, TypeVar
@@ -54,6 +54,11 @@ class Answer:
     retry_after_s: float = 0.0
     """How long the other side wants to be left alone."""
 
+    @property
+    def failed(self) -> bool:
+        """Whether the other side is away or does not want what it gets."""
+        return self.delivery in (Delivery.RETRY, Delivery.REFUSED) or self.rejected > 0
+
 
 @dataclass
 class Ledger:
@@ -71,17 +76,6 @@ class Ledger:
         return sum(self.dropped.values())
 
 
-@dataclass(frozen=True)
-class Outage:
-    """Told to the observer when delivery stops working, and again when it works."""
-
-    signal: str
-    over: bool
-    lasted_s: float
-    dropped: int
-    reason: str = ""
-
-
 class ExportQueue(Generic[T]):
     """Take records from any thread, deliver them in batches from one."""
 
@@ -93,7 +87,7 @@ class ExportQueue(Generic[T]):
         capacity: int = 10_000,
         batch_size: int = 512,
         delay_s: float = 1.0,
-        on_outage: Callable[[Outage], None] = lambda _: None,
+        on_answer: Callable[[str, Answer, int], None] = lambda *_: None,
     ) -> None:
         """Start with nothing queued; the thread starts with the first record.
 
@@ -104,14 +98,15 @@ class ExportQueue(Generic[T]):
             capacity: records held at most; beyond it the oldest is dropped.
             batch_size: records sent at once at most; after a failure one is tried first.
             delay_s: longest time a record waits for others to share its batch.
-            on_outage: told (on the export thread) when delivery fails and works again.
+            on_answer: told (on the export thread) of the signal what became of a batch and how
+                many records had been dropped before it.
         """
         self.signal = signal
         self.capacity = capacity
         self._deliver = deliver
         self._batch_size = min(batch_size, capacity)
         self._delay_s = delay_s
-        self._on_outage = on_outage
+        self._on_answer = on_answer
         self._reset()
         reset = weakref.WeakMethod(self._reset)
         os.register_at_fork(after_in_child=lambda: (alive := reset()) and alive())
@@ -134,8 +129,7 @@ class ExportQueue(Generic[T]):
         # masking and encoding whole batches in vain would take the processor from requests.
         self._attempt_size = self._batch_size
         self._retry_after_s = 0.0
-        self._outage_began: float | None = None
-        self._lost_before_outage = 0
+        self._failing = False
 
     @contextmanager
     def _exclusively(self) -> Iterator[None]:
@@ -164,7 +158,7 @@ class ExportQueue(Generic[T]):
                 full_batch = len(self._records) >= self._batch_size
         finally:
             self._lock.release()
-        if full_batch and self._outage_began is None:
+        if full_batch and not self._failing:
             self._rouse()
 
     def _rouse(self) -> None:
@@ -191,14 +185,8 @@ class ExportQueue(Generic[T]):
     def ledger(self) -> Ledger:
         """A consistent copy of the counts."""
         with self._exclusively():
-            counts = self._ledger
-            return Ledger(
-                counts.accepted,
-                counts.delivered,
-                counts.in_flight,
-                len(self._records),
-                dict(counts.dropped),
-            )
+            dropped = dict(self._ledger.dropped)
+            return replace(self._ledger, waiting=len(self._records), dropped=dropped)
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until nothing is queued or in flight. Returns whether that happened in time."""
@@ -256,7 +244,7 @@ class ExportQueue(Generic[T]):
                 batch = self._take(only_full=not self._closing)
             if self._closing:
                 return
-            if self._outage_began is not None:
+            if self._failing:
                 wait_s = max(retry_s, self._retry_after_s)
                 retry_s = min(retry_s * 2, _LAST_RETRY_S)
             else:
@@ -294,9 +282,11 @@ class ExportQueue(Generic[T]):
         self._attempt_size = 1 if again else min(2 * self._attempt_size, self._batch_size)
         # The wait is over when it stops being asked for; no more than five minutes at a time.
         self._retry_after_s = min(answer.retry_after_s, _LONGEST_WAIT_S)
+        self._failing = answer.failed
         with self._exclusively():
             if self._give_up:
                 return
+            lost = self._ledger.lost
             self._ledger.in_flight -= len(batch)
             if result is Delivery.DELIVERED:
                 rejected = min(answer.rejected, len(batch))
@@ -315,21 +305,4 @@ class ExportQueue(Generic[T]):
                     batch = batch[len(batch) - room :]
                 self._records.extendleft(reversed(batch))
             self._idle.notify_all()
-        failed = result in (Delivery.RETRY, Delivery.REFUSED) or answer.rejected > 0
-        self._note_outage(answer.reason, failed=failed, lost_already=self._lost_by(answer, batch))
-
-    @staticmethod
-    def _lost_by(answer: Answer, batch: Sequence[T]) -> int:
-        return len(batch) if answer.delivery is Delivery.REFUSED else answer.rejected
-
-    def _note_outage(self, reason: str, *, failed: bool, lost_already: int) -> None:
-        if failed and self._outage_began is None:
-            self._outage_began = time.monotonic()
-            self._lost_before_outage = self.ledger().lost - lost_already
-            told = Outage(self.signal, over=False, lasted_s=0.0, dropped=0, reason=reason)
-            self._on_outage(told)
-        elif not failed and self._outage_began is not None:
-            lasted_s = time.monotonic() - self._outage_began
-            self._outage_began = None
-            dropped = self.ledger().lost - self._lost_before_outage
-            self._on_outage(Outage(self.signal, over=True, lasted_s=lasted_s, dropped=dropped))
+        self._on_answer(self.signal, answer, lost)

@@ -6,7 +6,7 @@ are sampled away, and a path is written as it was on the wire.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import quote
@@ -19,7 +19,8 @@ from opentelemetry.instrumentation.flask import FlaskInstrumentor
 from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, TraceState
+from opentelemetry.trace import Span, SpanContext, SpanKind
+from opentelemetry.util.http import sanitize_method
 from opentelemetry.util.types import Attributes
 
 from . import instruments
@@ -60,14 +61,14 @@ class SampleAway(Sampler):
         name: str,
         kind: SpanKind | None = None,
         attributes: Attributes = None,
-        links: Sequence[Link] | None = None,
-        trace_state: TraceState | None = None,
+        *rest: Any,
+        **named: Any,
     ) -> SamplingResult:
         """The decision for a span that is about to begin."""
         if kind is SpanKind.SERVER and (attributes or {}).get("url.path") in _untraced:
             return SamplingResult(Decision.DROP)
         return self._inner.should_sample(
-            parent_context, trace_id, name, kind, attributes, links, trace_state
+            parent_context, trace_id, name, kind, attributes, *rest, **named
         )
 
     def get_description(self) -> str:
@@ -129,18 +130,8 @@ def refused(status: int) -> Iterator[None]:
 def _name_span(span: Span, environ: dict[str, Any]) -> None:
     # By the path, as the instrumentation does, anybody could make as many names as they like.
     if request.url_rule is None:
-        span.update_name(span_method(environ))
-
-
-def span_method(environ: dict[str, Any]) -> str:
-    """The method as a span's name has it: `HTTP` for one that is not known."""
-    method = environ.get("REQUEST_METHOD", "")
-    return method if method in _METHODS else "HTTP"
-
-
-_METHODS: Final = frozenset(
-    {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"}
-)
+        method = sanitize_method(environ.get("REQUEST_METHOD"))
+        span.update_name("HTTP" if method in (None, "_OTHER") else method)
 
 
 def _complete_span(span: Span, status: str, headers: list[tuple[str, str]]) -> None:

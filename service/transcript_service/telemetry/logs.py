@@ -20,7 +20,6 @@ from collections.abc import Hashable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from itertools import count
 from typing import Any, Final
@@ -55,8 +54,6 @@ _LEVELS: Final = tuple(_SEVERITIES)
 _MAX_FRAMES: Final = 30
 _PACKAGE_PARENT: Final = os.path.dirname(os.path.dirname(os.path.dirname(__file__))) + os.sep  # noqa: PTH120 - a string prefix, compared for every warning
 
-# Attributes that every record has; the rest came in through `extra=`.
-_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 # Say per request or connection what spans and our own events say better.
 _QUIET: Final = ("urllib3", "werkzeug", "asyncio", "requests", "opentelemetry")
 # Of the SDK's own complaints: delivery is reported by `OutageLog`, and a warning about a full
@@ -67,10 +64,7 @@ _REPORTED_ELSEWHERE: Final = ("opentelemetry.exporter.otlp", "opentelemetry.sdk.
 @cache
 def version() -> str:
     """The installed version of this service."""
-    try:
-        return installed_version("transcript-service")
-    except PackageNotFoundError:
-        return "0"
+    return installed_version("transcript-service")
 
 
 class RateLimit:
@@ -277,20 +271,12 @@ def _encodable(value: Any) -> Any:
 
 def _with_trace(line: EventDict, **common: str) -> EventDict:
     """The line with what a call cannot replace, which comes first."""
-    own: EventDict = {
-        "timestamp": line["timestamp"],
-        "level": line["level"],
-        "event": line["event"],
-        **common,
-    }
+    own: EventDict = {key: line[key] for key in ("timestamp", "level", "event")} | common
     current = trace.get_current_span().get_span_context()
     if current.is_valid:
         own["trace_id"] = f"{current.trace_id:032x}"
         own["span_id"] = f"{current.span_id:016x}"
-    whole: EventDict = {**own, **line}
-    if len(whole) != len(own) + len(line) - 3:  # time, level and event stand in both
-        whole.update(own)
-    return whole
+    return {**own, **line, **own}
 
 
 def _for_people(_: Any, __: str, line: EventDict) -> EventDict:
@@ -371,12 +357,15 @@ class RecordHandler(logging.Handler):
         return True
 
 
-def _from_record(_: Any, __: str, line: EventDict) -> EventDict:
+_add_extra: Final = structlog.stdlib.ExtraAdder()
+
+
+def _from_record(logger: Any, name: str, line: EventDict) -> EventDict:
     """What the chain needs of a record: the event `log.record`, with its text as `message`."""
+    line = _add_extra(logger, name, line)
     record: logging.LogRecord = line.pop("_record")
     del line["_from_structlog"]
-    extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
-    line.update(extra, logger=record.name, message=line["event"])
+    line.update(logger=record.name, message=line["event"])
     line["event"] = "telemetry.sdk" if record.name.startswith("opentelemetry") else "log.record"
     line["level"] = _LEVELS[min(max(record.levelno // 10, 1), 5) - 1]
     if record.levelno >= logging.WARNING:

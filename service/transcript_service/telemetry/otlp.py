@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 import requests
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceResponse,
-)
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import (
@@ -28,6 +22,8 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from urllib3.exceptions import InvalidHeader
+from urllib3.util import Retry
 
 from . import instruments
 from .export_queue import Answer, Delivery, ExportQueue
@@ -36,28 +32,17 @@ from .redaction import redact_text
 
 T = TypeVar("T")
 
-# What OTLP/HTTP says may be sent again; no status at all means no connection or no answer.
+# What OTLP says may be sent again, over HTTP and over gRPC.
 _RETRYABLE: Final = frozenset({429, 502, 503, 504})
-# And over gRPC.
-_RETRYABLE_CODES: Final = frozenset(
-    {
-        "CANCELLED",
-        "DEADLINE_EXCEEDED",
-        "RESOURCE_EXHAUSTED",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-    }
-)
-# How each signal's answer counts what was not taken although the status says 200.
-_PARTIAL: Final[dict[str, tuple[Any, str]]] = {
-    "traces": (ExportTraceServiceResponse, "rejected_spans"),
-    "logs": (ExportLogsServiceResponse, "rejected_log_records"),
-    "metrics": (ExportMetricsServiceResponse, "rejected_data_points"),
-}
+_RETRYABLE_CODES: Final = frozenset({
+    "CANCELLED", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "OUT_OF_RANGE",
+    "UNAVAILABLE", "DATA_LOSS",
+})  # fmt: skip
 _FAILURES: Final = {Delivery.DELIVERED: None, Delivery.RETRY: "unavailable"}
-_UNREACHABLE: Final = "The Collector cannot be reached or does not answer; records are kept."
+_DELIVERED: Final = Answer(Delivery.DELIVERED)
+_UNREACHABLE: Final = Answer(
+    Delivery.RETRY, "The Collector cannot be reached or does not answer; records are kept."
+)
 
 
 class Watch:
@@ -71,11 +56,9 @@ class Watch:
     def forget(self) -> None:
         """Start watching anew."""
 
-    def verdict(self, signal: str, succeeded: bool) -> Answer:
+    def verdict(self, succeeded: bool) -> Answer:
         """What became of the batch that was just exported."""
-        if succeeded:
-            return Answer(Delivery.DELIVERED)
-        return Answer(Delivery.RETRY, _UNREACHABLE)
+        return _DELIVERED if succeeded else _UNREACHABLE
 
 
 class WatchedCalls(Watch):
@@ -87,11 +70,9 @@ class WatchedCalls(Watch):
         self.arguments = {"meter_provider": provider}
 
     def forget(self) -> None:
-        """Start watching anew."""
         self._reader.get_metrics_data()
 
-    def verdict(self, signal: str, succeeded: bool) -> Answer:
-        """What became of the batch that was just exported."""
+    def verdict(self, succeeded: bool) -> Answer:
         data = None if succeeded else self._reader.get_metrics_data()
         codes = [
             str(code)
@@ -103,7 +84,7 @@ class WatchedCalls(Watch):
             and (code := (point.attributes or {}).get("rpc.response.status_code"))
         ]
         if not codes or codes[0] in _RETRYABLE_CODES:
-            return super().verdict(signal, succeeded)
+            return super().verdict(succeeded)
         said = f"The Collector answers {codes[0]}; records are lost."
         return Answer(Delivery.REFUSED, said)
 
@@ -119,7 +100,6 @@ class WatchedSession(requests.Session, Watch):
         self.forget()
 
     def forget(self) -> None:
-        """Start watching anew."""
         self.tried = False
         self.answer = None
 
@@ -129,20 +109,22 @@ class WatchedSession(requests.Session, Watch):
         self.answer = super().request(*args, **kwargs)
         return self.answer
 
-    def verdict(self, signal: str, succeeded: bool) -> Answer:
-        """What became of the batch that was just exported."""
+    def verdict(self, succeeded: bool) -> Answer:
         if not self.tried:
             return Answer(Delivery.UNENCODABLE, "It cannot be encoded or is too large.")
         answer = self.answer
         if answer is None:
-            return Answer(Delivery.RETRY, _UNREACHABLE)
+            return _UNREACHABLE
         if 200 <= answer.status_code < 300:
-            return _partial(signal, answer.content)
+            return _partial(answer.content)
         said = f"The Collector answers {answer.status_code}"
-        if answer.status_code in _RETRYABLE:
-            wait_s = _retry_after_s(answer.headers.get("Retry-After", ""))
-            return Answer(Delivery.RETRY, f"{said}; records are kept.", retry_after_s=wait_s)
-        return Answer(Delivery.REFUSED, f"{said}; records are lost.")
+        if answer.status_code not in _RETRYABLE:
+            return Answer(Delivery.REFUSED, f"{said}; records are lost.")
+        try:  # a number or a date (RFC 9110, 10.2.3)
+            wait_s = Retry().parse_retry_after(answer.headers.get("Retry-After", "0"))
+        except (InvalidHeader, ValueError, OverflowError):
+            wait_s = 0.0
+        return Answer(Delivery.RETRY, f"{said}; records are kept.", retry_after_s=wait_s)
 
 
 def watch_for(exporter: str) -> Watch:
@@ -152,92 +134,51 @@ def watch_for(exporter: str) -> Watch:
     return WatchedCalls() if exporter == "otlp_proto_grpc" else Watch()
 
 
-def _partial(signal: str, body: bytes) -> Answer:
-    message, field = _PARTIAL[signal]
-    try:
-        partial = message.FromString(body).partial_success
+def _partial(body: bytes) -> Answer:
+    """What of a batch was not taken although the status says 200."""
+    try:  # on the wire, all three signals' answers have the same form
+        partial = ExportLogsServiceResponse.FromString(body).partial_success
     except DecodeError:  # an answer in another form is a yes all the same
-        return Answer(Delivery.DELIVERED)
-    rejected: int = getattr(partial, field)
+        return _DELIVERED
+    rejected: int = partial.rejected_log_records
     if not rejected:
-        return Answer(Delivery.DELIVERED)
-    said = redact_text(partial.error_message[:200])
-    return Answer(
-        Delivery.DELIVERED, f"The Collector rejected {rejected} records: {said}", rejected
-    )
+        return _DELIVERED
+    said = f"The Collector rejected {rejected} records: {redact_text(partial.error_message[:200])}"
+    return Answer(Delivery.DELIVERED, said, rejected)
 
 
-def _retry_after_s(value: str) -> float:
-    """Seconds to wait, of a number or an HTTP date (RFC 9110, 10.2.3); 0 where it is neither."""
-    if value.strip().isdecimal():
-        return float(value)
-    try:
-        when = parsedate_to_datetime(value)
-        return max(0.0, (when - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError, OverflowError):
-        return 0.0
+def deliver_with(
+    exporter: Any, redact: Callable[[Sequence[T]], Sequence[T]], watch: Watch
+) -> Callable[[Sequence[T]], Answer]:
+    """Delivers batches, masked by `redact`, through a `SpanExporter` or `LogRecordExporter`.
 
+    `watch`, with whose arguments the exporter was made, says what became of each. A call blocks
+    up to the exporter's timeout.
+    """
 
-class ExporterDelivery(Generic[T]):
-    """Mask a batch and give it to an exporter of the SDK."""
-
-    def __init__(
-        self,
-        signal: str,
-        exporter: Any,
-        redact: Callable[[Sequence[T]], Sequence[T]],
-        watch: Watch,
-    ) -> None:
-        """Deliver to `exporter`.
-
-        Args:
-            signal: `traces` or `logs`.
-            exporter: a `SpanExporter` or `LogRecordExporter`, made with the watch's arguments.
-            redact: gives the batch without secrets.
-            watch: says what became of a batch.
-        """
-        self._signal = signal
-        self._exporter = exporter
-        self._redact = redact
-        self._watch = watch
-
-    def __call__(self, batch: Sequence[T]) -> Answer:
-        """Send one batch; blocks up to the exporter's timeout."""
-        self._watch.forget()
+    def deliver(batch: Sequence[T]) -> Answer:
+        watch.forget()
         succeeded = False
         try:
-            succeeded = self._exporter.export(self._redact(batch)).name == "SUCCESS"
+            succeeded = exporter.export(redact(batch)).name == "SUCCESS"
         except OverflowError:  # the SDK's, at the date of an absurd Retry-After
-            if self._watch.answer is None:
+            if watch.answer is None:
                 raise
-        return self._watch.verdict(self._signal, succeeded)
+        return watch.verdict(succeeded)
 
-    def shutdown(self) -> None:
-        """End a retry under way."""
-        self._exporter.shutdown()
+    return deliver
 
 
-class QueueSpanProcessor(SpanProcessor):
-    """Hand ended spans to a queue."""
+class QueueProcessor(SpanProcessor, LogRecordProcessor):
+    """Hands ended spans, or log records whoever emits them, to a queue."""
 
-    def __init__(self, queue: ExportQueue[ReadableSpan]) -> None:
+    def __init__(self, queue: ExportQueue[Any]) -> None:
         self._queue = queue
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the span if it was sampled."""
         if span.context is not None and span.context.trace_flags.sampled:
             self._queue.put(span)
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Wait until the queue is empty."""
-        return self._queue.flush(timeout_millis / 1000)
-
-
-class QueueLogProcessor(LogRecordProcessor):
-    """Hand log records to a queue: the service's own lines and what other libraries emit."""
-
-    def __init__(self, queue: ExportQueue[ReadableLogRecord]) -> None:
-        self._queue = queue
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Queue the record."""
@@ -246,22 +187,16 @@ class QueueLogProcessor(LogRecordProcessor):
             ReadableLogRecord(log_record.log_record, resource, log_record.instrumentation_scope)
         )
 
-    def shutdown(self) -> None:
-        """Nothing of its own to close."""
-
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Wait until the queue is empty."""
         return self._queue.flush(timeout_millis / 1000)
 
 
 def masking_metrics(
-    exporter: type[MetricExporter],
-    watch: Watch,
-    on_result: Callable[[Answer], None] = lambda _: None,
-    **options: Any,
-) -> MetricExporter:
-    """An exporter of that class that masks points, says what became of them, and is silent in a
-    forked child: there the SDK restarts its reader, which would send the parent's sums again.
+    exporter: type[MetricExporter], watch: Watch, on_answer: Callable[[Answer], None]
+) -> type[MetricExporter]:
+    """That class, masking points and telling what became of them; silent in a forked child, where
+    the SDK restarts its reader, which would send the parent's sums again.
     """
     owner = os.getpid()
 
@@ -274,12 +209,12 @@ def masking_metrics(
             watch.forget()
             data = redact_metrics(metrics_data)
             result: MetricExportResult = super().export(data, timeout_millis, **kwargs)
-            answer = watch.verdict("metrics", result is MetricExportResult.SUCCESS)
+            answer = watch.verdict(result is MetricExportResult.SUCCESS)
             _count_points(metrics_data, answer)
-            on_result(answer)
+            on_answer(answer)
             return result
 
-    return Masking(**watch.arguments, **options)
+    return Masking
 
 
 def _count_points(sent: MetricsData, answer: Answer) -> None:

@@ -7,16 +7,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final
 
 from . import instruments
 from .context import log_context
 from .instruments import Instrument
 from .logs import get_logger
+from .prometheus_names import prometheus_name
 from .spans import set_attributes, span
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
 
 log = get_logger(__name__)
 
@@ -116,7 +114,7 @@ def emit_performance_metric(
     said = {"metric_type": metric_type, "value": value, "unit": unit, "p50": p50, "p95": p95}
     said = {key: item for key, item in said.items() if item is not None}
     try:
-        instrument = _find(str(metric_type))
+        instrument = _instruments().get(str(metric_type).lower().replace(".", "_"))
         if instrument is None:
             _unknown("metric", str(metric_type), None)
         else:
@@ -131,12 +129,13 @@ def _record(
     instrument: Instrument, value: float, labels: Mapping[str, Any], unit: str | None
 ) -> None:
     known = {}
-    for label, label_value in labels.items():
-        parameter = _parameter(instrument, str(label))
-        if parameter is None:
+    for label, said in labels.items():
+        plain = str(label).replace(".", "_")
+        parameter = plain if plain in instrument.attributes else f"{plain}_"
+        if parameter not in instrument.attributes:
             _unknown("label", instrument.name, str(label))
-        else:
-            known[parameter] = _as_text(label_value)
+        elif said is not None:
+            known[parameter] = str(said).lower() if isinstance(said, bool) else str(said)
     factor = _factor(instrument, unit)
     if factor is None:
         _unknown("unit", instrument.name, unit)
@@ -144,28 +143,14 @@ def _record(
         _warn_once("value", instrument.name, str(value))
 
 
-def _as_text(value: Any) -> str | None:
-    if value is None:
-        return None
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-@functools.lru_cache(maxsize=256)
-def _find(metric_type: str) -> Instrument | None:
-    wanted = metric_type.lower().replace(".", "_")
-    for name, instrument in instruments.REGISTRY.items():
-        plain = name.replace(".", "_")
-        if wanted in (plain, f"{plain}_total", f"{plain}_seconds", f"{plain}_bytes"):
-            return instrument
-    return None
-
-
-def _parameter(instrument: Instrument, label: str) -> str | None:
-    plain = label.replace(".", "_")
-    for candidate in (plain, f"{plain}_"):
-        if candidate in instrument.attributes:
-            return candidate
-    return None
+@functools.cache
+def _instruments() -> dict[str, Instrument]:
+    """By their names with underscores, ours and Prometheus'."""
+    return {
+        name: instrument
+        for instrument in instruments.REGISTRY.values()
+        for name in (instrument.name.replace(".", "_"), prometheus_name(instrument))
+    }
 
 
 def _factor(instrument: Instrument, unit: str | None) -> float | None:
@@ -206,18 +191,10 @@ class PerformanceLogger:
         """Measure a block named `component.operation`."""
         return log_performance(f"{self._component}.{operation}", **{**self._fields, **fields})
 
-    def metric(
-        self,
-        metric_type: str,
-        value: float,
-        labels: Mapping[str, Any] | None = None,
-        unit: str | None = None,
-        p50: float | None = None,
-        p95: float | None = None,
-    ) -> None:
+    def metric(self, metric_type: str, value: float, *args: Any, **kwargs: Any) -> None:
         """`emit_performance_metric` inside this logger's fields."""
         with log_context(**self._fields):
-            emit_performance_metric(metric_type, value, labels, unit, p50, p95)
+            emit_performance_metric(metric_type, value, *args, **kwargs)
 
     def event(self, event: str, **fields: Any) -> None:
         """One line of an event of the catalogue."""

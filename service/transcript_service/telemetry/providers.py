@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 from opentelemetry import _logs, metrics, propagate, trace
@@ -21,16 +21,10 @@ from opentelemetry.instrumentation.requests import RequestsInstrumentor
 from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
 from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
-from opentelemetry.propagators.composite import CompositePropagator
-from opentelemetry.propagators.textmap import (
-    CarrierT,
-    Getter,
-    TextMapPropagator,
-    default_getter,
-)
+from opentelemetry.propagators.textmap import CarrierT, Getter, default_getter
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -40,16 +34,9 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from ..settings import Settings
 from . import environment, http_server, instruments, self_metrics
 from .environment import apply_defaults
-from .export_queue import Answer, Delivery, ExportQueue, Outage
+from .export_queue import Answer, ExportQueue
 from .logs import configure_logging, get_logger, otlp, version
-from .otlp import (
-    ExporterDelivery,
-    QueueLogProcessor,
-    QueueSpanProcessor,
-    Watch,
-    masking_metrics,
-    watch_for,
-)
+from .otlp import QueueProcessor, Watch, deliver_with, masking_metrics, watch_for
 from .redacting import redact_logs, redact_spans
 from .redaction import redact_mapping, register_environment
 from .spans import TRACER_NAME
@@ -126,6 +113,8 @@ class ContinueCallers(TraceContextTextMapPropagator):
     only mark the client as instrumented. `OTEL_PROPAGATORS` replaces this.
     """
 
+    fields: Any = frozenset()
+
     def extract(
         self,
         carrier: CarrierT,
@@ -139,67 +128,39 @@ class ContinueCallers(TraceContextTextMapPropagator):
     def inject(self, *_: object, **__: object) -> None:
         """Write nothing."""
 
-    @property
-    def fields(self) -> set[str]:
-        """No header is ever written."""
-        return set()
-
-
-def _propagator() -> TextMapPropagator:
-    names = environment.words(os.environ.get("OTEL_PROPAGATORS", ""))
-    if not names:
-        return ContinueCallers()
-    # `none` is a word of the variable and no entry point.
-    named = (name for name in names if name != "none")
-    found = [entry_points(group="opentelemetry_propagator", name=name) for name in named]
-    return CompositePropagator([entry.load()() for (entry,) in found])
-
 
 class OutageLog:
     """One warning when delivery stops working, one line when all of it works again."""
 
     def __init__(self) -> None:
-        self._failing: dict[str, float] = {}
+        # Of each signal that fails: since when, and how many records had been dropped before.
+        self._failing: dict[str, tuple[float, int]] = {}
         self._dropped = 0
         self._lock = threading.RLock()
 
-    def __call__(self, outage: Outage) -> None:
-        """Take note of one signal's outage beginning or ending."""
+    def __call__(self, signal: str, answer: Answer, lost: int = 0) -> None:
+        """Take note of an answer, before which `lost` records of the signal had been dropped."""
         with self._lock:
-            known = bool(self._failing)
-            if not outage.over:
-                self._failing.setdefault(outage.signal, time.monotonic())
-                if known:
+            others_fail = bool(self._failing)
+            if answer.failed:
+                self._failing.setdefault(signal, (time.monotonic(), lost))
+                if others_fail:
                     return
-            else:
-                began = self._failing.pop(outage.signal, None)
-                self._dropped += outage.dropped
-                if began is None or self._failing:
+            elif signal in self._failing:
+                began, lost_before = self._failing.pop(signal)
+                self._dropped += lost - lost_before
+                if self._failing:
                     return
                 dropped, self._dropped = self._dropped, 0
-        if outage.over:
-            log.info(
-                "telemetry.export.recovered",
-                signal=outage.signal,
-                outage_s=round(outage.lasted_s, 1),
-                dropped=dropped,
-            )
+            else:
+                return
+        if answer.failed:
+            log.warning("telemetry.export.failing", signal=signal, reason=answer.reason)
         else:
-            log.warning(
-                "telemetry.export.failing",
-                signal=outage.signal,
-                reason=outage.reason,
+            outage_s = round(time.monotonic() - began, 1)
+            log.info(
+                "telemetry.export.recovered", signal=signal, outage_s=outage_s, dropped=dropped
             )
-
-    def metrics(self, answer: Answer) -> None:
-        """Take note of what became of one export of metrics."""
-        succeeded = answer.delivery is Delivery.DELIVERED and not answer.rejected
-        began = self._failing.get("metrics")
-        if succeeded and began is not None:
-            lasted_s = time.monotonic() - began
-            self(Outage("metrics", over=True, lasted_s=lasted_s, dropped=0))
-        elif not succeeded and began is None:
-            self(Outage("metrics", over=False, lasted_s=0.0, dropped=0, reason=answer.reason))
 
 
 @dataclass
@@ -299,7 +260,7 @@ def start(settings: Settings) -> Telemetry:
     )
     tracers.sampler = http_server.SampleAway(tracers.sampler)
     for spans in _queues(running, outages, "traces", "BSP", redact_spans):
-        tracers.add_span_processor(QueueSpanProcessor(spans))
+        tracers.add_span_processor(spans)
     loggers = _provider(
         LoggerProvider,
         "logger",
@@ -308,11 +269,12 @@ def start(settings: Settings) -> Telemetry:
         meter_provider=uncounted,
     )
     for logs in _queues(running, outages, "logs", "BLRP", redact_logs):
-        loggers.add_log_record_processor(QueueLogProcessor(logs))
+        loggers.add_log_record_processor(logs)
 
     trace.set_tracer_provider(tracers)
     _logs.set_logger_provider(loggers)
-    propagate.set_global_textmap(_propagator())
+    if not environment.words(os.environ.get("OTEL_PROPAGATORS", "")):  # else the API made them
+        propagate.set_global_textmap(ContinueCallers())
     _instrument_process()
     otlp.logger = loggers.get_logger(TRACER_NAME, version())
     running.tracer_provider, running.logger_provider = tracers, loggers
@@ -328,25 +290,29 @@ def _provider(sdk: type[P], kind: str, **options: Any) -> P:
     return own or sdk(**options)
 
 
-def _made(
-    running: Telemetry, signal: str, make: Callable[[type[Any], Watch, dict[str, Any]], Any]
-) -> Iterator[Any]:
-    """What is made of each exporter of a signal; without those that cannot be made."""
+def _exporters(
+    running: Telemetry,
+    signal: str,
+    prepare: Callable[[Any, Watch], Callable[..., Any]] = lambda exporter, _: exporter,
+) -> Iterator[tuple[Any, Watch]]:
+    """The exporters of a signal, with what watches them; without those that cannot be made."""
     for exporter, name, options in environment.exporters(signal):
+        watch = watch_for(name)
         try:
-            made = make(exporter, watch_for(name), options)
+            made = prepare(exporter, watch)(**watch.arguments, **options)
         except Exception as error:  # of a user's own exporter
-            environment.not_made(signal, error)
+            why = f"An exporter cannot be made ({type(error).__name__}); it is left out."
+            environment.problems.append((f"OTEL_{signal.upper()}_EXPORTER", why))
         else:
             running._abort.append(made.shutdown)
-            yield made
+            yield made, watch
 
 
 def _start_metrics(running: Telemetry, resource: Resource, outages: OutageLog) -> None:
-    def make(exporter: type[Any], watch: Watch, options: dict[str, Any]) -> MetricExporter:
-        return masking_metrics(exporter, watch, outages.metrics, **options)
-
-    readers = [PeriodicExportingMetricReader(made) for made in _made(running, "metrics", make)]
+    masking = partial(masking_metrics, on_answer=partial(outages, "metrics"))
+    readers = [
+        PeriodicExportingMetricReader(made) for made, _ in _exporters(running, "metrics", masking)
+    ]
     provider = _provider(
         MeterProvider,
         "meter",
@@ -367,28 +333,21 @@ def _queues(
     signal: str,
     prefix: str,
     redact: Callable[[Sequence[Any]], Sequence[Any]],
-) -> list[ExportQueue[Any]]:
+) -> Iterator[QueueProcessor]:
     """A queue for each exporter of a signal."""
-
-    def make(exporter: type[Any], watch: Watch, options: dict[str, Any]) -> ExporterDelivery[Any]:
-        return ExporterDelivery(signal, exporter(**watch.arguments, **options), redact, watch)
-
-    made = [
-        ExportQueue(
+    for number, (exporter, watch) in enumerate(_exporters(running, signal)):
+        queue = ExportQueue(
             signal,
-            delivery,
+            deliver_with(exporter, redact, watch),
             capacity=int(os.environ[f"OTEL_{prefix}_MAX_QUEUE_SIZE"]),
             batch_size=int(os.environ[f"OTEL_{prefix}_MAX_EXPORT_BATCH_SIZE"]),
             delay_s=float(os.environ[f"OTEL_{prefix}_SCHEDULE_DELAY"]) / 1000,
-            on_outage=outages,
+            on_answer=outages,
         )
-        for delivery in _made(running, signal, make)
-    ]
-    running.queues += made
-    # Of several exporters, the first one's numbers are shown: each gets every record.
-    for queue in made[:1]:
-        self_metrics.observe(metrics.get_meter("opentelemetry-sdk"), queue)
-    return made
+        running.queues.append(queue)
+        if number == 0:  # of several exporters, the first one's numbers: each gets every record
+            self_metrics.observe(metrics.get_meter("opentelemetry-sdk"), queue)
+        yield QueueProcessor(queue)
 
 
 def _instrument_process() -> None:

@@ -13,12 +13,16 @@ from operator import is_
 from typing import Any
 
 from opentelemetry.sdk._logs import ReadableLogRecord
-from opentelemetry.sdk.metrics.export import Metric, MetricsData
+from opentelemetry.sdk.metrics.export import Metric, MetricsData, ScopeMetrics
 from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.trace import Link, SpanContext, Status, TraceState
+from opentelemetry.trace import Link, SpanContext, Status
 
 from . import instruments
 from .redaction import FAILED, count_masks, redact_mapping, redact_text, redact_value
+
+
+def _count(signal: str, *parts: Any) -> None:
+    instruments.TELEMETRY_REDACTIONS.add(count_masks(parts), signal=signal)
 
 
 def redact_spans(spans: Sequence[ReadableSpan]) -> list[ReadableSpan]:
@@ -31,37 +35,26 @@ def _guarded_span(span: ReadableSpan) -> ReadableSpan:
         return _redact_span(span)
     except Exception:
         instruments.TELEMETRY_REDACTION_FAILURES.add(1, signal="traces")
-        return _copy_span(span, FAILED, {}, (), (), Status(span.status.status_code))
+        return _copy_span(span, FAILED, {}, (), (), None)
 
 
 def _redact_span(span: ReadableSpan) -> ReadableSpan:
-    name = redact_text(span.name)
-    given = dict(span.attributes or {})
-    attributes = redact_mapping(given)
-    given_events, given_links = span.events, span.links  # copies, too
+    name, said = span.name, span.status.description or ""
+    given, given_events, given_links = dict(span.attributes or {}), span.events, span.links
+    clean_name, clean_said, attributes = redact_text(name), redact_text(said), redact_mapping(given)
     events = [_redact_event(event) for event in given_events]
     links = [_redact_link(link) for link in given_links]
-    description = span.status.description
-    clean_description = redact_text(description) if description else description
     if (
-        name == span.name
+        (clean_name, clean_said) == (name, said)
         and attributes is given
         and all(map(is_, events, given_events))
         and all(map(is_, links, given_links))
-        and clean_description == description
         and not (span.context and span.context.trace_state)
     ):
         return span
-    masks = (
-        count_masks(name)
-        + count_masks(attributes)
-        + sum(count_masks(event.attributes) for event in events)
-        + sum(count_masks(link.attributes) for link in links)
-        + count_masks(clean_description)
-    )
-    instruments.TELEMETRY_REDACTIONS.add(masks, signal="traces")
-    status = Status(span.status.status_code, clean_description)
-    return _copy_span(span, name, attributes, events, links, status)
+    inner = [event.attributes for event in events], [link.attributes for link in links]
+    _count("traces", clean_name, clean_said, attributes, inner)
+    return _copy_span(span, clean_name, attributes, events, links, clean_said or None)
 
 
 def _copy_span(
@@ -70,7 +63,7 @@ def _copy_span(
     attributes: Mapping[str, Any],
     events: Sequence[Event],
     links: Sequence[Link],
-    status: Status,
+    description: str | None,
 ) -> ReadableSpan:
     return ReadableSpan(
         name,
@@ -81,7 +74,7 @@ def _copy_span(
         events=events,
         links=links,
         kind=span.kind,
-        status=status,
+        status=Status(span.status.status_code, description),
         start_time=span.start_time,
         end_time=span.end_time,
         instrumentation_scope=span.instrumentation_scope,
@@ -89,27 +82,22 @@ def _copy_span(
 
 
 def _redact_event(event: Event) -> Event:
-    name = redact_text(event.name)
-    given = event.attributes or {}
+    name, given = redact_text(event.name), event.attributes or {}
     attributes = redact_mapping(given)
-    if name == event.name and attributes is given:
-        return event
-    return Event(name, attributes, event.timestamp)
+    same = name == event.name and attributes is given
+    return event if same else Event(name, attributes, event.timestamp)
 
 
 def _redact_link(link: Link) -> Link:
     given = link.attributes or {}
     attributes = redact_mapping(given)
-    if attributes is given and not link.context.trace_state:
-        return link
-    return Link(_without_state(link.context), attributes)
+    same = attributes is given and not link.context.trace_state
+    return link if same else Link(_without_state(link.context), attributes)
 
 
 def _without_state(context: SpanContext) -> SpanContext:
     """Trace state is free text that came in from outside."""
-    return SpanContext(
-        context.trace_id, context.span_id, context.is_remote, context.trace_flags, TraceState()
-    )
+    return SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags)
 
 
 def redact_logs(records: Sequence[ReadableLogRecord]) -> list[ReadableLogRecord]:
@@ -120,54 +108,42 @@ def redact_logs(records: Sequence[ReadableLogRecord]) -> list[ReadableLogRecord]
 def _redact_log(record: ReadableLogRecord) -> ReadableLogRecord:
     inner = record.log_record
     try:
-        body = redact_value(inner.body)
         given = inner.attributes or {}
-        attributes = redact_mapping(given)
+        body, attributes = redact_value(inner.body), redact_mapping(given)
         if body is inner.body and attributes is given:
             return record
-        instruments.TELEMETRY_REDACTIONS.add(
-            count_masks(body) + count_masks(attributes), signal="logs"
-        )
+        _count("logs", body, attributes)
     except Exception:
         instruments.TELEMETRY_REDACTION_FAILURES.add(1, signal="logs")
         body, attributes = FAILED, {}
     clean = copy.copy(inner)
-    clean.body = body
-    clean.attributes = dict(attributes)
+    clean.body, clean.attributes = body, dict(attributes)
     return replace(record, log_record=clean)
 
 
 def redact_metrics(data: MetricsData) -> MetricsData:
     """The data with points' and exemplars' attributes masked; metrics that fail are left out."""
-    return replace(
-        data,
-        resource_metrics=[
-            replace(
-                resource,
-                scope_metrics=[
-                    replace(
-                        scope,
-                        metrics=[
-                            clean for metric in scope.metrics if (clean := _guarded_metric(metric))
-                        ],
-                    )
-                    for scope in resource.scope_metrics
-                ],
-            )
-            for resource in data.resource_metrics
-        ],
-    )
+
+    def clean(scope: ScopeMetrics) -> ScopeMetrics:
+        metrics = [made for metric in scope.metrics if (made := _guarded_metric(metric))]
+        return replace(scope, metrics=metrics)
+
+    resources = [
+        replace(resource, scope_metrics=[clean(scope) for scope in resource.scope_metrics])
+        for resource in data.resource_metrics
+    ]
+    return replace(data, resource_metrics=resources)
 
 
 def _guarded_metric(metric: Metric) -> Metric | None:
+    data: Any = metric.data  # one of four dataclasses, all with data_points
     try:
-        points = [_redact_point(point) for point in metric.data.data_points]
+        points = [_redact_point(point) for point in data.data_points]
     except Exception:
         instruments.TELEMETRY_REDACTION_FAILURES.add(1, signal="metrics")
         return None
-    if all(new is old for new, old in zip(points, metric.data.data_points, strict=True)):
+    if all(map(is_, points, data.data_points)):
         return metric
-    data: Any = metric.data  # one of four dataclasses, all with data_points
     return replace(metric, data=replace(data, data_points=points))
 
 
@@ -175,20 +151,13 @@ def _redact_point(point: Any) -> Any:
     given = point.attributes or {}
     attributes = redact_mapping(given)
     exemplars = [_redact_exemplar(exemplar) for exemplar in point.exemplars]
-    if attributes is given and all(
-        new is old for new, old in zip(exemplars, point.exemplars, strict=True)
-    ):
+    if attributes is given and all(map(is_, exemplars, point.exemplars)):
         return point
-    instruments.TELEMETRY_REDACTIONS.add(
-        count_masks(attributes) + sum(count_masks(item.filtered_attributes) for item in exemplars),
-        signal="metrics",
-    )
+    _count("metrics", attributes, [exemplar.filtered_attributes for exemplar in exemplars])
     return replace(point, attributes=attributes, exemplars=exemplars)
 
 
 def _redact_exemplar(exemplar: Any) -> Any:
     given = exemplar.filtered_attributes or {}
     attributes = redact_mapping(given)
-    if attributes is given:
-        return exemplar
-    return replace(exemplar, filtered_attributes=attributes)
+    return exemplar if attributes is given else replace(exemplar, filtered_attributes=attributes)

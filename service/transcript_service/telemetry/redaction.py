@@ -15,7 +15,9 @@ import ipaddress
 import os
 import re
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from operator import is_
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -71,10 +73,6 @@ _ALLOWED_PARAMETERS: Final = _words(
     """
 )
 _HARMLESS_PARAMETER: Final = re.compile(r"[\w.,:%+-]{0,64}")
-
-
-def _any_of(words: Iterable[str]) -> str:
-    return "|".join(sorted(map(re.escape, words), key=len, reverse=True))
 
 
 _TEXT_KEYS: Final = (
@@ -144,70 +142,24 @@ _GATE: Final = re.compile(
 )
 
 
-# The longest text that is worth remembering: longer ones are rarely seen twice.
-SHORT: Final = 64
-_MOST_CLEAN: Final = 4096
+# The longest text that is worth remembering: longer ones are rarely seen twice. Most fields and
+# span names say the same few words.
+_SHORT: Final = 64
+
+# Secret values known word for word, such as those of this process's environment, what finds
+# them, and how often there was something new to look for.
+_literals: Final[set[str]] = set()
+_pattern: re.Pattern[str] | None = None
+_changes = 0
+_registering = threading.RLock()  # what is collected meanwhile may log
 
 
-class _Literals:
-    """Secret values known word for word: those of this process's environment."""
-
-    def __init__(self) -> None:
-        self._values: set[str] = set()
-        self.lock = threading.RLock()  # what is collected meanwhile may log
-        self.pattern: re.Pattern[str] | None = None
-        # How often there was something new to look for.
-        self.changes = 0
-
-    def add(self, values: Iterable[str]) -> None:
-        with self.lock:
-            self._values.update(value for value in values if len(value) >= 6)
-            self.pattern = re.compile(_any_of(self._values)) if self._values else None
-            for memory in _memories:
-                memory.clear()
-            # Last: who began before has looked for too little or in what was forgotten since.
-            self.changes += 1
-
-    def after_fork(self) -> None:
-        self.lock = threading.RLock()  # another thread of the parent may have held it
+def _after_fork() -> None:
+    global _registering  # noqa: PLW0603 - another thread of the parent may have held it
+    _registering = threading.RLock()
 
 
-_literals = _Literals()
-os.register_at_fork(after_in_child=_literals.after_fork)
-
-
-class Harmless(dict[Any, Any]):
-    """Remembers what was found to hold no secret; forgets all when there is a new one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        _memories.append(self)
-
-    @staticmethod
-    def now() -> int:
-        """To be asked before looking for secrets, and given to `keep` afterwards."""
-        return _literals.changes
-
-    def keep(self, key: Any, result: Any, since: int) -> None:
-        """Remember `result`, unless a secret became known while it was looked for.
-
-        Or may be becoming known: nobody waits here, who may hold a lock of their own.
-        """
-        if not _literals.lock.acquire(blocking=False):
-            return
-        try:
-            if _literals.changes == since:
-                if len(self) >= _MOST_CLEAN:
-                    self.clear()
-                self[key] = result
-        finally:
-            _literals.lock.release()
-
-
-_memories: Final[list[Harmless]] = []
-# Short texts without a secret: most fields and span names say the same few words.
-_clean: Final = Harmless()
-_key_cache: dict[str, bool] = {}
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def text_of(value: Any) -> str:
@@ -220,7 +172,12 @@ def text_of(value: Any) -> str:
 
 def register_secrets(*values: str) -> None:
     """Mask these values wherever they turn up from now on. Ones under 6 characters are ignored."""
-    _literals.add(values)
+    global _pattern, _changes  # noqa: PLW0603 - for the whole process
+    with _registering:
+        _literals.update(value for value in values if len(value) >= 6)
+        longest_first = sorted(map(re.escape, _literals), key=len, reverse=True)
+        _pattern = re.compile("|".join(longest_first)) if _literals else None
+        _changes += 1  # last: what is remembered under this number has been looked for
 
 
 def register_environment(environ: Mapping[str, str] = os.environ) -> None:
@@ -236,20 +193,12 @@ def register_environment(environ: Mapping[str, str] = os.environ) -> None:
         elif "://" in value and "@" in value and (match := _USERINFO.search(value)):
             user, _, password = match.group(0).split("://", 1)[1][:-1].partition(":")
             found.append(password or user)
-    _literals.add(found)
+    register_secrets(*found)
 
 
+@lru_cache(4096)
 def is_secret_key(key: str) -> bool:
     """Whether the value under this name is a secret whatever it looks like."""
-    known = _key_cache.get(key)
-    if known is None:
-        known = _judge_key(key)
-        if len(_key_cache) < 4096:
-            _key_cache[key] = known
-    return known
-
-
-def _judge_key(key: str) -> bool:
     # camelCase and SCREAMING-Kebab alike: visitorData, X-Goog-Visitor-Id.
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key[:256])
     name = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
@@ -267,15 +216,17 @@ def _judge_key(key: str) -> bool:
 
 def redact_text(text: str) -> str:
     """The text with every recognised secret replaced by `MASK`."""
-    if text in _clean:
-        return text
-    since = Harmless.now()
+    return _remembered(text, _changes) if len(text) <= _SHORT else _redact_all(text)
+
+
+def _redact_all(text: str) -> str:
     clean = _redact(text)
-    if "%" in clean or "\\u" in clean:
-        clean = _redact_encoded(clean)
-    if len(text) <= SHORT and clean == text:
-        _clean.keep(text, True, since)
-    return clean
+    return _redact_encoded(clean) if "%" in clean or "\\u" in clean else clean
+
+
+@lru_cache(4096)
+def _remembered(text: str, _: int) -> str:
+    return _redact_all(text)
 
 
 def _redact_encoded(text: str) -> str:
@@ -298,8 +249,8 @@ def _redact_encoded(text: str) -> str:
 def _redact(text: str) -> str:
     if len(text) > MAX_TEXT:
         text = _cut(text)
-    if _literals.pattern is not None:
-        text = _literals.pattern.sub(MASK, text)
+    if _pattern is not None:
+        text = _pattern.sub(MASK, text)
     if not _GATE.search(text):
         return text
     text = _HEADER.sub(_mask_header, text)
@@ -341,38 +292,24 @@ def redact_value(value: Any, depth: int = 0) -> Any:
     if isinstance(value, (Sequence, set, frozenset)):
         items = list(value)[:_MAX_ITEMS]
         clean = [redact_value(item, depth + 1) for item in items]
-        same = len(items) == len(value) and all(
-            new is old for new, old in zip(clean, items, strict=True)
-        )
-        return value if same else clean
+        return value if len(items) == len(value) and all(map(is_, clean, items)) else clean
     return redact_text(text_of(value))
 
 
 def redact_mapping(fields: Mapping[Any, Any], depth: int = 0) -> Mapping[Any, Any]:
     """The mapping with secret keys' values and secrets inside values masked; itself if clean."""
-    changed: dict[Any, Any] | None = None
+    changed: dict[Any, Any] = {}
     for key, value in fields.items():
         if value is None or value is True or value is False:
             continue
-        secret = _key_cache.get(key)
-        if secret is None:
-            secret = is_secret_key(key if isinstance(key, str) else text_of(key))
-        if secret:
-            if value == MASK:
-                continue
+        if is_secret_key(key if isinstance(key, str) else text_of(key)):
             clean: Any = MASK
-        elif type(value) is str:
-            is_query = key in _QUERY_KEYS
-            clean = redact_text(f"?{value}")[1:] if is_query else redact_text(value)
-            if clean == value:
-                continue
+        elif isinstance(value, str):
+            clean = redact_text(f"?{value}")[1:] if key in _QUERY_KEYS else redact_text(value)
         else:
             clean = redact_value(value, depth + 1)
-            if clean is value:
-                continue
-        if changed is None:
-            changed = {}
-        changed[key] = clean
+        if clean != value if isinstance(value, str) else clean is not value:
+            changed[key] = clean
     return {**fields, **changed} if changed else fields
 
 
@@ -381,10 +318,8 @@ def count_masks(value: Any) -> int:
     if isinstance(value, str):
         return value.count(MASK)
     if isinstance(value, Mapping):
-        return sum(count_masks(item) for item in value.values())
-    if isinstance(value, (list, tuple)):
-        return sum(count_masks(item) for item in value)
-    return 0
+        value = list(value.values())
+    return sum(map(count_masks, value)) if isinstance(value, (list, tuple)) else 0
 
 
 def _cut(text: str) -> str:

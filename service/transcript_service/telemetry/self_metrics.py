@@ -6,7 +6,7 @@ request path: they are read at collection instead of counted per record.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -17,14 +17,6 @@ _REASONS: Final = ("queue_full", "refused", "unencodable", "shutdown")
 _NOUNS: Final = {"traces": "span", "logs": "log"}
 
 
-def _processed(ledger: Ledger) -> dict[str | None, int]:
-    # Every reason exists from the start: the first drop must be visible to increase().
-    counts: dict[str | None, int] = dict.fromkeys(_REASONS, 0)
-    counts.update(ledger.dropped)
-    counts[None] = ledger.delivered
-    return counts
-
-
 def observe(meter: Meter, queue: ExportQueue[Any]) -> None:
     """Report one queue: created, processed and exported (failures by `error.type`), size."""
     noun = _NOUNS[queue.signal]
@@ -33,51 +25,48 @@ def observe(meter: Meter, queue: ExportQueue[Any]) -> None:
         "otel.component.name": f"transcript_service.export_queue/{noun}",
     }
 
-    def reading(
-        read: Callable[[Ledger], Mapping[str | None, int]],
-    ) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        def callback(_: CallbackOptions) -> Iterable[Observation]:
+    def report(
+        kind: str, name: str, said: str, read: Callable[[Ledger], Mapping[str, int]]
+    ) -> None:
+        def callback(_: CallbackOptions) -> list[Observation]:
             return [
                 Observation(value, {**component, "error.type": error} if error else component)
                 for error, value in read(queue.ledger()).items()
             ]
 
-        return callback
+        getattr(meter, f"create_observable_{kind}")(name, [callback], f"{{{noun}}}", said)
 
-    def unit(name: str) -> dict[str, str]:
-        return {"unit": f"{{{noun}}}", "description": name}
-
-    created = "otel.sdk.span.ended" if noun == "span" else "otel.sdk.log.created"
-    meter.create_observable_counter(
-        created,
-        [reading(lambda ledger: {None: ledger.accepted})],
-        **unit("Records made; equals exported + dropped + waiting."),
+    report(
+        "counter",
+        "otel.sdk.span.ended" if noun == "span" else "otel.sdk.log.created",
+        "Records made; equals exported + dropped + waiting.",
+        lambda ledger: {"": ledger.accepted},
     )
-    meter.create_observable_counter(
+    report(
+        "counter",
         f"otel.sdk.processor.{noun}.processed",
-        [reading(_processed)],
-        **unit("Records finished; with `error.type` those that were dropped, and why."),
+        "Records finished; with `error.type` those that were dropped, and why.",
+        # Every reason exists from the start: the first drop must be visible to increase().
+        lambda ledger: {"": ledger.delivered, **dict.fromkeys(_REASONS, 0), **ledger.dropped},
     )
-    meter.create_observable_counter(
+    report(
+        "counter",
         f"otel.sdk.exporter.{noun}.exported",
-        [
-            reading(
-                lambda ledger: {
-                    None: ledger.delivered,
-                    "refused": ledger.dropped.get("refused", 0),
-                    "unencodable": ledger.dropped.get("unencodable", 0),
-                }
-            )
-        ],
-        **unit("Records the Collector took; with `error.type` those it will never take."),
+        "Records the Collector took; with `error.type` those it will never take.",
+        lambda ledger: {
+            "": ledger.delivered,
+            **{reason: ledger.dropped.get(reason, 0) for reason in ("refused", "unencodable")},
+        },
     )
-    meter.create_observable_up_down_counter(
+    report(
+        "up_down_counter",
         f"otel.sdk.processor.{noun}.queue.size",
-        [reading(lambda ledger: {None: ledger.waiting + ledger.in_flight})],
-        **unit("Records waiting or in flight."),
+        "Records waiting or in flight.",
+        lambda ledger: {"": ledger.waiting + ledger.in_flight},
     )
-    meter.create_observable_up_down_counter(
+    report(
+        "up_down_counter",
         f"otel.sdk.processor.{noun}.queue.capacity",
-        [reading(lambda _: {None: queue.capacity})],
-        **unit("Records that can wait before the oldest is dropped."),
+        "Records that can wait before the oldest is dropped.",
+        lambda _: {"": queue.capacity},
     )

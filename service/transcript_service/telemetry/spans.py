@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
-from types import TracebackType
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import Span, StatusCode
 from opentelemetry.util.types import AttributeValue
+
+from .context import restore
 
 TRACER_NAME: Final = "transcript_service"
 # Attribute names of the semantic conventions that are no Python identifiers.
@@ -48,43 +49,27 @@ def record_error(target: Span, error: BaseException) -> None:
         target.record_exception(error)
 
 
-class span:  # noqa: N801 - used like a function
+@contextmanager
+def span(name: str, /, **attributes: AttributeValue | None) -> Iterator[Span]:
     """Run the block inside a span of its own.
 
         with span("transcript.fetch", video_id="dQw4w9WgXcQ") as opened:
             ...
 
-    Entering gives the span, to set what is known only later (`set_attributes`). An exception
-    that leaves the block marks it as failed.
+    What is known only later is set on `opened` (`set_attributes`). An exception that leaves the
+    block marks it as failed.
+
+    Args:
+        name: constant; what varies belongs in attributes.
+        attributes: `None` is left out, `error_type` becomes `error.type`.
     """
-
-    __slots__ = ("_attributes", "_name", "_opened", "_token")
-
-    def __init__(self, name: str, /, **attributes: AttributeValue | None) -> None:
-        """Prepare a span; it begins with the block.
-
-        Args:
-            name: constant; what varies belongs in attributes.
-            attributes: `None` is left out, `error_type` becomes `error.type`.
-        """
-        self._name = name
-        self._attributes = _known(attributes)
-
-    def __enter__(self) -> Span:
-        around = otel_context.get_current()
-        self._opened = _tracer.start_span(self._name, around, attributes=self._attributes)
-        self._token = otel_context.attach(trace.set_span_in_context(self._opened, around))
-        return self._opened
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace_back: TracebackType | None,
-    ) -> None:
-        if isinstance(error, Exception):
-            record_error(self._opened, error)
-        # As in `log_context`: a generator that is closed elsewhere has nothing to restore.
-        with suppress(ValueError, RuntimeError):
-            self._token.var.reset(self._token)
-        self._opened.end()
+    opened = _tracer.start_span(name, attributes=_known(attributes))
+    token = otel_context.attach(trace.set_span_in_context(opened))
+    try:
+        yield opened
+    except Exception as error:
+        record_error(opened, error)
+        raise
+    finally:
+        restore(token)
+        opened.end()
