@@ -31,7 +31,7 @@ with telemetry.span("work", **{"long": "x" * 50, "a": 1, "b": 2}) as work:
     log.info("service.started", text="y" * 50)
     telemetry.instruments.JOB_DURATION.record(0.5, outcome="success")
 telemetry.instruments.JOB_DURATION.record(0.5, outcome="error")
-running.flush()
+flush()
 running.shutdown()
 """
 

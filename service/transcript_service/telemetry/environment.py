@@ -30,15 +30,10 @@ class Variable:
     fits: Callable[[str], bool] = lambda _: True
 
 
-def _number(least: float, whole: bool = True) -> Callable[[str], bool]:
-    def fits(value: str) -> bool:
-        try:
-            number = int(value) if whole else float(value)
-        except ValueError:
-            return False
-        return math.isfinite(number) and number >= least
-
-    return fits
+def _number(least: float, most: float = math.inf) -> Callable[[str], bool]:
+    """Whether it is a number between them; where they are whole, a whole one."""
+    kind = float if isinstance(least, float) else int
+    return lambda value: math.isfinite(kind(value)) and least <= kind(value) <= most
 
 
 def _one_of(*words: str) -> Callable[[str], bool]:
@@ -46,21 +41,18 @@ def _one_of(*words: str) -> Callable[[str], bool]:
 
 
 def _address(value: str) -> bool:
-    try:
-        parts = urlsplit(value)
-        return bool(parts.scheme or parts.path) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        return False
+    parts = urlsplit(value)
+    return bool(parts.scheme or parts.path) and (parts.port is None or parts.port > 0)
 
 
 def _pairs(value: str) -> bool:
     return all("=" in part for part in value.split(",") if part.strip())
 
 
-def _known(group: str) -> Callable[[str], bool]:
+def _known(group: str, *ours: str) -> Callable[[str], bool]:
     """Whether every word of a comma-separated list names something that is installed."""
     return lambda value: all(
-        word == "none" or any(entry_points(group=group, name=word)) for word in words(value)
+        word in ours or any(entry_points(group=group, name=word)) for word in words(value)
     )
 
 
@@ -73,19 +65,9 @@ def _propagators(value: str) -> bool:
     return True
 
 
-def _exporters(signal: str) -> Callable[[str], bool]:
-    known = _known(f"opentelemetry_{signal}_exporter")
-    return lambda value: all(word == "otlp" or known(word) for word in words(value))
-
-
 def _sampler(value: str) -> bool:
-    name = value.strip()
-    found = entry_points(group="opentelemetry_traces_sampler", name=name)
-    return name.lower() in _SAMPLERS or bool(found)
-
-
-def _ratio(value: str) -> bool:
-    return _number(0, whole=False)(value) and float(value) <= 1
+    found = entry_points(group="opentelemetry_traces_sampler", name=value.strip())
+    return value.strip().lower() in _SAMPLERS or bool(found)
 
 
 def words(value: str) -> list[str]:
@@ -128,12 +110,12 @@ VARIABLES: Final = (
              "`service.instance.id` gets each worker's own part appended.", _pairs),
     *(Variable(f"OTEL_{signal.upper()}_EXPORTER", "otlp", _WE,
                "`otlp`, `console`, `none` or another that is installed; several with commas.",
-               _exporters(signal)) for signal in _SIGNALS),
+               _known(f"opentelemetry_{signal}_exporter", "otlp", "none")) for signal in _SIGNALS),
     *_otlp("PROTOCOL", "http/protobuf", _one_of("http/protobuf", "grpc"),
            "`http/protobuf`, or `grpc` with the extra `grpc` installed.", _WE),
     *_otlp("ENDPOINT", "", _address, "Where the Collector listens."),
     *_otlp("HEADERS", "", _pairs, "Sent along, as `key=value,…`; never printed."),
-    *_otlp("TIMEOUT", "5", _number(0, whole=False), "Seconds for one request."),
+    *_otlp("TIMEOUT", "5", _number(0.0), "Seconds for one request."),
     *_otlp("COMPRESSION", "gzip", _one_of("gzip", "none", "deflate"),
            "`gzip`, `none`, or (HTTP) `deflate`."),
     *_otlp("CERTIFICATE", "", os.path.exists, "File with the authority to trust."),
@@ -191,8 +173,6 @@ VARIABLES: Final = (
 )
 # fmt: on
 
-DEFAULTS: Final = {variable.name: variable.default for variable in VARIABLES if variable.default}
-
 # What was wrong, as (variable, what was done about it); said once logs are written.
 problems: Final[list[tuple[str, str]]] = []
 
@@ -206,21 +186,20 @@ def apply_defaults(environ: MutableMapping[str, str] = os.environ) -> None:
         value = environ.get(variable.name)
         if value is not None and not value.strip():
             del environ[variable.name]
-        elif value is not None and not _makes_sense(variable, value):
+        elif value is not None and not _fits(variable.fits, value):
             problems.append((variable.name, _put_right(variable, value, environ)))
         if variable.default:
             environ.setdefault(variable.name, variable.default)
-    if not _ratio(environ.get("OTEL_TRACES_SAMPLER_ARG", "0")) and "ratio" in environ.get(
-        "OTEL_TRACES_SAMPLER", ""
-    ):
+    argument = environ.get("OTEL_TRACES_SAMPLER_ARG", "0")
+    if "ratio" in environ.get("OTEL_TRACES_SAMPLER", "") and not _fits(_number(0.0, 1.0), argument):
         del environ["OTEL_TRACES_SAMPLER_ARG"]
         problems.append(("OTEL_TRACES_SAMPLER_ARG", "It is no number from 0 to 1; 1 is used."))
 
 
-def _makes_sense(variable: Variable, value: str) -> bool:
+def _fits(test: Callable[[str], bool], value: str) -> bool:
     try:
-        return bool(variable.fits(value))
-    except Exception:  # a plugin's doing
+        return test(value)
+    except Exception:  # it is no number or address at all, or a plugin's doing
         return False
 
 
@@ -249,12 +228,12 @@ def plugin(variable: str, group: str, kind: type[T], *arguments: Any, **options:
     try:
         (entry,) = entry_points(group=group, name=name)
         made = entry.load()(*arguments, **options)
+        if isinstance(made, kind):
+            return made
+        said = f"makes no {kind.__name__}"
     except Exception as error:
-        problems.append((variable, f"`{name}` failed: {type(error).__name__}; it is ignored."))
-        return None
-    if isinstance(made, kind):
-        return made
-    problems.append((variable, f"`{name}` makes no {kind.__name__}; it is ignored."))
+        said = f"failed: {type(error).__name__}"
+    problems.append((variable, f"`{name}` {said}; it is ignored."))
     return None
 
 
@@ -266,20 +245,17 @@ def own_sampler(kind: type[T]) -> T | None:
     return plugin("OTEL_TRACES_SAMPLER", "opentelemetry_traces_sampler", kind, argument)
 
 
-Exporter = tuple[type[Any], str, dict[str, Any]]
-"""Its class, the name of its entry point, and what to make it with."""
-
-
-def exporters(signal: str) -> Iterator[Exporter]:
-    """The exporters that `OTEL_*_EXPORTER` names; `problems` says which cannot be had."""
+def exporters(signal: str) -> Iterator[tuple[type[Any], str, dict[str, Any]]]:
+    """Of each exporter that `OTEL_*_EXPORTER` names: its class, the name of its entry point and
+    what to make it with. `problems` says which cannot be had.
+    """
     for word in words(os.environ[f"OTEL_{signal.upper()}_EXPORTER"]):
+        name = word
         if word == "none":
             continue
-        name = word
         if word == "otlp":
-            specific = f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL"
-            protocol = os.environ.get(specific) or os.environ["OTEL_EXPORTER_OTLP_PROTOCOL"]
-            name = "otlp_proto_grpc" if protocol.strip() == "grpc" else "otlp_proto_http"
+            _, protocol = _otlp_setting(signal, "PROTOCOL")
+            name = "otlp_proto_grpc" if protocol == "grpc" else "otlp_proto_http"
         try:
             yield _load(signal, name)
         except (AttributeError, ImportError, ValueError):
@@ -291,22 +267,27 @@ def exporters(signal: str) -> Iterator[Exporter]:
                 problems.append((f"OTEL_{signal.upper()}_EXPORTER", f"`{word}` cannot be loaded."))
 
 
-def _load(signal: str, name: str) -> Exporter:
+def _otlp_setting(signal: str, name: str) -> tuple[str, str]:
+    """The variable that decides for a signal, and its word."""
+    variable = f"OTEL_EXPORTER_OTLP_{signal.upper()}_{name}"
+    if variable not in os.environ:
+        variable = f"OTEL_EXPORTER_OTLP_{name}"
+    return variable, os.environ[variable].strip().lower()
+
+
+def _load(signal: str, name: str) -> tuple[type[Any], str, dict[str, Any]]:
     (entry,) = entry_points(group=f"opentelemetry_{signal}_exporter", name=name)
-    return entry.load(), name, _compressed(signal) if name == "otlp_proto_grpc" else {}
-
-
-def _compressed(signal: str) -> dict[str, Any]:
-    """How gRPC compresses: its exporters raise at any other word of the variable than `gzip`."""
+    exporter = entry.load()
+    if name != "otlp_proto_grpc":
+        return exporter, name, {}
+    # gRPC's exporters raise at any other word of the variable than `gzip`.
     from grpc import Compression  # type: ignore[import-untyped] # of the extra `grpc`
 
-    variable = f"OTEL_EXPORTER_OTLP_{signal.upper()}_COMPRESSION"
-    if variable not in os.environ:
-        variable = "OTEL_EXPORTER_OTLP_COMPRESSION"
-    word = os.environ[variable].strip().lower()
+    variable, word = _otlp_setting(signal, "COMPRESSION")
     if word == "deflate":
         problems.append((variable, "gRPC knows no `deflate`; `gzip` is used."))
-    return {"compression": Compression.NoCompression if word == "none" else Compression.Gzip}
+    chosen = Compression.NoCompression if word == "none" else Compression.Gzip
+    return exporter, name, {"compression": chosen}
 
 
 # `opentelemetry.propagate` ends the process that imports it with a propagator it does not know;

@@ -224,9 +224,9 @@ class ExportQueue(Generic[T]):
         self._ledger.dropped[reason] = self._ledger.dropped.get(reason, 0) + count
 
     def _run(self) -> None:
-        # This thread was started by some request, whose context is not ours.
+        # This thread was started by some request, whose context is not ours; and exporting must
+        # not make telemetry of its own (the exporter uses requests).
         otel_context.attach(Context())
-        # Exporting must not make telemetry of its own (the exporter uses requests).
         with suppress_instrumentation():
             self._loop()
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import os
 import threading
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -64,7 +63,7 @@ class Attribute:
         return (len(self.values) or self.limit) + 2
 
 
-class Instrument(ABC):
+class Instrument:
     """Common part: the attribute rules, the series and the life cycle. Use a subclass.
 
     A call only appends to a deque, and what was appended is counted on the thread that collects.
@@ -118,11 +117,12 @@ class Instrument(ABC):
         self._started = True
 
     def stop(self) -> None:
-        """Forget all series; calls do nothing until the next `start`."""
+        """Forget all series and who refreshes them; calls do nothing until the next `start`."""
         self._started = False
         self._series: dict[_Series, float] = {}
         self._known: dict[tuple[Any, ...], _Series] = {}
         self._open_values: dict[str, set[str]] = {p: set() for p in self.attributes}
+        self._refreshes: list[WeakMethod[Callable[[], None]]] = []
 
     def note(self, value: Any, attributes: Mapping[str, str | None]) -> bool:
         """Note a measurement, to be counted at the next collection.
@@ -142,54 +142,6 @@ class Instrument(ABC):
             _pending.append((self, value, attributes, span))
         return usable
 
-    @abstractmethod
-    def _read_by(self, meter: Meter) -> None: ...
-
-    @abstractmethod
-    def _count(self, value: float, series: _Series, span: SpanContext) -> None:
-        """Count one call."""
-
-    def _of(self, given: Mapping[str, str | None]) -> _Series:
-        """The series that a call with these parameters belongs to."""
-        key = tuple(given.items())
-        found = self._known.get(key)
-        if found is None:
-            found = self._resolve(given)
-            self._series.setdefault(found, 0)
-            if len(self._known) < _REMEMBERED:
-                self._known[key] = found
-        return found
-
-    def _resolve(self, given: Mapping[str, str | None]) -> _Series:
-        resolved: dict[str, str] = {}
-        for parameter, value in given.items():
-            attribute = self.attributes.get(parameter)
-            if attribute is not None and value is not None:
-                resolved[attribute.key] = self._bounded(attribute, str(value))
-        series = tuple(sorted(resolved.items()))
-        if len(self._series) >= self.series_limit and series not in self._series:
-            return tuple((key, OTHER) for key, _ in series)
-        return series
-
-    def _bounded(self, attribute: Attribute, value: str) -> str:
-        if attribute.values:
-            return value if value in attribute.values else OTHER
-        seen = self._open_values[attribute.parameter]
-        if value not in seen:
-            if len(seen) >= attribute.limit:
-                return OTHER
-            seen.add(value)
-        return value
-
-
-class _Numbers(Instrument):
-    """Read by the SDK through a callback."""
-
-    def stop(self) -> None:
-        """See `Instrument.stop`; who refreshes a gauge says so again after the next start."""
-        super().stop()
-        self._refreshes: list[WeakMethod[Callable[[], None]]] = []
-
     def _read_by(self, meter: Meter) -> None:
         series = self._series  # of this start: a provider that was left behind reads on
 
@@ -200,15 +152,41 @@ class _Numbers(Instrument):
             _count_pending()
             return [Observation(value, dict(key)) for key, value in series.copy().items()]
 
-        kind = self.kind.replace("-", "_").replace(" ", "_")
-        create = getattr(meter, f"create_observable_{kind}")
+        create = getattr(
+            meter, f"create_observable_{self.kind.replace('-', '_').replace(' ', '_')}"
+        )
         create(self.name, [read], self.unit, self.description)
 
-    def _count(self, value: float, series: _Series, _: SpanContext) -> None:
+    def _count(self, value: float, series: _Series, span: SpanContext) -> None:
+        """Count one call."""
         self._series[series] += value
 
+    def _of(self, given: Mapping[str, str | None]) -> _Series:
+        """The series that a call with these parameters belongs to."""
+        key = tuple(given.items())
+        found = self._known.get(key)
+        if found is None:
+            bounded = (self._bounded(parameter, value) for parameter, value in key)
+            found = tuple(sorted(filter(None, bounded)))
+            if len(self._series) >= self.series_limit and found not in self._series:
+                found = tuple((name, OTHER) for name, _ in found)
+            self._series.setdefault(found, 0)
+            if len(self._known) < _REMEMBERED:
+                self._known[key] = found
+        return found
 
-class Counter(_Numbers):
+    def _bounded(self, parameter: str, value: str | None) -> tuple[str, str] | None:
+        """The attribute as it is kept, `None` where it is not."""
+        attribute = self.attributes.get(parameter)
+        if attribute is None or value is None:
+            return None
+        text, seen = str(value), self._open_values[parameter]
+        if not attribute.values and len(seen) < attribute.limit:
+            seen.add(text)
+        return attribute.key, text if text in attribute.values or text in seen else OTHER
+
+
+class Counter(Instrument):
     """Only ever grows."""
 
     kind = "counter"
@@ -219,7 +197,7 @@ class Counter(_Numbers):
         self.note(amount, attributes)
 
 
-class UpDownCounter(_Numbers):
+class UpDownCounter(Instrument):
     """A sum that rises and falls; summed over workers it is the whole service's."""
 
     kind = "up-down counter"
@@ -229,7 +207,7 @@ class UpDownCounter(_Numbers):
         self.note(amount, attributes)
 
 
-class Gauge(_Numbers):
+class Gauge(Instrument):
     """The last value that was set."""
 
     kind = "gauge"
@@ -238,11 +216,11 @@ class Gauge(_Numbers):
         """Replace the value of one series by a finite number."""
         self.note(value, attributes)
 
-    def _count(self, value: float, series: _Series, _: SpanContext) -> None:
+    def _count(self, value: float, series: _Series, span: SpanContext) -> None:
         self._series[series] = value
 
     def refreshed_by(self, refresh: Callable[[], None]) -> None:
-        """Have a method of a measured object called before each collection.
+        """Have a method of a measured object called before each collection, until `stop`.
 
         For what changes by time or elsewhere: the gauge tells the present though nothing happens
         here. The object is not kept alive.
@@ -256,12 +234,12 @@ class Histogram(Instrument):
     kind = "histogram"
     least = 0
 
-    def _read_by(self, meter: Meter) -> None:
-        self._sdk = meter.create_histogram(self.name, self.unit, self.description)
-
     def record(self, value: float, /, **attributes: str | None) -> None:
         """Record one measurement in the instrument's unit, a finite number that is not negative."""
         self.note(value, attributes)
+
+    def _read_by(self, meter: Meter) -> None:
+        self._sdk = meter.create_histogram(self.name, self.unit, self.description)
 
     def _count(self, value: float, series: _Series, span: SpanContext) -> None:
         around = trace.set_span_in_context(NonRecordingSpan(span), Context())

@@ -218,11 +218,9 @@ def _add_source(logger: Any, name: str, line: EventDict) -> EventDict:
 def _describe_exception(_: Any, __: str, line: EventDict) -> EventDict:
     """Type, message and stack of an exception with its causes, without local variables."""
     raised = line.pop("exc_info", None)
-    if not raised:
-        return line
-    if not isinstance(raised, BaseException):
+    if raised and not isinstance(raised, BaseException):
         raised = raised[1] if isinstance(raised, tuple) else sys.exc_info()[1]
-    if raised is not None:
+    if raised:
         stack = traceback.TracebackException.from_exception(raised, limit=-_MAX_FRAMES).format()
         line["exception_type"] = type(raised).__name__
         line["exception_message"] = text_of(raised)
@@ -254,10 +252,9 @@ def _encodable(value: Any) -> Any:
         return value if value.isascii() else value.encode("utf-8", "replace").decode()
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, int):
-        return value if -(1 << 63) <= value < 1 << 63 else str(value)
+    if isinstance(value, (float, int)):
+        fits = math.isfinite(value) if isinstance(value, float) else -(1 << 63) <= value < 1 << 63
+        return value if fits else str(value)
     if isinstance(value, Mapping):
         return {
             _encodable(text_of(key)): _encodable(item)

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -75,16 +76,16 @@ def service_resource(settings: Settings) -> Resource:
     series would count over each other.
     """
     given = OTELResourceDetector().detect().attributes
-    own = str(uuid.uuid4())
-    attributes: dict[str, Any] = {
-        "service.name": settings.service_name,
-        "service.version": version(),
-        "deployment.environment.name": settings.environment,
-        **given,
-    }
-    instance = given.get("service.instance.id")
-    attributes["service.instance.id"] = f"{instance}-{own[:8]}" if instance else own
-    created = Resource.create(attributes)
+    instance, own = given.get("service.instance.id"), str(uuid.uuid4())
+    created = Resource.create(
+        {
+            "service.name": settings.service_name,
+            "service.version": version(),
+            "deployment.environment.name": settings.environment,
+            **given,
+            "service.instance.id": f"{instance}-{own[:8]}" if instance else own,
+        }
+    )
     return Resource(dict(redact_mapping(dict(created.attributes))), created.schema_url)
 
 
@@ -167,23 +168,10 @@ class OutageLog:
 class Telemetry:
     """What runs in this process; empty when the SDK is disabled."""
 
-    tracer_provider: TracerProvider | None = None
     meter_provider: MeterProvider | None = None
-    logger_provider: LoggerProvider | None = None
     queues: list[ExportQueue[Any]] = field(default_factory=list)
     _abort: list[Callable[[], None]] = field(default_factory=list, repr=False)
     _stopped: bool = field(default=False, repr=False)
-
-    def flush(self, timeout_s: float = 5.0) -> bool:
-        """Send everything queued and one collection of metrics. Returns whether it was in time."""
-        if self.meter_provider is None:
-            return True
-        deadline = time.monotonic() + timeout_s
-        flushed = True
-        for queue in self.queues:
-            flushed &= queue.flush(max(0.0, deadline - time.monotonic()))
-        remaining_s = max(0.1, deadline - time.monotonic())
-        return self.meter_provider.force_flush(remaining_s * 1000) and flushed
 
     def shutdown(self, timeout_s: float = 8.0) -> bool:
         """Send what is queued and close all three signals, at the same time.
@@ -192,20 +180,14 @@ class Telemetry:
             Whether everything was delivered within `timeout_s`. What was not is lost; the line
             `telemetry.shutdown.finished` on stderr says how much.
         """
-        if self._stopped:
+        meters = self.meter_provider
+        if self._stopped or meters is None:
             return True
         self._stopped = True
-        meters = self.meter_provider
-        if meters is None:
-            return True
         began = time.monotonic()
-        lost: dict[str, int] = dict.fromkeys((queue.signal for queue in self.queues), 0)
-
-        def close(queue: ExportQueue[Any]) -> None:
-            lost[queue.signal] += queue.close(timeout_s - 0.2)
-
         closers = [
-            threading.Thread(target=close, args=(queue,), daemon=True) for queue in self.queues
+            threading.Thread(target=queue.close, args=(timeout_s - 0.2,), daemon=True)
+            for queue in self.queues
         ]
 
         def close_metrics() -> None:
@@ -223,6 +205,9 @@ class Telemetry:
         for abort in self._abort:
             abort()
         in_time = not any(thread.is_alive() for thread in closers_and_metrics)
+        lost: Counter[str] = Counter()
+        for queue in self.queues:
+            lost[queue.signal] += queue.ledger().dropped.get("shutdown", 0)
         otlp.logger = None
         log.info(
             "telemetry.shutdown.finished",
@@ -247,27 +232,20 @@ def start(settings: Settings) -> Telemetry:
     running = Telemetry()
     resource, outages = service_resource(settings), OutageLog()
     _start_metrics(running, resource, outages)
-    # The SDK would count every span and record as it begins and ends; `self_metrics` reads the
-    # same numbers from the queues.
-    uncounted = NoOpMeterProvider()
+    common: dict[str, Any] = {
+        "resource": resource,
+        "shutdown_on_exit": False,
+        # The SDK would count every span and record as it begins and ends; `self_metrics` reads
+        # the same numbers from the queues.
+        "meter_provider": NoOpMeterProvider(),
+    }
     tracers = _provider(
-        TracerProvider,
-        "tracer",
-        sampler=environment.own_sampler(Sampler),
-        resource=resource,
-        shutdown_on_exit=False,
-        meter_provider=uncounted,
+        TracerProvider, "tracer", sampler=environment.own_sampler(Sampler), **common
     )
     tracers.sampler = http_server.SampleAway(tracers.sampler)
     for spans in _queues(running, outages, "traces", "BSP", redact_spans):
         tracers.add_span_processor(spans)
-    loggers = _provider(
-        LoggerProvider,
-        "logger",
-        resource=resource,
-        shutdown_on_exit=False,
-        meter_provider=uncounted,
-    )
+    loggers = _provider(LoggerProvider, "logger", **common)
     for logs in _queues(running, outages, "logs", "BLRP", redact_logs):
         loggers.add_log_record_processor(logs)
 
@@ -277,7 +255,6 @@ def start(settings: Settings) -> Telemetry:
         propagate.set_global_textmap(ContinueCallers())
     _instrument_process()
     otlp.logger = loggers.get_logger(TRACER_NAME, version())
-    running.tracer_provider, running.logger_provider = tracers, loggers
     for name, what in dict(environment.problems).items():
         log.warning("telemetry.environment.invalid", variable=name, reason=what)
     return running
@@ -310,9 +287,8 @@ def _exporters(
 
 def _start_metrics(running: Telemetry, resource: Resource, outages: OutageLog) -> None:
     masking = partial(masking_metrics, on_answer=partial(outages, "metrics"))
-    readers = [
-        PeriodicExportingMetricReader(made) for made, _ in _exporters(running, "metrics", masking)
-    ]
+    made = _exporters(running, "metrics", masking)
+    readers = [PeriodicExportingMetricReader(exporter) for exporter, _ in made]
     provider = _provider(
         MeterProvider,
         "meter",

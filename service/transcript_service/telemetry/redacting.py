@@ -7,7 +7,7 @@ replaced whole and counted: nothing leaves unchecked.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from operator import is_
 from typing import Any
@@ -35,7 +35,7 @@ def _guarded_span(span: ReadableSpan) -> ReadableSpan:
         return _redact_span(span)
     except Exception:
         instruments.TELEMETRY_REDACTION_FAILURES.add(1, signal="traces")
-        return _copy_span(span, FAILED, {}, (), (), None)
+        return _copy_span(span, FAILED, None)
 
 
 def _redact_span(span: ReadableSpan) -> ReadableSpan:
@@ -54,30 +54,23 @@ def _redact_span(span: ReadableSpan) -> ReadableSpan:
         return span
     inner = [event.attributes for event in events], [link.attributes for link in links]
     _count("traces", clean_name, clean_said, attributes, inner)
-    return _copy_span(span, clean_name, attributes, events, links, clean_said or None)
+    return _copy_span(
+        span, clean_name, clean_said or None, attributes=attributes, events=events, links=links
+    )
 
 
-def _copy_span(
-    span: ReadableSpan,
-    name: str,
-    attributes: Mapping[str, Any],
-    events: Sequence[Event],
-    links: Sequence[Link],
-    description: str | None,
-) -> ReadableSpan:
+def _copy_span(span: ReadableSpan, name: str, said: str | None, **parts: Any) -> ReadableSpan:
     return ReadableSpan(
         name,
         context=_without_state(span.context) if span.context else None,
         parent=span.parent,
         resource=span.resource,
-        attributes=attributes,
-        events=events,
-        links=links,
         kind=span.kind,
-        status=Status(span.status.status_code, description),
+        status=Status(span.status.status_code, said),
         start_time=span.start_time,
         end_time=span.end_time,
         instrumentation_scope=span.instrumentation_scope,
+        **parts,
     )
 
 

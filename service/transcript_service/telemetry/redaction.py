@@ -106,7 +106,7 @@ _HEADER: Final = re.compile(
 )
 _ASSIGNMENT: Final = re.compile(
     rf"(?<![A-Za-z0-9])({_TEXT_KEYS})({_QUOTE})?(\s{{0,4}}[:=]\s{{0,4}})"
-    rf"(?!\[REDACTED\])(?:({_QUOTE})((?:(?!\4)[^\r\n])*)(\4)?|[^\s,;&\"'{{}}()\[\]<>]+)",
+    rf"(?!\[REDACTED\])(?:({_QUOTE})(?:(?!\4)[^\r\n])+(\4)?|[^\s,;&\"'{{}}()\[\]<>]+)",
     re.IGNORECASE,
 )
 _SCHEME: Final = re.compile(
@@ -253,7 +253,7 @@ def _redact(text: str) -> str:
         text = _pattern.sub(MASK, text)
     if not _GATE.search(text):
         return text
-    text = _HEADER.sub(_mask_header, text)
+    text = _HEADER.sub(rf"\1\2\3\4\5{MASK}\4\5", text)
     if "@" in text:
         text = _USERINFO.sub(r"\1" + MASK + "@", text)
         text = _BARE_PROXY.sub(MASK, text)
@@ -265,7 +265,7 @@ def _redact(text: str) -> str:
     if "--" in text:
         text = _OPTION.sub(r"\1\2" + MASK, text)
     if ":" in text or "=" in text:
-        text = _ASSIGNMENT.sub(_mask_assignment, text)
+        text = _ASSIGNMENT.sub(rf"\1\2\3\4{MASK}\5", text)
     text = _SHAPES.sub(MASK, text)
     text = _RUN.sub(_mask_run, text)
     text = _IPV4.sub(_mask_address, text)
@@ -329,23 +329,11 @@ def _cut(text: str) -> str:
     return head[: space if space > 0 else floor] + " …[cut]"
 
 
-def _mask_header(match: re.Match[str]) -> str:
-    quote = match.group(4) or match.group(5) or ""
-    return f"{match.group(1)}{match.group(2) or ''}{match.group(3)}{quote}{MASK}{quote}"
-
-
 def _mask_parameter(match: re.Match[str]) -> str:
     separator, key, equals, value = match.groups()
     if not value or (key.lower() in _ALLOWED_PARAMETERS and _HARMLESS_PARAMETER.fullmatch(value)):
         return match.group(0)
     return f"{separator}{key}{equals}{MASK}"
-
-
-def _mask_assignment(match: re.Match[str]) -> str:
-    key, key_quote, equals, quote, inner, closing = match.groups()
-    if inner is not None and not inner:
-        return match.group(0)
-    return f"{key}{key_quote or ''}{equals}{quote or ''}{MASK}{closing or ''}"
 
 
 def _mask_run(match: re.Match[str]) -> str:

@@ -150,7 +150,12 @@ class Generator:
                     self._rate = float(arguments[0])
                 return None
             case "flush":
-                return self._telemetry.flush(float(arguments[0]))
+                assert self._telemetry.meter_provider is not None
+                sent = [queue.flush(float(arguments[0])) for queue in self._telemetry.queues]
+                metrics_sent = self._telemetry.meter_provider.force_flush(
+                    float(arguments[0]) * 1000
+                )
+                return metrics_sent and all(sent)
             case "fork":
                 for _ in range(int(arguments[0])):
                     self._fork()
