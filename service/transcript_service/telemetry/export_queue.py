@@ -197,12 +197,8 @@ class ExportQueue(Generic[T]):
                 lambda: not (self._arrived or self._records or self._ledger.in_flight), timeout_s
             )
 
-    def close(self, timeout_s: float) -> int:
-        """Deliver what is queued, trying each batch once, then stop.
-
-        Returns:
-            How many records were given up, counted as dropped for `shutdown`.
-        """
+    def close(self, timeout_s: float) -> None:
+        """Deliver what is queued, trying each batch once, then stop: the rest is dropped."""
         deadline = time.monotonic() + timeout_s
         with self._exclusively():
             self._closing = True
@@ -218,7 +214,6 @@ class ExportQueue(Generic[T]):
             self._ledger.in_flight = 0
             if left:
                 self._drop(left, "shutdown")
-            return self._ledger.dropped.get("shutdown", 0)
 
     def _drop(self, count: int, reason: str) -> None:
         self._ledger.dropped[reason] = self._ledger.dropped.get(reason, 0) + count

@@ -27,7 +27,8 @@ from typing import Any, Final
 import orjson
 import structlog
 from opentelemetry import trace
-from opentelemetry._logs import Logger, LogRecord, SeverityNumber
+from opentelemetry._logs import Logger
+from opentelemetry.instrumentation.log_utils import std_to_otel
 from structlog.contextvars import merge_contextvars
 from structlog.processors import (
     CallsiteParameter,
@@ -35,6 +36,7 @@ from structlog.processors import (
     TimeStamper,
     add_log_level,
 )
+from structlog.stdlib import ExtraAdder, ProcessorFormatter
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, ProcessorReturnValue
 
 from ..plain_text import all_visible
@@ -43,14 +45,8 @@ from . import events, instruments
 from .context import current_fields
 from .redaction import FAILED, count_masks, redact_mapping, text_of
 
-_SEVERITIES: Final = {
-    "debug": SeverityNumber.DEBUG,
-    "info": SeverityNumber.INFO,
-    "warning": SeverityNumber.WARN,
-    "error": SeverityNumber.ERROR,
-    "critical": SeverityNumber.FATAL,
-}
-_LEVELS: Final = tuple(_SEVERITIES)
+# The standard library's numbers.
+_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _MAX_FRAMES: Final = 30
 _PACKAGE_PARENT: Final = os.path.dirname(os.path.dirname(os.path.dirname(__file__))) + os.sep  # noqa: PTH120 - a string prefix, compared for every warning
 
@@ -141,8 +137,8 @@ class ToOtlp:
         """Emit the line, if there is a logger; pass it on."""
         if self.logger is not None:
             now = time.time_ns()
-            severity = _SEVERITIES[line["level"]]
-            record = LogRecord(
+            severity = std_to_otel(_LEVELS[line["level"]])
+            self.logger.emit(
                 timestamp=now,
                 observed_timestamp=now,
                 severity_number=severity,
@@ -155,7 +151,6 @@ class ToOtlp:
                     if value is not None and key != "level"
                 },
             )
-            self.logger.emit(record)
         return line
 
 
@@ -290,10 +285,10 @@ def arrange(settings: Settings) -> list[Processor]:
         "environment": _encodable(settings.environment),
         "version": version(),
     }
-    least = _LEVELS.index(settings.log_level.lower())
+    least = _LEVELS[settings.log_level.lower()]
 
     def drop_below(_: Any, __: str, line: EventDict) -> EventDict:
-        if _LEVELS.index(line["level"]) < least:
+        if _LEVELS[line["level"]] < least:
             raise structlog.DropEvent
         return line
 
@@ -330,9 +325,7 @@ class RecordHandler(logging.Handler):
         super().__init__()
         self._sdk = RateLimit(1)
         self.setFormatter(
-            structlog.stdlib.ProcessorFormatter(
-                processors=processors, foreign_pre_chain=[_from_record]
-            )
+            ProcessorFormatter(processors=processors, foreign_pre_chain=[_from_record])
         )
 
     def handle(self, record: logging.LogRecord) -> bool:
@@ -354,7 +347,7 @@ class RecordHandler(logging.Handler):
         return True
 
 
-_add_extra: Final = structlog.stdlib.ExtraAdder()
+_add_extra: Final = ExtraAdder()
 
 
 def _from_record(logger: Any, name: str, line: EventDict) -> EventDict:
@@ -364,7 +357,7 @@ def _from_record(logger: Any, name: str, line: EventDict) -> EventDict:
     del line["_from_structlog"]
     line.update(logger=record.name, message=line["event"])
     line["event"] = "telemetry.sdk" if record.name.startswith("opentelemetry") else "log.record"
-    line["level"] = _LEVELS[min(max(record.levelno // 10, 1), 5) - 1]
+    line["level"] = list(_LEVELS)[min(max(record.levelno // 10, 1), 5) - 1]
     if record.levelno >= logging.WARNING:
         line["source"] = f"{record.module}:{record.lineno}"
     return line

@@ -58,9 +58,8 @@ def log_performance(name: str, /, **fields: Any) -> Iterator[Measurement]:
     Also a decorator. `name` is a constant of the code; what varies goes into `fields`, which
     all lines inside get too (`log_context`). An exception makes the outcome `error` and goes on.
     """
-    measurement = Measurement(name)
-    started = time.perf_counter()
-    error_type: str | None = None
+    measurement, started = Measurement(name), time.perf_counter()
+    error_type: dict[str, str] = {}
     plain = {
         key: value for key, value in fields.items() if isinstance(value, (str, bool, int, float))
     }
@@ -69,23 +68,16 @@ def log_performance(name: str, /, **fields: Any) -> Iterator[Measurement]:
             yield measurement
         except BaseException as error:
             measurement.outcome = "error"
-            error_type = type(error).__name__
+            error_type = {"error_type": type(error).__name__}
             raise
         finally:
             measurement.duration_s = time.perf_counter() - started
+            series = {"operation": name, "outcome": measurement.outcome}
             set_attributes(opened, outcome=measurement.outcome)
             # While the span is current, so that the histogram's exemplar points to it.
-            instruments.OPERATION_DURATION.record(
-                measurement.duration_s, operation=name, outcome=measurement.outcome
-            )
-            said = {"error_type": error_type} if error_type else {}
-            log.info(
-                "performance.measured",
-                operation=name,
-                outcome=measurement.outcome,
-                duration_s=round(measurement.duration_s, 6),
-                **said,
-            )
+            instruments.OPERATION_DURATION.record(measurement.duration_s, **series)
+            duration_s = round(measurement.duration_s, 6)
+            log.info("performance.measured", duration_s=duration_s, **series, **error_type)
 
 
 def emit_performance_metric(
@@ -210,14 +202,7 @@ class AlertLogger:
         self._log = get_logger("transcript_service.alerts")
 
     def received(self, alertname: str, severity: str, status: str, /, **fields: Any) -> None:
-        """One alert of a notification.
-
-        Args:
-            alertname: the rule's name.
-            severity: `critical`, `warning`, `info` or `none`.
-            status: `firing` or `resolved`.
-            fields: more for the line, such as `alert_stage` or `fingerprint`.
-        """
+        """One alert of a notification, as Alertmanager has it; `fields` are for the line only."""
         instruments.ALERTS_RECEIVED.add(1, alertname=alertname, severity=severity, status=status)
         name = self._LEVELS.get(severity, "info") if status == "firing" else "info"
         getattr(self._log, name)(

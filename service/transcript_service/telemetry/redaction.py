@@ -219,14 +219,12 @@ def redact_text(text: str) -> str:
     return _remembered(text, _changes) if len(text) <= _SHORT else _redact_all(text)
 
 
-def _redact_all(text: str) -> str:
+def _redact_all(text: str, _: int = 0) -> str:
     clean = _redact(text)
     return _redact_encoded(clean) if "%" in clean or "\\u" in clean else clean
 
 
-@lru_cache(4096)
-def _remembered(text: str, _: int) -> str:
-    return _redact_all(text)
+_remembered: Final = lru_cache(4096)(_redact_all)
 
 
 def _redact_encoded(text: str) -> str:
