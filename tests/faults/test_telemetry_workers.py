@@ -88,6 +88,25 @@ def test_ten_thousand_requests_over_reloads_and_a_killed_worker_are_counted_exac
                 assert line["trace_id"] == expected[str(line["number"])]
 
 
+def test_workers_that_were_given_one_instance_id_do_not_count_over_each_other(
+    tmp_path: Path,
+) -> None:
+    count = 30
+    with OtlpSink() as sink:
+        env = environ(sink.url, OTEL_RESOURCE_ATTRIBUTES="service.instance.id=pod-1")
+        with gunicorn(tmp_path, env, workers=2) as running:
+            running.wait_for_log("service.started", 2)
+            for sleeping in running.workers():  # so the other one answers
+                os.kill(sleeping, signal.SIGSTOP)
+                assert len(load(running.port, lambda n: f"/work/{n}", count)) == count
+                os.kill(sleeping, signal.SIGCONT)
+            running.stop()
+        assert sink.counter("transcript.requests", source="youtube_api") == 2 * count
+        instances = {instance for instance, *_ in sink.points}
+        assert len(instances) == 2
+        assert all(instance.startswith("pod-1-") for instance in instances)
+
+
 def test_each_line_is_on_stderr_once_and_over_otlp_once_gunicorns_included(
     tmp_path: Path,
 ) -> None:
