@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
 from grafana.boards import BOARDS
 from grafana.render import render
+from stack.generated import write_or_check
 
 FOLDER = Path(__file__).parent / "dashboards"
 
@@ -22,26 +22,10 @@ def generated() -> dict[Path, str]:
     }
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Exit code 1 when `--check` found a file that is missing, stale or left over."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing")
-    check = parser.parse_args(arguments).check
-    wanted = generated()
-    stale = [file for file, text in wanted.items() if not file.exists() or file.read_text() != text]
-    left_over = sorted(set(FOLDER.glob("*.json")) - set(wanted))
-    if check:
-        for file in (*stale, *left_over):
-            print(f"{file.relative_to(FOLDER.parent.parent)} is stale: run `make generate`")
-        return 1 if stale or left_over else 0
-    FOLDER.mkdir(exist_ok=True)
-    for file in stale:
-        file.write_text(wanted[file])
-    for file in left_over:
-        file.unlink()
-    print(f"{len(wanted)} dashboards, {len(stale)} rewritten, {len(left_over)} removed")
-    return 0
+def main(check: bool) -> int:
+    """See `write_or_check`."""
+    return write_or_check(generated(), check, FOLDER.glob("*.json"))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("--check" in sys.argv[1:]))

@@ -17,9 +17,10 @@ from typing import Any
 
 import yaml
 
-HERE = Path(__file__).parent
-CHECKOUT = HERE.parents[1]
-FOLDER = HERE / "operator"
+from stack.generated import write_or_check
+from stack.layout import CHECKOUT
+
+FOLDER = Path(__file__).parent / "operator"
 API = "monitoring.coreos.com/v1"
 # Those of the release whose definitions these objects were held against.
 OPERATOR = "0.85.0"
@@ -133,8 +134,8 @@ def prometheus() -> dict[str, Any]:
     return _object("Prometheus", "prometheus", spec)
 
 
-def files() -> dict[str, str]:
-    """Name → text."""
+def files() -> dict[Path, str]:
+    """What each file should hold."""
     made = {
         "rules.yaml": ("prometheus/rules/", rules()),
         "monitors.yaml": ("prometheus/prometheus.yml", monitors()),
@@ -144,28 +145,15 @@ def files() -> dict[str, str]:
         ),
     }
     return {
-        name: HEADER.format(source=source, operator=OPERATOR)
+        FOLDER / name: HEADER.format(source=source, operator=OPERATOR)
         + yaml.safe_dump_all(objects, sort_keys=False, width=100, allow_unicode=True)
         for name, (source, objects) in made.items()
     }
 
 
 def main(check: bool) -> int:
-    """Write the files; with `check` only compare.
-
-    Returns:
-        0, or 1 where a file is not current.
-    """
-    stale = []
-    for name, text in files().items():
-        path = FOLDER / name
-        if check and (not path.is_file() or path.read_text() != text):
-            stale.append(name)
-        elif not check:
-            path.write_text(text)
-    if stale:
-        print(f"{FOLDER} is not current: {', '.join(stale)}; run `make generate`", file=sys.stderr)
-    return 1 if stale else 0
+    """See `write_or_check`."""
+    return write_or_check(files(), check)
 
 
 if __name__ == "__main__":

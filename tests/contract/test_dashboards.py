@@ -61,7 +61,7 @@ def test_queries_were_found_in_every_kind_of_place() -> None:
 
 
 def test_the_generated_dashboards_are_current() -> None:
-    assert generate(["--check"]) == 0
+    assert generate(check=True) == 0
 
 
 def test_there_are_at_least_sixty_panels_and_most_of_them_must_have_data() -> None:
