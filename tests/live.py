@@ -23,10 +23,16 @@ from typing import Any, TypeVar
 import requests
 
 from stack.layout import CHECKOUT, Layout
+from stack.ports import listeners, socket_inodes
 from stack.supervise import Supervisor, orphans
 from tests.ports import claimed_offset
 
 T = TypeVar("T")
+
+# 127.0.0.1, ::1 and ::ffff:127.0.0.1 as the kernel writes them.
+LOOPBACK = {
+    "0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"
+}  # fmt: skip
 
 # Telemetry arrives within two seconds instead of fifteen; nothing else differs.
 FAST_TELEMETRY = {
@@ -99,6 +105,11 @@ class LiveStack:
         if not info.pid:
             raise ValueError(f"{program} is not running")
         return int(info.pid)
+
+    def listening(self) -> set[tuple[str, int]]:
+        """Addresses, hexadecimal, and ports of all its processes, as the kernel has them."""
+        inodes = set().union(*map(socket_inodes, orphans(self.layout)))
+        return {(address, port) for address, port, inode in listeners() if inode in inodes}
 
     def get(self, path: str, **kwargs: Any) -> requests.Response:
         """GET from the service."""

@@ -16,8 +16,9 @@ import pytest
 import requests
 
 from stack.layout import CHECKOUT
+from stack.ports import listeners
 from tests.compose_kit import PORTS, Compose, NoContainers, container_engine
-from tests.live import wait_for
+from tests.live import LOOPBACK, wait_for
 
 pytestmark = [
     pytest.mark.skipif("TEST_COMPOSE" not in os.environ, reason="runs through `make test-compose`"),
@@ -130,6 +131,19 @@ def test_no_container_can_do_more_than_it_must(compose: Compose) -> None:
         assert host["Memory"] > 0, name
         for bindings in (host["PortBindings"] or {}).values():
             assert [binding["HostIp"] for binding in bindings] == ["127.0.0.1"], name
+
+
+def test_the_machine_listens_on_loopback_only(compose: Compose) -> None:
+    """As the kernel has it. Without a process for each port, nothing listens: rules lead on."""
+    published = {
+        int(binding["HostPort"])
+        for name in compose.services()
+        if name not in compose.missing
+        for bindings in (compose.inspect(name)["HostConfig"]["PortBindings"] or {}).values()
+        for binding in bindings
+    }
+    assert published <= set(map(int, PORTS.values()))
+    assert {address for address, port, _ in listeners() if port in published} <= LOOPBACK
 
 
 def test_a_transcript_is_answered_and_its_trace_and_lines_are_found(trace_id: str) -> None:

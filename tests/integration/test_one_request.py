@@ -11,10 +11,12 @@ import psutil
 import pytest
 import requests
 
-from stack.ports import listeners, socket_inodes
-from tests.live import LiveStack, wait_for
+from stack.programs import SINGLE
+from stack.supervise import orphans
+from tests.live import LOOPBACK, LiveStack, wait_for
 
 SERVICE = "tldw-transcript-service"
+IN_THE_PANEL = "The Empty Envelope"
 
 # Of the service alone: other tests send to this stack too, and Prometheus forgets a series five
 # minutes after its last sample, in the middle of a test.
@@ -34,20 +36,16 @@ def video(live: LiveStack) -> str:
     )
 
 
-@pytest.mark.parametrize(
-    ("program", "ports"),
-    [("service", {"service"}), ("simulator", {"simulator", "simulator-proxy"})],
-)
-def test_service_and_simulator_listen_on_their_ports_and_on_loopback_only(
-    live: LiveStack, program: str, ports: set[str]
-) -> None:
-    """Their children too, Chromium among them; as the kernel says it."""
-    master = psutil.Process(live.pid(program))
-    pids = [master.pid, *(child.pid for child in master.children(recursive=True))]
-    inodes = set().union(*map(socket_inodes, pids))
-    found = {(address, port) for address, port, inode in listeners() if inode in inodes}
+def test_every_program_listens_on_its_ports_and_on_loopback_only(live: LiveStack) -> None:
+    # Only the third stage has a transcript of it, and opens a browser for that.
+    (video,) = (v for v in live.simulator("GET", "videos")["videos"] if v["title"] == IN_THE_PANEL)
+    assert live.get(f"/api/transcripts/{video['id']}").json()["source"] == "youtubei"
+    running = orphans(live.layout)
+    assert any("chrom" in p.info["name"] for p in psutil.process_iter(["name"]) if p.pid in running)
+    found = live.listening()
+    ports = {port for program in SINGLE.values() for port in program.ports}
     assert {port for _, port in found} == set(map(live.layout.port, ports))
-    assert {address for address, _ in found} == {"0100007F"}  # 127.0.0.1
+    assert {address for address, _ in found} <= LOOPBACK
 
 
 def test_a_request_is_found_in_every_backend_by_the_id_it_was_answered_with(

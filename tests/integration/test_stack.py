@@ -1,4 +1,4 @@
-"""The native stack with the real engines: what it keeps, masks and listens on.
+"""The native stack with the real engines: what it keeps and masks.
 
 The launcher's own behaviour (failures, signals, builds) is in test_stack_launcher.py,
 with stand-ins; a whole stack under kill -9 is in tests/faults/.
@@ -23,8 +23,6 @@ import pytest
 import requests
 
 from stack.pins import ENGINES
-from stack.ports import listeners, socket_inodes
-from stack.programs import SINGLE
 from stack.supervise import Supervisor, orphans
 from tests.live import LiveStack, layout, new_stack, wait_for
 from tests.serving import serving
@@ -32,7 +30,6 @@ from tests.serving import serving
 pytestmark = pytest.mark.timeout(1800)  # the first run may have to build the engines
 
 ENGINE_NAMES = [engine.name for engine in ENGINES]
-LOOPBACK = ("0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F")
 
 
 @pytest.fixture(scope="module")
@@ -143,18 +140,6 @@ def test_every_engine_serves_and_is_scraped(stack: LiveStack) -> None:
     assert [entry["url"] for entry in alertmanagers] == [
         stack.layout.url("alertmanager", "/api/v2/alerts")
     ]
-
-
-def test_the_engines_listen_on_the_ports_of_the_table_and_on_loopback_only(
-    stack: LiveStack,
-) -> None:
-    inodes = set().union(*(socket_inodes(pid) for pid in orphans(stack.layout)))
-    found = [(address, port) for address, port, inode in listeners() if inode in inodes]
-
-    ports = {port for program in SINGLE.values() for port in program.ports}
-    engines = ports - {"service", "simulator", "simulator-proxy"}
-    assert sorted(port for _, port in found) == sorted(map(stack.layout.port, engines))
-    assert {address for address, _ in found} <= set(LOOPBACK)
 
 
 def test_secrets_are_masked_on_the_way_and_everything_else_arrives(stack: LiveStack) -> None:

@@ -17,8 +17,9 @@ import requests
 from stack import scaled as scaled_form
 from stack.errors import StackError
 from stack.layout import CHECKOUT, Layout
+from stack.programs import SCALED
 from stack.supervise import Supervisor
-from tests.live import LiveStack, Load, healthy_videos, new_stack, wait_for
+from tests.live import LOOPBACK, LiveStack, Load, healthy_videos, new_stack, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -123,6 +124,25 @@ def gone(stack: LiveStack, name: str) -> Iterator[float]:
     finally:
         supervisor.launch(name)
         wait_for("every part ready", lambda: stack.launcher("status").returncode == 0)
+
+
+def test_every_program_listens_on_its_ports_and_on_loopback_only(scaled: LiveStack) -> None:
+    found = scaled.listening()
+    ports = {port for program in SCALED.values() for port in program.ports}
+    assert {port for _, port in found} == set(map(scaled.layout.port, ports))
+    assert {address for address, _ in found} <= LOOPBACK
+
+
+@pytest.mark.parametrize(
+    "port",
+    [
+        *("prometheus", "prometheus-1", "prometheus-2", "thanos-sidecar-1", "thanos-sidecar-2"),
+        *("victorialogs", "victorialogs-1", "victorialogs-2", "alertmanager", "jaeger"),
+    ],
+)
+def test_an_engine_answers_nobody_without_the_password(scaled: LiveStack, port: str) -> None:
+    assert requests.get(scaled.layout.url(port), timeout=10).status_code == 401
+    assert requests.get(scaled.layout.engine(port), timeout=10).status_code != 401
 
 
 def test_every_request_is_counted_once_over_three_services(scaled: LiveStack) -> None:
