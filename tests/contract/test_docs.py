@@ -46,6 +46,22 @@ def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", names(PAGES))
+def test_every_test_a_page_names_is_there(page: Path) -> None:
+    for name, function in re.findall(r"\b(tests/[\w/]+\.py)(?:::(\w+))?", page.read_text()):
+        file = CHECKOUT / name
+        assert file.is_file(), name
+        assert not function or f"def {function}(" in file.read_text(), function
+
+
+def test_every_threat_has_its_test() -> None:
+    page = (CHECKOUT / "docs/security.md").read_text()
+    rows = re.findall(r"^\|.*\| test \|\n\|[-|]+\|\n((?:\|.*\n)+)", page, re.MULTILINE)
+    assert len(rows) == 3  # what listens, threats to the service, what answers may make us do
+    threats = "".join(rows).splitlines()
+    assert [row for row in threats if "`tests/" not in row.split(" | ")[-1]] == []
+
+
+@pytest.mark.parametrize("page", names(PAGES))
 def test_every_make_target_a_page_names_is_one(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:`|^    )make ([a-z-]+)", page.read_text(), re.MULTILINE))
