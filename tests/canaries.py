@@ -88,6 +88,14 @@ FORMS: Final = (
     "someone.{c}@example.org wrote",
     "someone.{c}%40example.org",
     "-----BEGIN PRIVATE KEY-----\nMII{c}\n-----END PRIVATE KEY-----",
+    # folded over lines, escaped as in JSON, encoded twice and more
+    "Authorization: Basic\r\n {c}",
+    "Cookie: a=b;\n\tSID={c};\n  HSID={c}",
+    '{{"pass\\u0077ord": "{c}"}}',
+    "https://a.example/?x=1\\u0026sig\\u003d{c}",
+    "password%253D{c}",
+    "next=https%25253A%25252F%25252Fu%25253A{c}%252540host",
+    "%2562earer token%3A {c}",
 )
 
 # Names under which a value is secret whatever it looks like.

@@ -75,6 +75,11 @@ ADDRESSES = {
 def _case(folder: Path, name: str, caption: str, audio: str, redirect: str = "") -> None:
     video = name.ljust(11, "_")
     (folder / video).mkdir()
+    track = {
+        "languageCode": "en",
+        "baseUrl": caption.replace("ID", video),
+        "name": {"runs": [{"text": "English"}]},
+    }
     player = {
         "playabilityStatus": {"status": "OK"},
         "videoDetails": {"videoId": video, "title": name, "lengthSeconds": "5"},
@@ -86,7 +91,7 @@ def _case(folder: Path, name: str, caption: str, audio: str, redirect: str = "")
         },
         "captions": {
             "playerCaptionsTracklistRenderer": {
-                "captionTracks": [{"languageCode": "en", "baseUrl": caption.replace("ID", video)}]
+                "captionTracks": [track]
             }
         },
     }  # fmt: skip
@@ -129,7 +134,7 @@ def _nobody_came() -> Iterator[None]:
 
 
 def assert_refused(stage: Stage, video: str, simulator: RunningSimulator) -> None:
-    with pytest.raises(TranscriptError) as refusal:
+    with pytest.raises(TranscriptError, match="leads away") as refusal:
         stage.fetch(Job(Wanted(video.ljust(11, "_")), Deadline(60), DIRECT))
     assert refusal.value.error_type == "parse_error"
     hosts = {entry["host"].rpartition(":")[0] or entry["host"] for entry in simulator.requests()}
@@ -244,3 +249,14 @@ def test_a_login_goes_to_its_own_domain_only_and_never_to_plain_http(
         "www.youtube.com/watch": {"LOGIN_INFO", "ON_PAGES"},
         "rr1---sn-simulated.googlevideo.com/generate_204": set(),
     }
+
+
+def test_a_login_that_may_travel_openly_does_not(settings: Settings, tmp_path: Path) -> None:
+    cookies = tmp_path / "cookies.txt"
+    row = ".youtube.com\tTRUE\t/\tFALSE\t4102444800\tLOGIN_INFO\tvalue-of-the-login"
+    cookies.write_text(f"# Netscape HTTP Cookie File\n{row}\n")
+    with_login = settings.model_copy(update={"cookies_file": cookies})
+    with YouTubeSession(with_login, Deadline(20)) as session:
+        assert session.cookies.get("LOGIN_INFO")
+        with pytest.raises(TranscriptError, match="leads away"):
+            session.get("http://www.youtube.com/generate_204")

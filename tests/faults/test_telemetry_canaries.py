@@ -38,6 +38,7 @@ def test_no_canary_leaves_the_process(tmp_path: Path, level: str) -> None:
         "OTEL_METRIC_EXPORT_INTERVAL": "500",
         "PROXY_PASSWORD": f"plain{build(820)}word",
         "SOME_SERVICE_API_KEY": build(821),
+        "OTEL_RESOURCE_ATTRIBUTES": f"team={CONTROL},db.password={build(822)},x=token={build(823)}",
         "LOG_RATE_LIMIT_PER_MIN": "0",
     }
     with (
@@ -65,6 +66,7 @@ def test_no_canary_leaves_the_process(tmp_path: Path, level: str) -> None:
         assert any(CONTROL in record.body for record in sink.logs)
         assert any(CONTROL in span.name for span in sink.spans)
         assert any(CONTROL in dict(series).values() for _, _, series in sink.points)
+        assert {span.resource["team"] for span in sink.spans} == {CONTROL}
         for where, text in sent.items():
             assert leaks(text) == [], where
         assert sink.counter("telemetry.redaction.failures") == 0

@@ -67,6 +67,8 @@ def leaky(live: LiveStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         "LOG_RATE_LIMIT_PER_MIN": "0",
         "DASHBOARD_OPEN_ON_LOOPBACK": "1",
         "PROXY_PASSWORD": f"plain{build(820)}word",
+        # Prometheus has them in `target_info`.
+        "OTEL_RESOURCE_ATTRIBUTES": f"db.password={build(822)},x=token={build(823)}",
     }
     with gunicorn(folder, environ, app="tests.canary_app:create_app()", workers=1) as running:
         push(running.port)

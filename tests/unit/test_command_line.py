@@ -151,7 +151,7 @@ def test_trace_as_json_holds_spans_and_lines() -> None:
     assert len(document["logs"]["data"]) == 2
 
 
-@pytest.mark.parametrize("video", ["-w4w9WgXcQ1", "--w9WgXcQ12", "-hw4w9WgXcQ"])
+@pytest.mark.parametrize("video", ["dQw4w9WgXcQ", "-w4w9WgXcQ1", "--w9WgXcQ12", "-hw4w9WgXcQ"])
 @pytest.mark.parametrize("fmt", ["text", "srt", "vtt", "json"])
 def test_fetch_takes_ids_with_dashes_and_passes_no_control_character(
     monkeypatch: pytest.MonkeyPatch, video: str, fmt: str

@@ -27,6 +27,7 @@ from transcript_service.telemetry import span
 from transcript_service.transcripts.job_store import JobRecord, JobStore, QueueFull
 from transcript_service.transcripts.jobs import JobRunner
 from transcript_service.transcripts.model import Segment, Transcript, TranscriptError
+from transcript_service.transcripts.pipeline import Pipeline
 from transcript_service.transcripts.wanted import Wanted
 from transcript_service.web import create_app
 
@@ -334,6 +335,26 @@ def test_equal_results_are_kept_once_and_as_long_as_one_of_them(
     store.recover()
     assert store.get(jobs[0].id) is None
     assert store.result(jobs[-1]) is not None
+
+
+def test_forty_requests_for_one_large_transcript_keep_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = replace(TRANSCRIPT, segments=(Segment(0, 1, random_text(2_000_000)),))
+    monkeypatch.setattr(Pipeline, "fetch", lambda *_, **__: said)
+    app = create_app(Settings(state_dir=tmp_path))
+    client, runner = app.test_client(), app.extensions["job_runner"]
+    places = []
+    for number in range(40):  # no two are equal: each is a job
+        path = f"/api/transcripts/{VIDEO}?lang=en,de-{number:03}"
+        answer = client.get(path, headers={"Prefer": "respond-async"})
+        assert answer.status_code == 202
+        places.append(answer.headers["Location"])
+    runner.start()
+    wait_for("the last's end", lambda: (client.get(places[-1]).json or {})["state"] == "succeeded")
+    runner.stop(grace_s=5)
+    assert len(set(places)) == 40
+    assert (tmp_path / "jobs.sqlite3").stat().st_size < 4_000_000
 
 
 def test_all_results_together_have_a_bound(settings: Settings, clock: Clock) -> None:
