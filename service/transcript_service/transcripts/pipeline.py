@@ -14,7 +14,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Final, TypeVar
@@ -291,7 +290,7 @@ class Pipeline:
         future = self._threads.submit(contextvars.copy_context().run, call)
         try:
             return future.result(timeout=deadline.remaining())
-        except FutureTimeout:
+        except TimeoutError:
             if future.done():  # its own, or it ended in this moment
                 return future.result()
             future.cancel()
