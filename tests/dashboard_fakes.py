@@ -165,13 +165,18 @@ def jaeger_trace(*spans: dict[str, Any]) -> dict[str, Any]:
 
 
 def valued(value: str) -> Callable[[Handler, dict[str, str]], None]:
-    """Every instant query answers one series, without labels, of this value."""
+    """Every instant query answers one series of this value; of quantiles, one each."""
 
     def behave(handler: Handler, parameters: dict[str, str]) -> None:
         if parameters["path"] != "/api/v1/query":
             return empty(handler, parameters)
-        sample = {"metric": {"stage": "asr", "outcome": "success"}, "value": [1.0, value]}
-        return handler.answer(success({"resultType": "vector", "result": [sample]}))
+        labels: dict[str, str] = {"stage": "asr", "outcome": "success"}
+        quantiles = ("p50", "p95") if '"quantile"' in parameters["query"] else ("",)
+        result = [
+            {"metric": labels | {"quantile": quantile}, "value": [1.0, value]}
+            for quantile in quantiles
+        ]
+        return handler.answer(success({"resultType": "vector", "result": result}))
 
     return behave
 

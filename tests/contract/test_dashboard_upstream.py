@@ -16,7 +16,6 @@ from tests import dashboard_fakes as fakes
 from tests.dashboard_fakes import FakeEngine, Handler, json_of, service, timed_get
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.dashboard.blocks import BLOCKS
-from transcript_service.dashboard.queries import QUERIES
 
 PERFORMANCE = "/api/dashboard/metrics/performance"
 OVERVIEW = "/api/dashboard/metrics"
@@ -225,9 +224,9 @@ def test_one_failing_query_is_named_and_the_rest_is_shown(
     answer: Any = json_of(client.get(PERFORMANCE))
     assert answer["partial"] is True
     assert answer["missing"] == dict.fromkeys(
-        ["request_p95", "stage_p95", "stage_p95_over_time"], "upstream_unreachable"
+        ["request_times", "stage_times", "stage_times_over_time"], "upstream_unreachable"
     )
-    assert answer["data"]["requests"]["p50_s"] == 4
+    assert answer["data"]["requests"]["total"] == 4
     assert answer["data"]["requests"]["p95_s"] is None
 
 
@@ -245,9 +244,8 @@ def test_charts_that_hang_do_not_take_the_numbers_with_them(
     # Of four workers each has one query in flight: nothing overtakes.
     client = service(tmp_path, engine.url, **IMPATIENT, web_concurrency=4).test_client()
     answer: Any = json_of(client.get(f"/api/dashboard/metrics/{block.replace('_', '-')}"))
-    numbers = {name for name in BLOCKS[block].queries if not QUERIES[name].over_time}
-    slow = {*BLOCKS[block].queries, *BLOCKS[block].exemplars_of} - numbers
-    assert set(answer["missing"]) == slow
+    queries = BLOCKS[block].queries.values()
+    assert set(answer["missing"]) == {query.name for query in queries if query.kind != "value"}
 
 
 def test_a_hundred_distinct_questions_keep_four_queries_in_flight(
@@ -265,8 +263,7 @@ def test_a_hundred_distinct_questions_keep_four_queries_in_flight(
     with ThreadPoolExecutor(100) as pool:
         statuses = list(pool.map(ask, range(100)))
     assert statuses == [200] * 100
-    per_round = len(BLOCKS["performance"].queries) + len(BLOCKS["performance"].exemplars_of)
-    assert engine.total == 100 * per_round
+    assert engine.total == 100 * len(BLOCKS["performance"].queries)
     assert 1 < engine.peak <= 4
 
 
@@ -281,8 +278,7 @@ def test_a_thousand_equal_questions_are_one_round(tmp_path: Path, engine: FakeEn
 
     with ThreadPoolExecutor(32) as pool:
         assert set(pool.map(ask, range(1000))) == {200}
-    per_round = len(BLOCKS["performance"].queries) + len(BLOCKS["performance"].exemplars_of)
-    assert engine.total == per_round
+    assert engine.total == len(BLOCKS["performance"].queries)
 
 
 def test_workers_share_the_limit(tmp_path: Path, engine: FakeEngine) -> None:
@@ -298,7 +294,7 @@ def test_every_query_is_measured_by_name_and_a_defect_is_logged_with_its_text(
     engine.behave = fakes.fixed(400, b"parse error near rate")
     client.get(PERFORMANCE)
     assert (
-        telemetry.metric("dashboard.query.duration", query="request_p50", outcome="rejected") == 1
+        telemetry.metric("dashboard.query.duration", query="request_times", outcome="rejected") == 1
     )
     told = [line for line in telemetry.lines() if line["event"] == "dashboard.query.failed"]
     assert told
@@ -314,7 +310,7 @@ def test_a_prometheus_that_was_never_up_is_not_counted_as_failing(
     nobody = "http://127.0.0.1:1"
     client = service(tmp_path, nobody, engines_not_built_file=told).test_client()
     assert client.get(PERFORMANCE).status_code == 502
-    measured = {"query": "request_p50", "outcome": "unreachable"}
+    measured = {"query": "request_times", "outcome": "unreachable"}
     assert (telemetry.metric("dashboard.query.duration", **measured) or 0) == counted
 
 
@@ -415,4 +411,4 @@ def test_long_windows_ask_the_records_and_the_raw_series_only_where_there_are_no
     assert {stage["stage"]: stage["p95_s"] for stage in data["stages"]} == {"asr": 4.5}
     records = [query for query in queries if "increase5m" in query]
     raw = [query for query in queries if "increase5m" not in query]
-    assert (len(records), len(raw)) == (4 * asked[0], 4 * asked[1])
+    assert (len(records), len(raw)) == (2 * asked[0], 2 * asked[1])

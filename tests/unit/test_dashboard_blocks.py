@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from transcript_service.dashboard.blocks.circuit_breaker import worst_state
 from transcript_service.dashboard.blocks.performance import success_ratio
 from transcript_service.dashboard.engines import Engines
 from transcript_service.dashboard.prometheus import Exemplar, Sample, Series
-from transcript_service.dashboard.queries import EXEMPLARS, QUERIES
+from transcript_service.dashboard.queries import QUERIES
 from transcript_service.dashboard.upstream import (
     QueryDefect,
     UpstreamError,
@@ -33,10 +33,12 @@ def sample(value: float | None, **labels: str) -> Sample:
 
 
 def answers(
-    samples: Mapping[str, list[Sample]] | None = None, failed: tuple[str, ...] = (), **more: object
+    found: Mapping[str, Sequence[object]] | None = None,
+    failed: tuple[str, ...] = (),
+    not_built: tuple[str, ...] = (),
 ) -> Answers:
     failures: dict[str, UpstreamError] = {name: UpstreamTimeout(name) for name in failed}
-    return Answers(WINDOW, samples or {}, failures=failures, **more)  # type: ignore[arg-type]
+    return Answers(WINDOW, found or {}, failures, not_built)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,6 @@ def test_a_block_without_any_series_has_no_data(name: str) -> None:
 def test_every_query_of_a_block_exists_and_every_query_is_in_one_block(name: str) -> None:
     block = BLOCKS[name]
     assert set(block.queries) <= set(QUERIES)
-    assert set(block.exemplars_of) <= set(EXEMPLARS)
     elsewhere = {q for other in BLOCKS.values() if other is not block for q in other.queries}
     assert not elsewhere & set(block.queries)
 
@@ -79,7 +80,10 @@ def test_no_query_is_asked_by_nobody() -> None:
 def test_a_failed_query_leaves_null_and_the_rest_stands() -> None:
     data = BLOCKS["performance"].build(
         answers(
-            {"request_p50": [sample(0.5)], "stage_p50": [sample(0.25, stage="asr")]},
+            {
+                "request_times": [sample(0.5, quantile="p50")],
+                "stage_times": [sample(0.25, stage="asr", quantile="p50")],
+            },
             failed=("requests", "stage_attempts", "stage_skipped"),
         )
     )
@@ -126,8 +130,10 @@ def test_slow_requests_are_unique_and_slowest_first_and_failed_ones_newest_first
     ]
     data = BLOCKS["performance"].build(
         answers(
-            {"requests": [sample(5.0, outcome="success")]},
-            exemplars={"request_exemplars": exemplars},
+            {
+                "requests": [sample(5.0, outcome="success")],
+                "request_exemplars": exemplars,
+            }
         )
     )
     assert data is not None
@@ -142,8 +148,10 @@ def test_of_each_stretch_of_a_chart_the_slowest_request_is_its_point() -> None:
     exemplars = [exemplar("a", 1, 800), exemplar("b", 9, 799), exemplar("c", 5, 20)]
     data = BLOCKS["performance"].build(
         answers(
-            {"requests": [sample(5.0, outcome="success")]},
-            exemplars={"request_exemplars": exemplars},
+            {
+                "requests": [sample(5.0, outcome="success")],
+                "request_exemplars": exemplars,
+            }
         )
     )
     assert data is not None
@@ -157,8 +165,8 @@ def test_charts_are_marked_with_deploys_and_the_demos_faults() -> None:
 
     data = BLOCKS["performance"].build(
         answers(
-            {"requests": [sample(5.0, outcome="success")]},
-            series={
+            {
+                "requests": [sample(5.0, outcome="success")],
                 "marks": [
                     line({"service_version": "1.0"}, 1, 2, 3),  # not there before: no deploy
                     line({"service_version": "1.1"}, 3, 4),
@@ -227,10 +235,11 @@ def test_a_breaker_timeline_joins_equal_steps_and_leaves_gaps() -> None:
         return Series({"name": "asr", "state": state}, values)
 
     data = BLOCKS["circuit_breaker"].build(
-        Answers(
-            WINDOW,
-            samples={"breaker_state": [sample(1.0, name="asr", state="closed")]},
-            series={"breaker_state_over_time": [line("closed", 1, 2, 3, 6, 7), line("open", 3, 4)]},
+        answers(
+            {
+                "breaker_state": [sample(1.0, name="asr", state="closed")],
+                "breaker_state_over_time": [line("closed", 1, 2, 3, 6, 7), line("open", 3, 4)],
+            }
         )
     )
     assert data is not None

@@ -18,7 +18,7 @@ from ..telemetry import get_logger
 from ..telemetry.instruments import DASHBOARD_QUERY_DURATION
 from . import shapes
 from .engines import Engines
-from .prometheus import Exemplar, Sample, Series
+from .prometheus import Sample, Series
 from .queries import Query
 from .upstream import QueryDefect, UpstreamError, gather, worst
 from .window import EXPORT_INTERVAL_S, Window
@@ -36,20 +36,26 @@ class Answers:
     """What the queries of one round answered, by query name."""
 
     window: Window
-    samples: dict[str, Sequence[Sample]] = field(default_factory=dict)
-    series: dict[str, Sequence[Series]] = field(default_factory=dict)
-    exemplars: dict[str, Sequence[Exemplar]] = field(default_factory=dict)
+    found: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     failures: Mapping[str, UpstreamError] = field(default_factory=dict)
     not_built: tuple[str, ...] = ()
 
+    def samples(self, name: str) -> Sequence[Sample]:
+        """The single values of a query."""
+        return self.found.get(name, ())
+
+    def series(self, name: str) -> Sequence[Series]:
+        """The chart lines of a query."""
+        return self.found.get(name, ())
+
     def number(self, name: str) -> float | None:
         """The single value of a query without labels."""
-        return next((sample.value for sample in self.samples.get(name, ())), None)
+        return next((sample.value for sample in self.samples(name)), None)
 
     def by(self, name: str, *labels: str) -> dict[tuple[str, ...], float]:
         """The finite values of a query by some of its labels, summed over the others."""
         sums: dict[tuple[str, ...], float] = {}
-        for sample in self.samples.get(name, ()):
+        for sample in self.samples(name):
             if sample.value is not None:
                 key = tuple([sample.labels.get(label, "") for label in labels])
                 sums[key] = sums.get(key, 0.0) + sample.value
@@ -58,7 +64,7 @@ class Answers:
     def gone_quiet(self, *names: str) -> bool:
         """Whether these queries were answered and none of them has a value."""
         return not any(
-            name in self.failures or any(s.value is not None for s in self.samples.get(name, ()))
+            name in self.failures or any(s.value is not None for s in self.samples(name))
             for name in names
         )
 
@@ -70,26 +76,29 @@ class Answers:
         if query in self.failures:
             return None
         sums: dict[str, float] = {}
-        for sample in self.samples.get(query, ()):
+        for sample in self.samples(query):
             word = sample.labels.get(label)
             if word and sample.value and where.items() <= sample.labels.items():
                 sums[word] = sums.get(word, 0.0) + sample.value
         return dict(sorted(sums.items(), key=lambda item: -item[1]))
 
     def chart(self, name: str, unit: str, *, as_: str | None = None) -> list[shapes.Series]:
-        """The series of a query on the window's raster, `null` where there is no value."""
+        """The series of a query on the window's raster, `null` where there is no value.
+
+        A `{}` in `as_` becomes the quantile.
+        """
         steps = self.window.chart_steps
         start = rfc3339(steps.start)
         return [
             {
-                "name": as_ or name,
-                "labels": series.labels,
+                "name": (as_ or name).format(series.labels.get("quantile")),
+                "labels": {k: v for k, v in series.labels.items() if k != "quantile"},
                 "unit": unit,
                 "start": start,
                 "step_s": steps.step,
                 "values": series.values,
             }
-            for series in sorted(self.series.get(name, ()), key=lambda s: sorted(s.labels.items()))
+            for series in sorted(self.series(name), key=lambda s: sorted(s.labels.items()))
         ]
 
 
@@ -107,8 +116,9 @@ class Block:
         about: what it answers, for the API's description.
         shape: of its data.
         queries: what it asks.
-        exemplars_of: the selectors whose exemplars it asks for.
         build: shapes the answers.
+        from_log: what the log adds to the data, by its name in `missing`: a function that asks
+            for it, which may raise an `UpstreamError`.
     """
 
     name: str
@@ -117,18 +127,13 @@ class Block:
     shape: Any
     queries: Mapping[str, Query]
     build: Build
-    exemplars_of: Mapping[str, Query] = field(default_factory=dict)
+    from_log: tuple[str, Callable[[Engines, Any, Window], None]] | None = None
 
 
 def ask(
-    engines: Engines,
-    queries: Iterable[Query],
-    window: Window,
-    *,
-    exemplars_of: Iterable[Query] = (),
-    measured_as: str | None = None,
+    engines: Engines, queries: Iterable[Query], window: Window, *, measured_as: str | None = None
 ) -> Answers:
-    """Put every query to Prometheus, and ask for the exemplars of some selectors.
+    """Put every query to Prometheus.
 
     Single numbers should stand before charts: they are asked in this order, and what uses up
     the time at the end takes nothing with it.
@@ -136,65 +141,47 @@ def ask(
     Args:
         measured_as: one name for all of them in `dashboard.query.duration`.
     """
-    prometheus, service = engines.prometheus, engines.job
-
-    def value_of(query: Query, deadline: Deadline) -> Sequence[Any]:
-        found: Sequence[Any] = ()
-        for promql in query.renderings(window, service=service):
-            found = (
-                prometheus.range(promql, window.chart_steps, deadline)
-                if query.over_time
-                else prometheus.instant(promql, at=window.now, deadline=deadline)
-            )
-            if found:
-                break
-        return found
-
-    def exemplars(query: Query, deadline: Deadline) -> Sequence[Any]:
-        return prometheus.exemplars(
-            *query.renderings(window, service=service),
-            start=window.now - window.seconds,
-            # `now` is on the raster; miss nothing newer
-            end=window.now + (0 if window.past else EXPORT_INTERVAL_S),
-            deadline=deadline,
-        )
-
-    work = dict.fromkeys(queries, value_of) | dict.fromkeys(exemplars_of, exemplars)
     took: dict[str, float] = {}
 
     def timed(query: Query, deadline: Deadline) -> Sequence[Any]:
         started = time.perf_counter()
         try:
-            return work[query](query, deadline)
+            return _answer(engines, query, window, deadline)
         finally:
             took[query.name] = time.perf_counter() - started
 
     started = time.perf_counter()
-    found, failures = gather(
-        {query.name: (engines.queries, partial(timed, query)) for query in work},
-        engines.deadline(),
-    )
+    work = {query.name: (engines.queries, partial(timed, query)) for query in queries}
+    found, failures = gather(work, engines.deadline())
     whole = time.perf_counter() - started
     not_built = engines.not_built()
     # What was never up is not down: nobody is to be alerted that it does not answer.
-    for query in () if "prometheus" in not_built else work:
-        outcome = failures[query.name].outcome if query.name in failures else "success"
+    for name in () if "prometheus" in not_built else work:
+        outcome = failures[name].outcome if name in failures else "success"
         DASHBOARD_QUERY_DURATION.record(
-            took.get(query.name, whole), query=measured_as or query.name, outcome=outcome
+            took.get(name, whole), query=measured_as or name, outcome=outcome
         )
     _log_failures(failures)
-    answers = Answers(window, failures=failures, not_built=not_built)
-    for query, how in work.items():
-        if query.name in found:
-            kept: dict[str, Any] = (
-                answers.exemplars
-                if how is exemplars
-                else answers.series
-                if query.over_time
-                else answers.samples
-            )
-            kept[query.name] = found[query.name]
-    return answers
+    return Answers(window, found, failures, not_built)
+
+
+def _answer(engines: Engines, query: Query, window: Window, deadline: Deadline) -> Sequence[Any]:
+    found: Sequence[Any] = ()
+    for promql in query.renderings(window, service=engines.job):
+        match query.kind:
+            case "value":
+                found = engines.prometheus.instant(promql, at=window.now, deadline=deadline)
+            case "chart":
+                found = engines.prometheus.range(promql, window.chart_steps, deadline)
+            case "exemplars":
+                # `now` is on the raster; miss nothing newer
+                end = window.now + (0 if window.past else EXPORT_INTERVAL_S)
+                found = engines.prometheus.exemplars(
+                    promql, start=window.now - window.seconds, end=end, deadline=deadline
+                )
+        if found:
+            break
+    return found
 
 
 def _log_failures(failures: Mapping[str, UpstreamError]) -> None:

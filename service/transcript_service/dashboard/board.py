@@ -15,11 +15,9 @@ from ..resilience.deadline import Deadline
 from ..rfc3339 import rfc3339
 from ..settings import Settings
 from ..telemetry.instruments import REGISTRY
-from . import log_search
 from .alerts import ALERTS, ALERTS_SCOPE, History, fetch_alerts
 from .answers import ask
 from .blocks import BLOCKS, Block
-from .blocks.circuit_breaker import CIRCUIT_BREAKER
 from .cache import AnswerCache, Cached
 from .engines import Engines
 from .export import OPENMETRICS, TEXT, Family, expose
@@ -75,7 +73,6 @@ class Board:
     ) -> None:
         self.engines = engines
         self._history = history
-        self._breaker_open_s = settings.circuit_breaker_open_s
         self._cache: AnswerCache[Fetched] = AnswerCache(
             ttl_s=settings.dashboard_cache_ttl_s,
             stale_s=settings.dashboard_stale_s,
@@ -184,29 +181,16 @@ class Board:
         return self._cache.get(self._key(name, window), fetch)
 
     def _fetch(self, block: Block, window: Window) -> Fetched:
-        answers = ask(
-            self.engines,
-            block.queries.values(),
-            window,
-            exemplars_of=block.exemplars_of.values(),
-        )
-        if len(answers.failures) == len(block.queries) + len(block.exemplars_of):
+        answers = ask(self.engines, block.queries.values(), window)
+        if len(answers.failures) == len(block.queries):
             raise worst(answers.failures.values())
         data, failures = block.build(answers), dict(answers.failures)
-        if data is not None and block.exemplars_of:
+        if data is not None and block.from_log:
+            name, complete = block.from_log
             try:
-                log_search.describe(
-                    self.engines, [*data["slow_requests"], *data["failed_requests"]], window
-                )
+                complete(self.engines, data, window)
             except UpstreamError as failure:
-                failures["request_details"] = failure
-        if data is not None and block is CIRCUIT_BREAKER:
-            try:
-                log_search.explain(
-                    self.engines, data["breakers"], window.now, open_s=self._breaker_open_s
-                )
-            except UpstreamError as failure:
-                failures["openings"] = failure
+                failures[name] = failure
         return _fetched(window, data, failures)
 
     def _fetch_alerts(self, window: Window) -> Fetched:
@@ -220,7 +204,7 @@ class Board:
         if answers.failures:
             raise worst(answers.failures.values())
         text = expose(
-            (Family(REGISTRY[name], samples) for name, samples in answers.samples.items()),
+            (Family(REGISTRY[name], samples) for name, samples in answers.found.items()),
             openmetrics=openmetrics,
         )
         return Fetched(window, text, missing={}, tag=_tag(text))

@@ -22,6 +22,7 @@ class Engines:
         settings: where they are and what asking them may cost.
 
     Attributes:
+        settings: as given.
         queries: the threads that ask Prometheus, as many as queries may be under way.
         others: the threads that ask the other engines.
 
@@ -30,7 +31,7 @@ class Engines:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
         self.service, self.job = service_identity(settings)
         self._upstreams: list[Upstream] = []
         # The limit is the whole service's; every worker process gets its share of it.
@@ -47,11 +48,11 @@ class Engines:
 
     def deadline(self) -> Deadline:
         """Of one answer, beginning now."""
-        return Deadline(self._settings.dashboard_deadline_s)
+        return Deadline(self.settings.dashboard_deadline_s)
 
     def not_built(self) -> tuple[str, ...]:
         """The engines that the launcher is still building; they have never been up."""
-        file = self._settings.engines_not_built_file
+        file = self.settings.engines_not_built_file
         try:
             return tuple(file.read_text().split()) if file else ()
         except OSError:
@@ -66,9 +67,9 @@ class Engines:
 
     def _upstream(self, url: HttpUrl) -> Upstream:
         upstream = Upstream(
-            _with_password(url, self._settings.engine_password_file),
-            timeout_s=self._settings.dashboard_query_timeout_s,
-            max_bytes=self._settings.dashboard_max_answer_bytes,
+            _with_password(url, self.settings.engine_password_file),
+            timeout_s=self.settings.dashboard_query_timeout_s,
+            max_bytes=self.settings.dashboard_max_answer_bytes,
         )
         self._upstreams.append(upstream)
         return upstream

@@ -129,14 +129,11 @@ def describe(engines: Engines, requests: Sequence[shapes.Request], window: Windo
         request["worker"] = facts.get("service.instance.id") or request["worker"]
 
 
-def explain(
-    engines: Engines, breakers: Sequence[shapes.Breaker], now: float, *, open_s: float
-) -> None:
+def explain(engines: Engines, breakers: Sequence[shapes.Breaker], now: float) -> None:
     """Say of each breaker that is not closed since when, by which worker and after what.
 
     Args:
         now: the moment that is looked at, in Unix seconds.
-        open_s: how long an open breaker waits before it lets a probe by.
 
     Raises:
         UpstreamError: VictoriaLogs did not answer usefully in time.
@@ -147,6 +144,7 @@ def explain(
     if not tripped:
         return
     start, end = rfc3339(max(0.0, now - _WEEK_S)), rfc3339(now + _LATE_S)
+    open_s = engines.settings.circuit_breaker_open_s
     openings: dict[str, shapes.Opening] = {}
 
     def note(record: Mapping[str, str]) -> None:

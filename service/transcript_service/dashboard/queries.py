@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from string import Template
-from typing import Final
+from typing import Final, Literal
 
 from ..telemetry.instruments import REGISTRY, Gauge, Instrument, UpDownCounter
 from ..telemetry.prometheus_names import prometheus_name
@@ -41,14 +41,14 @@ _RECORDED: Final = re.compile(rf"(?:increase|rate)\(({'|'.join(_RECORDS)})\{{")
 
 @dataclass(frozen=True)
 class Query:
-    """A named question. `over_time` asks for a chart (one value per step), else for one value.
+    """A named question: for single values, for charts (a value per step) or for exemplars.
 
     `of_stage` is what is asked instead where a stage was chosen.
     """
 
     name: str
     promql: str
-    over_time: bool = False
+    kind: Literal["value", "chart", "exemplars"] = "value"
     of_stage: Query | None = None
 
     @cached_property
@@ -60,7 +60,7 @@ class Query:
         promql, found = _RECORDED.subn(
             lambda histogram: f"sum_over_time({_RECORDS[histogram[1]]}{{", self.promql
         )
-        if promql.startswith("histogram_quantile"):
+        if "histogram_quantile" in promql:
             promql = promql.replace(_RECORDS["transcript_stage_duration_seconds"], _SUMMED)
         return promql if found else None
 
@@ -98,14 +98,15 @@ def _each(*queries: Query) -> dict[str, Query]:
     return {query.name: query for query in queries}
 
 
-def _quantiles(name: str, histogram: str, by: str = "", *, chart: bool = False) -> list[Query]:
-    """Median and 95th percentile, in a name that has `{}` for `p50` and `p95`."""
+def _quantiles(name: str, histogram: str, by: str = "", *, chart: bool = False) -> Query:
+    """Median and 95th percentile, `p50` and `p95` in the label `quantile`."""
     over = f"rate({histogram}[$rate])" if chart else f"increase({histogram}[$window])"
     summed = f"sum by ({by}) ({over})" if by else f"sum({over})"
-    return [
-        Query(name.format(word), f"histogram_quantile({q}, {summed})", over_time=chart)
+    promql = " or ".join(
+        f'label_replace(histogram_quantile({q}, {summed}), "quantile", "{word}", "", "")'
         for word, q in (("p50", 0.5), ("p95", 0.95))
-    ]
+    )
+    return Query(name, promql, "chart" if chart else "value")
 
 
 PERFORMANCE: Final = _each(
@@ -114,13 +115,13 @@ PERFORMANCE: Final = _each(
         "sum by (outcome, source, error_type) (increase(transcript_requests_total{$job}[$window]))"
         " > 0",
     ),
-    *_quantiles("request_{}", "transcript_request_duration_seconds{$job}"),
+    _quantiles("request_times", "transcript_request_duration_seconds{$job}"),
     Query(
         "stage_attempts",
         "sum by (stage, outcome, error_type)"
         " (histogram_count(increase(transcript_stage_duration_seconds{$job$stage}[$window])))",
     ),
-    *_quantiles("stage_{}", "transcript_stage_duration_seconds{$job$stage}", "stage"),
+    _quantiles("stage_times", "transcript_stage_duration_seconds{$job$stage}", "stage"),
     Query(
         "stage_skipped",
         "sum by (stage, reason) (increase(transcript_stage_skipped_total{$job$stage}[$window]))"
@@ -129,7 +130,7 @@ PERFORMANCE: Final = _each(
     Query(
         "request_rate",
         "sum by (outcome) (rate(transcript_requests_total{$job}[$rate]))",
-        over_time=True,
+        kind="chart",
         of_stage=Query(
             "request_rate",
             "sum by (outcome)"
@@ -137,8 +138,8 @@ PERFORMANCE: Final = _each(
             " / $seconds",
         ),
     ),
-    *_quantiles(
-        "stage_{}_over_time",
+    _quantiles(
+        "stage_times_over_time",
         "transcript_stage_duration_seconds{$job$stage}",
         "stage",
         chart=True,
@@ -148,7 +149,14 @@ PERFORMANCE: Final = _each(
         "marks",
         "count by (service_version) (last_over_time(target_info{$job}[$gauge]))"
         " or max by (fault) (last_over_time(demo_fault[$gauge])) > 0",
-        over_time=True,
+        kind="chart",
+    ),
+    # single measured requests with their trace ids
+    Query(
+        "request_exemplars",
+        "transcript_request_duration_seconds{$job}",
+        kind="exemplars",
+        of_stage=Query("request_exemplars", "transcript_stage_duration_seconds{$job$stage}"),
     ),
 )
 CIRCUIT_BREAKER: Final = _each(
@@ -165,13 +173,13 @@ CIRCUIT_BREAKER: Final = _each(
         "breaker_calls",
         "sum by (name, kind) (increase(circuit_breaker_calls_total{$job$breaker}[$window]))",
     ),
-    *_quantiles(
-        "breaker_recovery_{}", "circuit_breaker_recovery_duration_seconds{$job$breaker}", "name"
+    _quantiles(
+        "breaker_recovery", "circuit_breaker_recovery_duration_seconds{$job$breaker}", "name"
     ),
     Query(
         "breaker_state_over_time",
         "max by (name, state) (max_over_time(circuit_breaker_state{$job$breaker}[$gauge])) > 0",
-        over_time=True,
+        kind="chart",
     ),
 )
 BROWSER_CONTEXTS: Final = _each(
@@ -195,7 +203,7 @@ BROWSER_CONTEXTS: Final = _each(
         "context_leases",
         "sum by (reused) (increase(browser_context_leases_total{$job}[$window]))",
     ),
-    *_quantiles("context_wait_{}", "browser_context_wait_duration_seconds{$job}"),
+    _quantiles("context_wait", "browser_context_wait_duration_seconds{$job}"),
     Query(
         "context_age_p95",
         "histogram_quantile(0.95, sum(increase(browser_context_age_seconds{$job}[$window])))",
@@ -204,12 +212,12 @@ BROWSER_CONTEXTS: Final = _each(
     Query(
         "contexts_over_time",
         "sum by (state) (last_over_time(browser_contexts{$job}[$gauge]))",
-        over_time=True,
+        kind="chart",
     ),
     Query(
         "browser_memory_over_time",
         "sum(last_over_time(browser_memory_usage_bytes{$job}[$gauge]))",
-        over_time=True,
+        kind="chart",
     ),
 )
 PROXY: Final = _each(
@@ -220,7 +228,7 @@ PROXY: Final = _each(
         "sum by (proxy, outcome)"
         " (histogram_count(increase(proxy_preflight_duration_seconds{$job}[$window])))",
     ),
-    *_quantiles("proxy_preflight_{}", "proxy_preflight_duration_seconds{$job}", "proxy"),
+    _quantiles("proxy_preflight_times", "proxy_preflight_duration_seconds{$job}", "proxy"),
     Query(
         "proxied_attempts",
         "sum by (proxy_used, outcome)"
@@ -229,7 +237,7 @@ PROXY: Final = _each(
     Query(
         "proxies_over_time",
         "sum by (state) (last_over_time(proxy_pool_proxies{$job}[$gauge]))",
-        over_time=True,
+        kind="chart",
     ),
 )
 # Always about now, whatever the window.
@@ -265,15 +273,6 @@ HEALTH: Final = _each(
     Query("logs_suppressed", "sum(increase(logs_suppressed_total{$job}[$window]))"),
 )
 QUERIES: Final = PERFORMANCE | CIRCUIT_BREAKER | BROWSER_CONTEXTS | PROXY | HEALTH
-
-# Selectors whose exemplars (single measured requests with their trace ids) are asked for.
-EXEMPLARS: Final = _each(
-    Query(
-        "request_exemplars",
-        "transcript_request_duration_seconds{$job}",
-        of_stage=Query("request_exemplars", "transcript_stage_duration_seconds{$job$stage}"),
-    ),
-)
 
 
 def export_query(instrument: Instrument) -> Query:

@@ -15,6 +15,7 @@ def _build(answers: Answers) -> BrowserContexts | None:
     leases = answers.tally("context_leases", "reused")
     contexts = answers.by("contexts", "profile", "state")
     memory = answers.by("browser_memory", "instance")
+    wait = answers.by("context_wait", "quantile")
     created = answers.tally("contexts_created", "profile")
     return {
         "contexts": [
@@ -33,8 +34,8 @@ def _build(answers: Answers) -> BrowserContexts | None:
         "reuse_ratio": None
         if leases is None
         else ratio(leases.get("true", 0.0), sum(leases.values())),
-        "wait_p50_s": answers.number("context_wait_p50"),
-        "wait_p95_s": answers.number("context_wait_p95"),
+        "wait_p50_s": wait.get(("p50",)),
+        "wait_p95_s": wait.get(("p95",)),
         "age_p95_s": answers.number("context_age_p95"),
         "uses_mean": answers.number("context_uses_mean"),
         "series": [

@@ -9,6 +9,7 @@ from ...rfc3339 import rfc3339
 from ...telemetry.vocabulary import STAGES, BreakerState, Stage
 from .. import queries
 from ..answers import Answers, Block
+from ..log_search import explain
 from ..shapes import Breaker, CircuitBreaker, StateSegment
 from ..window import Window
 
@@ -30,14 +31,14 @@ def worst_state(states: Iterable[str]) -> BreakerState | None:
 
 
 def _build(answers: Answers) -> CircuitBreaker | None:
-    if answers.gone_quiet("breaker_state", "breaker_calls") and not answers.series.get(
+    if answers.gone_quiet("breaker_state", "breaker_calls") and not answers.series(
         "breaker_state_over_time"
     ):
         return None
     names = {  # a stage that is switched off has series as well, all zero
         sample.labels.get("name")
         for query in ("breaker_state", "breaker_calls")
-        for sample in answers.samples.get(query, ())
+        for sample in answers.samples(query)
         if sample.value
     }
     return {
@@ -53,8 +54,7 @@ def _build(answers: Answers) -> CircuitBreaker | None:
 def _breaker(answers: Answers, name: Stage) -> Breaker:
     states = answers.tally("breaker_state", "state", name=name)
     moves = answers.by("breaker_transitions", "name", "from", "to")
-    recovery_p50 = answers.by("breaker_recovery_p50", "name")
-    recovery_p95 = answers.by("breaker_recovery_p95", "name")
+    recovery = answers.by("breaker_recovery", "name", "quantile")
     return {
         "name": name,
         "state": worst_state(states or ()),
@@ -67,9 +67,9 @@ def _breaker(answers: Answers, name: Stage) -> Breaker:
             for (who, before, after), count in moves.items()
             if who == name and count > 0
         ],
-        "recovery_p50_s": recovery_p50.get((name,)),
-        "recovery_p95_s": recovery_p95.get((name,)),
-        "opening": None,  # metrics do not tell it; the board asks the log
+        "recovery_p50_s": recovery.get((name, "p50")),
+        "recovery_p95_s": recovery.get((name, "p95")),
+        "opening": None,  # metrics do not tell it; the log does
     }
 
 
@@ -80,7 +80,7 @@ def _segments(answers: Answers, name: str) -> list[StateSegment]:
     """
     window = answers.window
     seen: dict[int, list[str]] = {}
-    for series in answers.series.get("breaker_state_over_time", ()):
+    for series in answers.series("breaker_state_over_time"):
         if series.labels.get("name") == name:
             for index, value in enumerate(series.values):
                 if value is not None:
@@ -110,4 +110,5 @@ CIRCUIT_BREAKER: Final = Block(
     CircuitBreaker,
     queries.CIRCUIT_BREAKER,
     _build,
+    ("openings", lambda engines, data, window: explain(engines, data["breakers"], window.now)),
 )

@@ -9,6 +9,8 @@ from ...rfc3339 import rfc3339
 from ...telemetry.vocabulary import CALLER_ERRORS, STAGES
 from .. import queries
 from ..answers import Answers, Block, ratio
+from ..engines import Engines
+from ..log_search import describe
 from ..prometheus import Exemplar
 from ..shapes import Mark, Performance, Point, Request, Requests, StageNumbers
 from ..window import Window
@@ -37,7 +39,7 @@ def success_ratio(counts: Mapping[tuple[str, ...], float]) -> float | None:
 def _build(answers: Answers) -> Performance | None:
     requests = _requests(answers)
     stages = _stages(answers)
-    exemplars = answers.exemplars.get("request_exemplars", ())
+    exemplars: Sequence[Exemplar] = answers.found.get("request_exemplars", ())
     if not answers.failures and not requests["total"] and not stages:
         return None
     return {
@@ -54,8 +56,7 @@ def _build(answers: Answers) -> Performance | None:
         "marks": [*_deploys(answers), *_demo_faults(answers)],
         "series": [
             *answers.chart("request_rate", "1/s"),
-            *answers.chart("stage_p50_over_time", "s", as_="stage_p50"),
-            *answers.chart("stage_p95_over_time", "s", as_="stage_p95"),
+            *answers.chart("stage_times_over_time", "s", as_="stage_{}"),
         ],
     }
 
@@ -63,12 +64,13 @@ def _build(answers: Answers) -> Performance | None:
 def _requests(answers: Answers) -> Requests:
     ends = answers.by("requests", "outcome", "error_type")
     total = None if "requests" in answers.failures else sum(ends.values())
+    times = answers.by("request_times", "quantile")
     return {
         "total": total,
         "rate_per_s": None if total is None else total / answers.window.seconds,
         "success_ratio": success_ratio(ends),
-        "p50_s": answers.number("request_p50"),
-        "p95_s": answers.number("request_p95"),
+        "p50_s": times.get(("p50",)),
+        "p95_s": times.get(("p95",)),
         "outcomes": answers.tally("requests", "outcome"),
         "sources": answers.tally("requests", "source", outcome="success"),
         "errors": answers.tally("requests", "error_type"),
@@ -78,14 +80,13 @@ def _requests(answers: Answers) -> Requests:
 def _stages(answers: Answers) -> list[StageNumbers]:
     attempts = answers.by("stage_attempts", "stage", "outcome", "error_type")
     skipped = answers.by("stage_skipped", "stage")
-    p50 = answers.by("stage_p50", "stage")
-    p95 = answers.by("stage_p95", "stage")
+    times = answers.by("stage_times", "stage", "quantile")
     stages: list[StageNumbers] = []
     for stage in STAGES:
         ends: dict[tuple[str, ...], float] = {
             (o, e): count for (of, o, e), count in attempts.items() if of == stage
         }
-        if ends or skipped.get((stage,)) or (stage,) in p50 or (stage,) in p95:
+        if ends or skipped.get((stage,)) or (stage, "p50") in times:
             stages.append(
                 {
                     "stage": stage,
@@ -93,8 +94,8 @@ def _stages(answers: Answers) -> list[StageNumbers]:
                     if "stage_attempts" in answers.failures
                     else sum(ends.values()),
                     "success_ratio": success_ratio(ends),
-                    "p50_s": p50.get((stage,)),
-                    "p95_s": p95.get((stage,)),
+                    "p50_s": times.get((stage, "p50")),
+                    "p95_s": times.get((stage, "p95")),
                     "outcomes": answers.tally("stage_attempts", "outcome", stage=stage),
                     "errors": answers.tally("stage_attempts", "error_type", stage=stage),
                     "skipped": answers.tally("stage_skipped", "reason", stage=stage),
@@ -127,7 +128,7 @@ def _deploys(answers: Answers) -> list[Mark]:
         series.labels.get("service_version", ""): next(
             at for at, value in zip(steps, series.values, strict=True) if value is not None
         )
-        for series in answers.series.get("marks", ())
+        for series in answers.series("marks")
         if "fault" not in series.labels and any(value is not None for value in series.values)
     }
     earliest = min(first.values(), default=0)
@@ -141,7 +142,7 @@ def _deploys(answers: Answers) -> list[Mark]:
 def _demo_faults(answers: Answers) -> list[Mark]:
     steps = answers.window.chart_steps
     marks: list[Mark] = []
-    for series in answers.series.get("marks", ()):
+    for series in answers.series("marks"):
         if (name := series.labels.get("fault")) is None:
             continue
         before = None
@@ -167,7 +168,7 @@ def _listed(exemplars: list[Exemplar]) -> list[Request]:
             "at": rfc3339(found.at),
             "outcome": found.labels.get("outcome"),
             "source": found.labels.get("source"),
-            # Metrics do not have these; the board asks the log for them.
+            # Metrics do not have these; the log does.
             "video_id": None,
             "stage": None,
             "error_type": None,
@@ -177,6 +178,10 @@ def _listed(exemplars: list[Exemplar]) -> list[Request]:
     ]
 
 
+def _describe(engines: Engines, data: Performance, window: Window) -> None:
+    describe(engines, [*data["slow_requests"], *data["failed_requests"]], window)
+
+
 PERFORMANCE: Final = Block(
     "performance",
     "metrics:read",
@@ -184,5 +189,5 @@ PERFORMANCE: Final = Block(
     Performance,
     queries.PERFORMANCE,
     _build,
-    exemplars_of=queries.EXEMPLARS,
+    ("request_details", _describe),
 )

@@ -30,15 +30,14 @@ def _ratio(used: Mapping[tuple[str, ...], float], flag: str) -> float | None:
 
 
 def _proxies(answers: Answers) -> list[ProxyProbes]:
-    p50 = answers.by("proxy_preflight_p50", "proxy")
-    p95 = answers.by("proxy_preflight_p95", "proxy")
-    ids = {sample.labels.get("proxy", "") for sample in answers.samples.get("proxy_preflights", ())}
+    times = answers.by("proxy_preflight_times", "proxy", "quantile")
+    ids = {sample.labels.get("proxy", "") for sample in answers.samples("proxy_preflights")}
     return [
         {
             "proxy": proxy,
             "probes": answers.tally("proxy_preflights", "outcome", proxy=proxy),
-            "p50_s": p50.get((proxy,)),
-            "p95_s": p95.get((proxy,)),
+            "p50_s": times.get((proxy, "p50")),
+            "p95_s": times.get((proxy, "p95")),
         }
         for proxy in sorted(ids - {""})
     ]
