@@ -11,7 +11,7 @@ from string import Template
 from typing import Any, Literal
 
 from tests.contract.series import CHECKOUT, read_yaml
-from transcript_service.dashboard.queries import QUERIES
+from transcript_service.dashboard.blocks import BLOCKS
 
 Language = Literal["promql", "logsql"]
 
@@ -158,12 +158,12 @@ def dashboard_api() -> Iterator[Place]:
         "seconds": "60",
     }
     for stage, breaker in (("", ""), (',stage="asr"', ',name="asr"')):
-        for name, query in QUERIES.items():
+        for query in (query for block in BLOCKS.values() for query in block.queries):
             asked = (query.of_stage if stage else None) or query
             for promql in filter(None, (asked.promql, asked.recorded)):
                 # A placeholder that is not in `filled` stays and makes it unreadable.
                 text = Template(promql).safe_substitute(filled, stage=stage, breaker=breaker)
-                yield Place(f"dashboard/queries.py: {name}", "promql", text)
+                yield Place(f"dashboard/queries.py: {query.name}", "promql", text)
 
 
 _FENCE = re.compile(r"```(promql|logsql)\n(.*?)```", re.DOTALL)

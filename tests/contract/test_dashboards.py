@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -22,7 +23,8 @@ from grafana.generate import main as generate
 from tests.contract.checks import all_problems, known_series, problems_at
 from tests.contract.places import Place, all_places, load_dashboards, load_rules, panels_of
 from tests.contract.series import CHECKOUT, prometheus_name, read_yaml
-from transcript_service.dashboard.queries import QUERIES, Query
+from transcript_service.dashboard.blocks import BLOCKS
+from transcript_service.dashboard.queries import Query
 from transcript_service.telemetry.instruments import REGISTRY, Instrument
 
 DASHBOARDS = load_dashboards()
@@ -447,7 +449,8 @@ def test_a_typing_error_in_a_document_is_noticed(
 
 def test_a_typing_error_in_a_query_of_the_api_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Query("breaker_calls", "sum by (nam) (circuit_breaker_calls_total{$job$breaker})")
-    monkeypatch.setitem(QUERIES, "breaker_calls", broken)
+    block = replace(BLOCKS["circuit_breaker"], queries=(broken,))
+    monkeypatch.setitem(BLOCKS, "circuit_breaker", block)
     assert "dashboard/queries.py: breaker_calls: sum by (nam): no such label there" in " ".join(
         all_problems()
     )

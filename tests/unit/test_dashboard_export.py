@@ -13,7 +13,6 @@ from werkzeug.http import parse_accept_header
 
 from transcript_service.dashboard.export import (
     BOUNDS,
-    Family,
     cumulative,
     expose,
     prefers_openmetrics,
@@ -78,18 +77,16 @@ def test_p95_of_the_export_is_within_ten_percent_of_the_exact_one() -> None:
 
 
 def test_the_text_is_stable_escaped_and_typed() -> None:
-    families = [
-        Family(TRANSCRIPT_REQUESTS, [Sample({"outcome": 'a"b\\c\nd', "job": "x"}, 3.0)]),
-        Family(
-            CIRCUIT_BREAKER_STATE,
-            [
-                Sample({"name": "asr", "state": "open", "region": "promoted"}, 1.0),
-                Sample({"name": "asr", "state": "closed"}, 0.5),
-                Sample({"name": "asr", "state": "half_open"}, None),
-            ],
-        ),
-    ]
-    assert expose(families, openmetrics=False).decode().splitlines() == [
+    found = {
+        TRANSCRIPT_REQUESTS.name: [Sample({"outcome": 'a"b\\c\nd', "job": "x"}, 3.0)],
+        CIRCUIT_BREAKER_STATE.name: [
+            Sample({"name": "asr", "state": "open", "region": "promoted"}, 1.0),
+            Sample({"name": "asr", "state": "closed"}, 0.5),
+            Sample({"name": "asr", "state": "half_open"}, None),
+        ],
+        TRANSCRIPT_REQUEST_DURATION.name: [],
+    }
+    assert expose(found, openmetrics=False).decode().splitlines() == [
         "# HELP circuit_breaker_state 1 for the state a breaker is in, 0 for the others.",
         "# TYPE circuit_breaker_state gauge",
         'circuit_breaker_state{name="asr",state="closed"} 0.5',
@@ -102,7 +99,7 @@ def test_the_text_is_stable_escaped_and_typed() -> None:
 
 
 def test_openmetrics_names_counters_without_suffix_and_ends_with_eof() -> None:
-    text = expose([Family(TRANSCRIPT_REQUESTS, [Sample({}, 1.0)])], openmetrics=True).decode()
+    text = expose({TRANSCRIPT_REQUESTS.name: [Sample({}, 1.0)]}, openmetrics=True).decode()
     assert "# TYPE transcript_requests counter" in text
     assert "\ntranscript_requests_total 1.0\n" in text
     assert text.endswith("# EOF\n")
@@ -110,7 +107,7 @@ def test_openmetrics_names_counters_without_suffix_and_ends_with_eof() -> None:
 
 def test_a_histogram_is_written_with_buckets_sum_and_count() -> None:
     sample = Sample({"outcome": "success"}, None, native([0.5, 0.5, 2000.0], 3))
-    text = expose([Family(TRANSCRIPT_REQUEST_DURATION, [sample])], openmetrics=False)
+    text = expose({TRANSCRIPT_REQUEST_DURATION.name: [sample]}, openmetrics=False)
     lines = text.decode().splitlines()
     name = "transcript_request_duration_seconds"
     assert f'{name}_bucket{{le="0.5",outcome="success"}} 2.0' in lines

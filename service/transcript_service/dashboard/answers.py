@@ -7,10 +7,11 @@ block says which, and a reader never sees a 0 that nobody measured.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from itertools import groupby
+from typing import Any, TypeVar
 
 from ..resilience.deadline import Deadline
 from ..rfc3339 import rfc3339
@@ -24,11 +25,20 @@ from .upstream import QueryDefect, UpstreamError, gather, worst
 from .window import EXPORT_INTERVAL_S, Window
 
 log = get_logger(__name__)
+T = TypeVar("T")
 
 
 def ratio(part: float | None, whole: float | None) -> float | None:
     """`part / whole`, `None` where there is nothing to divide by."""
     return part / whole if whole and part is not None else None
+
+
+def stretches(values: Iterable[T | None]) -> Iterator[tuple[T, int, int]]:
+    """Every run of equal values that is no gap, with its first and its last index."""
+    for value, run in groupby(enumerate(values), key=lambda pair: pair[1]):
+        if value is not None:
+            indexes = [index for index, _ in run]
+            yield value, indexes[0], indexes[-1]
 
 
 @dataclass(frozen=True)
@@ -52,11 +62,14 @@ class Answers:
         """The single value of a query without labels."""
         return next((sample.value for sample in self.samples(name)), None)
 
-    def by(self, name: str, *labels: str) -> dict[tuple[str, ...], float]:
-        """The finite values of a query by some of its labels, summed over the others."""
+    def by(self, query: str, /, *labels: str, **where: str) -> dict[tuple[str, ...], float]:
+        """The finite values of a query by some of its labels, summed over the others.
+
+        Only of samples with labels as in `where`.
+        """
         sums: dict[tuple[str, ...], float] = {}
-        for sample in self.samples(name):
-            if sample.value is not None:
+        for sample in self.samples(query):
+            if sample.value is not None and where.items() <= sample.labels.items():
                 key = tuple([sample.labels.get(label, "") for label in labels])
                 sums[key] = sums.get(key, 0.0) + sample.value
         return sums
@@ -69,18 +82,15 @@ class Answers:
         )
 
     def tally(self, query: str, label: str, /, **where: str) -> dict[str, float] | None:
-        """Values above 0 by one label, the largest first, of the samples with labels as in `where`.
+        """Values above 0 by one label, the largest first, of samples with labels as in `where`.
 
         `None` when the query failed: an empty tally would claim that nothing happened.
         """
         if query in self.failures:
             return None
-        sums: dict[str, float] = {}
-        for sample in self.samples(query):
-            word = sample.labels.get(label)
-            if word and sample.value and where.items() <= sample.labels.items():
-                sums[word] = sums.get(word, 0.0) + sample.value
-        return dict(sorted(sums.items(), key=lambda item: -item[1]))
+        sums = self.by(query, label, **where)
+        known = ((word, value) for (word,), value in sums.items() if word and value)
+        return dict(sorted(known, key=lambda item: -item[1]))
 
     def chart(self, name: str, unit: str, *, as_: str | None = None) -> list[shapes.Series]:
         """The series of a query on the window's raster, `null` where there is no value.
@@ -125,7 +135,7 @@ class Block:
     scope: str
     about: str
     shape: Any
-    queries: Mapping[str, Query]
+    queries: Sequence[Query]
     build: Build
     from_log: tuple[str, Callable[[Engines, Any, Window], None]] | None = None
 

@@ -14,13 +14,12 @@ import orjson
 from ..resilience.deadline import Deadline
 from ..rfc3339 import rfc3339
 from ..settings import Settings
-from ..telemetry.instruments import REGISTRY
 from .alerts import ALERTS, ALERTS_SCOPE, History, fetch_alerts
 from .answers import ask
 from .blocks import BLOCKS, Block
 from .cache import AnswerCache, Cached
 from .engines import Engines
-from .export import OPENMETRICS, TEXT, Family, expose
+from .export import OPENMETRICS, TEXT, expose
 from .queries import EXPORT
 from .upstream import UpstreamError, gather, worst
 from .window import Window
@@ -181,7 +180,7 @@ class Board:
         return self._cache.get(self._key(name, window), fetch)
 
     def _fetch(self, block: Block, window: Window) -> Fetched:
-        answers = ask(self.engines, block.queries.values(), window)
+        answers = ask(self.engines, block.queries, window)
         if len(answers.failures) == len(block.queries):
             raise worst(answers.failures.values())
         data, failures = block.build(answers), dict(answers.failures)
@@ -200,13 +199,10 @@ class Board:
         return _fetched(window, data, failures)
 
     def _fetch_export(self, window: Window, *, openmetrics: bool) -> Fetched:
-        answers = ask(self.engines, EXPORT.values(), window, measured_as="export")
+        answers = ask(self.engines, EXPORT, window, measured_as="export")
         if answers.failures:
             raise worst(answers.failures.values())
-        text = expose(
-            (Family(REGISTRY[name], samples) for name, samples in answers.found.items()),
-            openmetrics=openmetrics,
-        )
+        text = expose(answers.found, openmetrics=openmetrics)
         return Fetched(window, text, missing={}, tag=_tag(text))
 
 

@@ -13,8 +13,7 @@ https://prometheus.io/docs/specs/om/open_metrics_spec/
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -23,7 +22,7 @@ from prometheus_client.exposition import generate_latest as generate_text
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector
 
-from ..telemetry.instruments import Counter, Histogram, Instrument
+from ..telemetry.instruments import REGISTRY, Counter, Histogram, Instrument
 from ..telemetry.prometheus_names import prometheus_label, prometheus_name
 from .prometheus import NativeHistogram, Sample
 
@@ -31,14 +30,6 @@ TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 # About 1 ms to 1024 s for durations; counts of uses fit as well.
 BOUNDS: Final = tuple(2.0 ** (k / 4) for k in range(-40, 41))
-
-
-@dataclass(frozen=True)
-class Family:
-    """One instrument with its series as Prometheus holds them."""
-
-    instrument: Instrument
-    samples: Sequence[Sample]
 
 
 def prefers_openmetrics(accept: Iterable[tuple[str, float]]) -> bool:
@@ -60,15 +51,13 @@ def prefers_openmetrics(accept: Iterable[tuple[str, float]]) -> bool:
     return openmetrics[0] > 0 and openmetrics > text
 
 
-def expose(families: Iterable[Family], *, openmetrics: bool) -> bytes:
-    """The families as text, in a stable order; those without a series are left out."""
-    made = [
-        _family(family)
-        for family in sorted(families, key=lambda found: found.instrument.name)
-        if family.samples
+def expose(found: Mapping[str, Sequence[Sample]], *, openmetrics: bool) -> bytes:
+    """The series of instruments, by name, as text in a stable order; without series, no word."""
+    families = [
+        _family(REGISTRY[name], samples) for name, samples in sorted(found.items()) if samples
     ]
     write = partial(generate_openmetrics, version="1.0.0") if openmetrics else generate_text
-    text: bytes = write(_Collected(made))
+    text: bytes = write(_Collected(families))
     return text
 
 
@@ -80,13 +69,12 @@ class _Collected(Collector):
         return self._families
 
 
-def _family(family: Family) -> Metric:
-    instrument = family.instrument
+def _family(instrument: Instrument, samples: Sequence[Sample]) -> Metric:
     name = prometheus_name(instrument)
     # What the registry declares, and the worker: no label that some Prometheus promotes.
     kept = ["instance", *(prometheus_label(a.key) for a in instrument.attributes.values())]
     labelled = sorted(
-        ((sorted((k, v) for k, v in s.labels.items() if k in kept), s) for s in family.samples),
+        ((sorted((k, v) for k, v in s.labels.items() if k in kept), s) for s in samples),
         key=lambda pair: pair[0],
     )
     metric = Metric(name.removesuffix("_total"), instrument.description, _kind(instrument))

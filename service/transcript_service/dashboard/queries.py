@@ -94,10 +94,6 @@ def _quoted(text: str) -> str:
     return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
-def _each(*queries: Query) -> dict[str, Query]:
-    return {query.name: query for query in queries}
-
-
 def _quantiles(name: str, histogram: str, by: str = "", *, chart: bool = False) -> Query:
     """Median and 95th percentile, `p50` and `p95` in the label `quantile`."""
     over = f"rate({histogram}[$rate])" if chart else f"increase({histogram}[$window])"
@@ -109,7 +105,7 @@ def _quantiles(name: str, histogram: str, by: str = "", *, chart: bool = False) 
     return Query(name, promql, "chart" if chart else "value")
 
 
-PERFORMANCE: Final = _each(
+PERFORMANCE: Final = (
     Query(
         "requests",
         "sum by (outcome, source, error_type) (increase(transcript_requests_total{$job}[$window]))"
@@ -159,7 +155,7 @@ PERFORMANCE: Final = _each(
         of_stage=Query("request_exemplars", "transcript_stage_duration_seconds{$job$stage}"),
     ),
 )
-CIRCUIT_BREAKER: Final = _each(
+CIRCUIT_BREAKER: Final = (
     Query(
         "breaker_state",
         "sum by (name, state) (last_over_time(circuit_breaker_state{$job$breaker}[2m]))",
@@ -182,7 +178,7 @@ CIRCUIT_BREAKER: Final = _each(
         kind="chart",
     ),
 )
-BROWSER_CONTEXTS: Final = _each(
+BROWSER_CONTEXTS: Final = (
     Query("contexts", "sum by (profile, state) (last_over_time(browser_contexts{$job}[2m]))"),
     Query("contexts_limit", "sum(last_over_time(browser_contexts_limit{$job}[2m]))"),
     Query(
@@ -220,7 +216,7 @@ BROWSER_CONTEXTS: Final = _each(
         kind="chart",
     ),
 )
-PROXY: Final = _each(
+PROXY: Final = (
     Query("proxies", "sum by (state) (last_over_time(proxy_pool_proxies{$job}[2m]))"),
     Query("proxy_rotations", "sum by (reason) (increase(proxy_rotations_total{$job}[$window]))"),
     Query(
@@ -241,7 +237,7 @@ PROXY: Final = _each(
     ),
 )
 # Always about now, whatever the window.
-HEALTH: Final = _each(
+HEALTH: Final = (
     Query("workers", "count(count by (instance) (last_over_time(target_info{$job}[2m])))"),
     Query("telemetry_age", "time() - max(timestamp(target_info{$job}))"),
     Query(
@@ -272,10 +268,9 @@ HEALTH: Final = _each(
     ),
     Query("logs_suppressed", "sum(increase(logs_suppressed_total{$job}[$window]))"),
 )
-QUERIES: Final = PERFORMANCE | CIRCUIT_BREAKER | BROWSER_CONTEXTS | PROXY | HEALTH
 
 
-def export_query(instrument: Instrument) -> Query:
+def _current(instrument: Instrument) -> Query:
     """The current series of one instrument, one per worker."""
     selector = f"{prometheus_name(instrument)}{{$job}}"
     if isinstance(instrument, Gauge | UpDownCounter):
@@ -283,7 +278,7 @@ def export_query(instrument: Instrument) -> Query:
     return Query(instrument.name, selector)
 
 
-EXPORT: Final = _each(*(export_query(instrument) for instrument in REGISTRY.values()))
+EXPORT: Final = tuple(map(_current, REGISTRY.values()))
 
 
 # How requests and their stages ended.

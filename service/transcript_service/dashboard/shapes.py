@@ -175,7 +175,7 @@ class Breaker(TypedDict):
 
 
 class StateSegment(TypedDict):
-    state: Annotated[str | None, Field(examples=["closed"])]
+    state: Annotated[str, Field(examples=["closed"])]
     start: Time
     end: Time
 

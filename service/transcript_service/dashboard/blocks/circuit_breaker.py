@@ -8,10 +8,9 @@ from typing import Final
 from ...rfc3339 import rfc3339
 from ...telemetry.vocabulary import STAGES, BreakerState, Stage
 from .. import queries
-from ..answers import Answers, Block
+from ..answers import Answers, Block, stretches
 from ..log_search import explain
 from ..shapes import Breaker, CircuitBreaker, StateSegment
-from ..window import Window
 
 # Workers may disagree; a reader has to see the one that is worst off.
 WORST_FIRST: Final[tuple[BreakerState, ...]] = (
@@ -53,8 +52,8 @@ def _build(answers: Answers) -> CircuitBreaker | None:
 
 def _breaker(answers: Answers, name: Stage) -> Breaker:
     states = answers.tally("breaker_state", "state", name=name)
-    moves = answers.by("breaker_transitions", "name", "from", "to")
-    recovery = answers.by("breaker_recovery", "name", "quantile")
+    moves = answers.by("breaker_transitions", "from", "to", name=name)
+    recovery = answers.by("breaker_recovery", "quantile", name=name)
     return {
         "name": name,
         "state": worst_state(states or ()),
@@ -64,11 +63,11 @@ def _breaker(answers: Answers, name: Stage) -> Breaker:
         if "breaker_transitions" in answers.failures
         else [
             {"from": before, "to": after, "count": count}
-            for (who, before, after), count in moves.items()
-            if who == name and count > 0
+            for (before, after), count in moves.items()
+            if count > 0
         ],
-        "recovery_p50_s": recovery.get((name, "p50")),
-        "recovery_p95_s": recovery.get((name, "p95")),
+        "recovery_p50_s": recovery.get(("p50",)),
+        "recovery_p95_s": recovery.get(("p95",)),
         "opening": None,  # metrics do not tell it; the log does
     }
 
@@ -78,29 +77,17 @@ def _segments(answers: Answers, name: str) -> list[StateSegment]:
 
     A point of the raster says what was seen in the step that ends there.
     """
-    window = answers.window
-    seen: dict[int, list[str]] = {}
+    steps = answers.window.chart_steps
+    seen: list[set[str]] = [set() for _ in steps]
     for series in answers.series("breaker_state_over_time"):
         if series.labels.get("name") == name:
-            for index, value in enumerate(series.values):
+            for states, value in zip(seen, series.values, strict=True):
                 if value is not None:
-                    seen.setdefault(index, []).append(series.labels.get("state", ""))
-    segments: list[StateSegment] = []
-    last = -2
-    for index in sorted(seen):
-        state = worst_state(seen[index])
-        if segments and index == last + 1 and segments[-1]["state"] == state:
-            segments[-1]["end"] = _at(window, index)
-        else:
-            segments.append(
-                {"state": state, "start": _at(window, index - 1), "end": _at(window, index)}
-            )
-        last = index
-    return segments
-
-
-def _at(window: Window, index: int) -> str:
-    return rfc3339(window.chart_steps[max(index, 0)])
+                    states.add(series.labels.get("state", ""))
+    return [
+        {"state": state, "start": rfc3339(steps[max(first - 1, 0)]), "end": rfc3339(steps[last])}
+        for state, first, last in stretches(map(worst_state, seen))
+    ]
 
 
 CIRCUIT_BREAKER: Final = Block(

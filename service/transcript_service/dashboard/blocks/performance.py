@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from ...rfc3339 import rfc3339
 from ...telemetry.vocabulary import CALLER_ERRORS, STAGES
 from .. import queries
-from ..answers import Answers, Block, ratio
+from ..answers import Answers, Block, ratio, stretches
 from ..engines import Engines
 from ..log_search import describe
 from ..prometheus import Exemplar
@@ -53,7 +53,7 @@ def _build(answers: Answers) -> Performance | None:
             )
         ),
         "points": _points(exemplars, answers.window),
-        "marks": [*_deploys(answers), *_demo_faults(answers)],
+        "marks": [*_marks(answers)],
         "series": [
             *answers.chart("request_rate", "1/s"),
             *answers.chart("stage_times_over_time", "s", as_="stage_{}"),
@@ -78,15 +78,12 @@ def _requests(answers: Answers) -> Requests:
 
 
 def _stages(answers: Answers) -> list[StageNumbers]:
-    attempts = answers.by("stage_attempts", "stage", "outcome", "error_type")
-    skipped = answers.by("stage_skipped", "stage")
-    times = answers.by("stage_times", "stage", "quantile")
     stages: list[StageNumbers] = []
     for stage in STAGES:
-        ends: dict[tuple[str, ...], float] = {
-            (o, e): count for (of, o, e), count in attempts.items() if of == stage
-        }
-        if ends or skipped.get((stage,)) or (stage, "p50") in times:
+        ends = answers.by("stage_attempts", "outcome", "error_type", stage=stage)
+        skipped = answers.tally("stage_skipped", "reason", stage=stage)
+        times = answers.by("stage_times", "quantile", stage=stage)
+        if ends or skipped or times:
             stages.append(
                 {
                     "stage": stage,
@@ -94,11 +91,11 @@ def _stages(answers: Answers) -> list[StageNumbers]:
                     if "stage_attempts" in answers.failures
                     else sum(ends.values()),
                     "success_ratio": success_ratio(ends),
-                    "p50_s": times.get((stage, "p50")),
-                    "p95_s": times.get((stage, "p95")),
+                    "p50_s": times.get(("p50",)),
+                    "p95_s": times.get(("p95",)),
                     "outcomes": answers.tally("stage_attempts", "outcome", stage=stage),
                     "errors": answers.tally("stage_attempts", "error_type", stage=stage),
-                    "skipped": answers.tally("stage_skipped", "reason", stage=stage),
+                    "skipped": skipped,
                 }
             )
     return stages
@@ -121,40 +118,21 @@ def _points(exemplars: Sequence[Exemplar], window: Window) -> list[Point]:
     ]
 
 
-def _deploys(answers: Answers) -> list[Mark]:
-    """Versions that began while another was known; the first one ever seen is no deploy."""
+def _marks(answers: Answers) -> Iterator[Mark]:
+    """Versions that began while another was known, and the demo's faults."""
     steps = answers.window.chart_steps
-    first = {
-        series.labels.get("service_version", ""): next(
-            at for at, value in zip(steps, series.values, strict=True) if value is not None
-        )
-        for series in answers.series("marks")
-        if "fault" not in series.labels and any(value is not None for value in series.values)
-    }
-    earliest = min(first.values(), default=0)
-    return [
-        {"kind": "deploy", "name": version, "start": rfc3339(at), "end": None}
-        for version, at in first.items()
-        if at > earliest
-    ]
-
-
-def _demo_faults(answers: Answers) -> list[Mark]:
-    steps = answers.window.chart_steps
-    marks: list[Mark] = []
+    began: dict[str, int] = {}
     for series in answers.series("marks"):
-        if (name := series.labels.get("fault")) is None:
-            continue
-        before = None
-        for at, value in zip(steps, series.values, strict=True):
-            if value is not None and before is None:
-                marks.append(
-                    {"kind": "demo_fault", "name": name, "start": rfc3339(at), "end": rfc3339(at)}
-                )
-            elif value is not None:
-                marks[-1]["end"] = rfc3339(at)
-            before = value
-    return marks
+        for _, first, last in stretches(series.values):
+            if (fault := series.labels.get("fault")) is None:
+                began.setdefault(series.labels.get("service_version", ""), steps[first])
+            else:
+                start, end = rfc3339(steps[first]), rfc3339(steps[last])
+                yield {"kind": "demo_fault", "name": fault, "start": start, "end": end}
+    earliest = min(began.values(), default=0)  # the first one ever seen is no deploy
+    for version, at in began.items():
+        if at > earliest:
+            yield {"kind": "deploy", "name": version, "start": rfc3339(at), "end": None}
 
 
 def _listed(exemplars: list[Exemplar]) -> list[Request]:

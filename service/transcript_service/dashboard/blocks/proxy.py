@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from .. import queries
@@ -14,33 +13,32 @@ from .performance import success_ratio
 def _build(answers: Answers) -> Proxy | None:
     if answers.gone_quiet("proxies", "proxy_preflights"):
         return None
-    used = answers.by("proxied_attempts", "proxy_used", "outcome")
+    ids = sorted({proxy for (proxy,) in answers.by("proxy_preflights", "proxy")} - {""})
     return {
         "pool": answers.tally("proxies", "state"),
         "rotations": answers.tally("proxy_rotations", "reason"),
-        "proxies": _proxies(answers),
-        "success_ratio": {"with_proxy": _ratio(used, "true"), "direct": _ratio(used, "false")},
+        "proxies": [_probes(answers, proxy) for proxy in ids],
+        "success_ratio": {
+            "with_proxy": _ratio(answers, "true"),
+            "direct": _ratio(answers, "false"),
+        },
         "series": answers.chart("proxies_over_time", "{proxy}", as_="proxies"),
     }
 
 
-def _ratio(used: Mapping[tuple[str, ...], float], flag: str) -> float | None:
-    # without error types: callers' mistakes never reach a stage
-    return success_ratio({(o, ""): n for (u, o), n in used.items() if u == flag})
+def _ratio(answers: Answers, flag: str) -> float | None:
+    # No error type is asked for: callers' mistakes never reach a stage.
+    return success_ratio(answers.by("proxied_attempts", "outcome", "error_type", proxy_used=flag))
 
 
-def _proxies(answers: Answers) -> list[ProxyProbes]:
-    times = answers.by("proxy_preflight_times", "proxy", "quantile")
-    ids = {sample.labels.get("proxy", "") for sample in answers.samples("proxy_preflights")}
-    return [
-        {
-            "proxy": proxy,
-            "probes": answers.tally("proxy_preflights", "outcome", proxy=proxy),
-            "p50_s": times.get((proxy, "p50")),
-            "p95_s": times.get((proxy, "p95")),
-        }
-        for proxy in sorted(ids - {""})
-    ]
+def _probes(answers: Answers, proxy: str) -> ProxyProbes:
+    times = answers.by("proxy_preflight_times", "quantile", proxy=proxy)
+    return {
+        "proxy": proxy,
+        "probes": answers.tally("proxy_preflights", "outcome", proxy=proxy),
+        "p50_s": times.get(("p50",)),
+        "p95_s": times.get(("p95",)),
+    }
 
 
 PROXY: Final = Block(
