@@ -98,9 +98,7 @@ class _Reader:
         self._streams = streams
         self._filter, *self._pipes = _split(tokens)
         self._events = self._named_events()
-        fields = {
-            name for event in self._events if event in CATALOGUE for name in CATALOGUE[event].fields
-        }
+        fields = {name for event in self._events if event in CATALOGUE for name in CATALOGUE[event]}
         self._known = fields | _ON_EVERY_LINE | _FROM_CONTEXT | _OF_THE_RESOURCE | streams
 
     def problems(self) -> list[str]:

@@ -7,10 +7,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 import transcript_service
-from transcript_service.telemetry.events import CATALOGUE, Event
+from transcript_service.telemetry import events
+from transcript_service.telemetry.events import CATALOGUE
 
 PACKAGE = Path(str(transcript_service.__file__)).parent
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
@@ -38,9 +37,9 @@ def test_every_event_the_code_writes_is_in_the_catalogue() -> None:
     assert unknown == []
 
 
-@pytest.mark.parametrize("event", CATALOGUE.values(), ids=lambda event: event.name)
-def test_an_event_is_named_and_explained(event: Event) -> None:
-    assert re.fullmatch(r"[a-z_]+(\.[a-z_]+)+", event.name)
-    assert event.meaning.endswith(".")
-    assert all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in event.fields)
-    assert len(set(event.fields)) == len(event.fields)
+def test_every_entry_is_read_and_names_no_field_twice() -> None:
+    written = re.findall(r"^([^\s#:]+):", events._CATALOGUE, re.MULTILINE)
+    assert list(CATALOGUE) == written  # an entry without a name, meaning or end is not read
+    for fields in CATALOGUE.values():
+        assert all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in fields)
+        assert len(set(fields)) == len(fields)

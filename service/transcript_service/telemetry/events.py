@@ -8,16 +8,7 @@ is worse than a badly named one), with one warning and a count.
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
-
-
-class Event(NamedTuple):
-    """One kind of log line."""
-
-    name: str
-    meaning: str
-    fields: tuple[str, ...]
-
+from typing import Final
 
 # `name: meaning [fields]`; a longer entry goes on in an indented line.
 _CATALOGUE: Final = """
@@ -131,9 +122,10 @@ telemetry.sdk: A message of the OpenTelemetry SDK. [message logger]
 log.record: A line of the standard library's logging; its text is `message`. [message logger]
 """
 
-CATALOGUE: Final[dict[str, Event]] = {
-    name: Event(name, meaning, tuple(fields.split()))
-    for name, meaning, fields in re.findall(
-        r"^([a-z_.]+): ([^\[\n]+\.)(?:\s+\[([a-z0-9_\s]+)\])?$", _CATALOGUE, re.MULTILINE
+# Every event with the fields it has.
+CATALOGUE: Final[dict[str, tuple[str, ...]]] = {
+    name: tuple(fields.split())
+    for name, fields in re.findall(
+        r"^([a-z_]+(?:\.[a-z_]+)+): [^\[\n]+\.(?:\s+\[([a-z0-9_\s]+)\])?$", _CATALOGUE, re.MULTILINE
     )
 }
