@@ -16,7 +16,6 @@ from pydantic_core import PydanticUndefined
 from transcript_service.settings import Settings
 from transcript_service.telemetry.environment import VARIABLES
 from transcript_service.telemetry.instruments import REGISTRY, Instrument
-from transcript_service.telemetry.prometheus_names import prometheus_name
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
@@ -41,7 +40,7 @@ def metrics() -> Iterator[str]:
     for instrument in REGISTRY.values():
         unit = f", {instrument.unit}" if instrument.unit else ""
         yield (
-            f"| `{instrument.name}` | `{prometheus_name(instrument)}` | {instrument.kind}{unit} "
+            f"| `{instrument.name}` | `{instrument.prometheus_name}` | {instrument.kind}{unit} "
             f"| {_attributes(instrument)} | {instrument.series_limit} | {instrument.description} |"
         )
 

@@ -18,7 +18,6 @@ from transcript_service.telemetry.instruments import (
     Instrument,
     UpDownCounter,
 )
-from transcript_service.telemetry.prometheus_names import prometheus_label, prometheus_name
 
 PACKAGE = Path(str(transcript_service.__file__)).parent
 # They report what is counted elsewhere: the SDK's own names, read at collection.
@@ -93,9 +92,9 @@ def test_an_instrument_is_named_described_and_bounded(instrument: Instrument) ->
 
 
 def test_names_and_labels_do_not_collide_in_prometheus() -> None:
-    names = [prometheus_name(instrument) for instrument in REGISTRY.values()]
+    names = [instrument.prometheus_name for instrument in REGISTRY.values()]
     assert len(set(names)) == len(names)
     for instrument in REGISTRY.values():
-        labels = [prometheus_label(item.key) for item in instrument.attributes.values()]
+        labels = [item.key.replace(".", "_") for item in instrument.attributes.values()]
         assert len(set(labels)) == len(labels)
         assert not {"job", "instance", "le", "quantile", "otel_scope_name"} & set(labels)

@@ -23,7 +23,6 @@ from transcript_service.dashboard.blocks.performance import success_ratio
 from transcript_service.dashboard.export import OPENMETRICS, TEXT
 from transcript_service.telemetry import instruments
 from transcript_service.telemetry.instruments import REGISTRY, Histogram
-from transcript_service.telemetry.prometheus_names import prometheus_name
 from transcript_service.telemetry.vocabulary import STAGES
 
 HOURS = 0.25
@@ -212,7 +211,7 @@ def test_every_block_answers_every_window(client: FlaskClient, hours: str) -> No
 
 
 def test_prometheus_names_every_instrument_as_we_expect(prometheus: Server, record: Record) -> None:
-    expected = {prometheus_name(instrument) for instrument in REGISTRY.values()}
+    expected = {instrument.prometheus_name for instrument in REGISTRY.values()}
     assert expected - prometheus.names() == set()
 
 

@@ -23,7 +23,6 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.registry import Collector
 
 from ..telemetry.instruments import REGISTRY, Counter, Histogram, Instrument
-from ..telemetry.prometheus_names import prometheus_label, prometheus_name
 from .prometheus import NativeHistogram, Sample
 
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -70,9 +69,9 @@ class _Collected(Collector):
 
 
 def _family(instrument: Instrument, samples: Sequence[Sample]) -> Metric:
-    name = prometheus_name(instrument)
+    name = instrument.prometheus_name
     # What the registry declares, and the worker: no label that some Prometheus promotes.
-    kept = ["instance", *(prometheus_label(a.key) for a in instrument.attributes.values())]
+    kept = ["instance", *(a.key.replace(".", "_") for a in instrument.attributes.values())]
     labelled = sorted(
         ((sorted((k, v) for k, v in s.labels.items() if k in kept), s) for s in samples),
         key=lambda pair: pair[0],

@@ -26,7 +26,6 @@ from string import Template
 from typing import Final, Literal
 
 from ..telemetry.instruments import REGISTRY, Gauge, Instrument, UpDownCounter
-from ..telemetry.prometheus_names import prometheus_name
 from .window import Window
 
 RECORDED_EVERY_S: Final = 300
@@ -272,7 +271,7 @@ HEALTH: Final = (
 
 def _current(instrument: Instrument) -> Query:
     """The current series of one instrument, one per worker."""
-    selector = f"{prometheus_name(instrument)}{{$job}}"
+    selector = f"{instrument.prometheus_name}{{$job}}"
     if isinstance(instrument, Gauge | UpDownCounter):
         return Query(instrument.name, f"last_over_time({selector}[2m])")
     return Query(instrument.name, selector)

@@ -109,6 +109,14 @@ class Instrument:
         self.series_limit = min(budget, series_limit or budget)
         self.stop()
 
+    @property
+    def prometheus_name(self) -> str:
+        """Its name in PromQL, by the default translation of Prometheus' OTLP receiver
+        (UnderscoreEscapingWithSuffixes): annotations such as `{request}` are no unit.
+        """
+        unit = {"s": "_seconds", "By": "_bytes"}.get(self.unit, "")
+        return self.name.replace(".", "_") + unit + ("_total" if self.kind == "counter" else "")
+
     def start(self, meter: Meter) -> None:
         """Count from now on, zero series included, and let the SDK read it; once stopped."""
         self._read_by(meter)

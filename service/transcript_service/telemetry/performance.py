@@ -13,7 +13,6 @@ from . import instruments
 from .context import log_context
 from .instruments import Instrument
 from .logs import get_logger
-from .prometheus_names import prometheus_name
 from .spans import set_attributes, span
 
 log = get_logger(__name__)
@@ -141,7 +140,7 @@ def _instruments() -> dict[str, Instrument]:
     return {
         name: instrument
         for instrument in instruments.REGISTRY.values()
-        for name in (instrument.name.replace(".", "_"), prometheus_name(instrument))
+        for name in (instrument.name.replace(".", "_"), instrument.prometheus_name)
     }
 
 
