@@ -39,6 +39,11 @@ VIEWS: Final = (
         },
     ),
     View(instrument_name="http.server.active_requests", attribute_keys=set()),
+    # The client's own are without bound (hosts of media servers).
+    View(
+        instrument_name="http.client.*",
+        attribute_keys={"http.request.method", "http.response.status_code", "error.type"},
+    ),
 )
 _SAFE_IN_PATH: Final = "/%:@!$&'()*+,;=~"
 

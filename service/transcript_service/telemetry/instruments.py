@@ -57,11 +57,6 @@ class Attribute:
         name = self.key.replace(".", "_")
         return f"{name}_" if iskeyword(name) else name
 
-    @property
-    def budget(self) -> int:
-        """The most values it can have in storage: absent and `other` included."""
-        return (len(self.values) or self.limit) + 2
-
 
 class Instrument:
     """Common part: the attribute rules, the series and the life cycle. Use a subclass.
@@ -105,7 +100,8 @@ class Instrument:
         if not self.zeros and isinstance(self, (Counter, UpDownCounter)):
             combinations = product(*(attribute.values for attribute in attributes))
             self.zeros = [dict(zip(self.attributes, each, strict=True)) for each in combinations]
-        budget = prod(attribute.budget for attribute in attributes)
+        # The most values of each in storage: absent and `other` included.
+        budget = prod((len(each.values) or each.limit) + 2 for each in attributes)
         self.series_limit = min(budget, series_limit or budget)
         self.stop()
 

@@ -26,7 +26,6 @@ from opentelemetry.propagators.textmap import CarrierT, Getter, default_getter
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import Sampler
@@ -44,15 +43,6 @@ from .spans import TRACER_NAME
 
 P = TypeVar("P")
 log = get_logger(__name__)
-
-# The HTTP client's own attributes are without bound (hosts of media servers).
-_VIEWS: Final = (
-    View(
-        instrument_name="http.client.*",
-        attribute_keys={"http.request.method", "http.response.status_code", "error.type"},
-    ),
-    *http_server.VIEWS,
-)
 
 # Of this process only; the host's numbers are the Collector's business.
 _PROCESS_METRICS: Final[dict[str, list[str] | None]] = {
@@ -295,7 +285,7 @@ def _start_metrics(running: Telemetry, resource: Resource, outages: OutageLog) -
         metric_readers=readers,
         resource=resource,
         shutdown_on_exit=False,
-        views=_VIEWS,
+        views=http_server.VIEWS,
     )
     metrics.set_meter_provider(provider)
     if readers:  # what is measured waits for a collection, and without a reader there is none
