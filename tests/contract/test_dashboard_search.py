@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 from flask.testing import FlaskClient
 
 from tests import dashboard_fakes as fakes
 from tests.dashboard_fakes import SECRET_WORDS, FakeEngine, Handler, service
+from transcript_service import cli
+from transcript_service.dashboard import search_view
 from transcript_service.dashboard.search_view import in_seconds
 from transcript_service.problem import Problem
+from transcript_service.settings import get_settings
 
 TRACES, FAILURES, LOGS = (f"/api/dashboard/{name}" for name in ("traces", "failures", "logs"))
 TRACE = fakes.TRACE_ID
@@ -376,3 +382,68 @@ def test_with_a_stage_the_requests_are_its_attempts(
     assert 'stage:="asr"' in ends
     assert "request.finished" not in ends
     assert not any("rate(transcript_requests_total" in query for query in asked)
+
+
+@pytest.fixture
+def in_terminal(
+    engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Result]]:
+    """Runs a command against the fake engine."""
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    for name in ("JAEGER_URL", "VICTORIALOGS_URL"):
+        monkeypatch.setenv(name, engine.url)
+    get_settings.cache_clear()
+    yield lambda *arguments: CliRunner().invoke(cli.main, list(arguments))
+    get_settings.cache_clear()
+
+
+def test_a_terminal_searches_traces_with_the_same_words(
+    in_terminal: Callable[..., Result], engine: FakeEngine
+) -> None:
+    asked: dict[str, str] = {}
+
+    def behave(handler: Handler, parameters: dict[str, str]) -> None:
+        asked.update(parameters)
+        handler.answer(json.dumps({"data": [BLOCKED_THEN_GOOD]}).encode())
+
+    engine.behave = behave
+    done = in_terminal("traces", "--video", "dQw4w9WgXcQ", "--min", "5s", "--json")
+    assert [found["trace_id"] for found in json.loads(done.stdout)["traces"]] == [TRACE]
+    assert (asked["minDuration"], json.loads(asked["tags"])) == (
+        "5000000us",
+        {"video_id": "dQw4w9WgXcQ"},
+    )
+    table = in_terminal("traces").stdout
+    assert "youtube_api:blocked timedtext:success" in table
+    assert in_terminal("traces", "--min", "soon").exit_code == 2
+    engine.behave = fakes.fixed(500, b"")
+    assert in_terminal("traces").exit_code == 1
+
+
+def test_a_terminal_follows_the_log_each_line_once_over_a_gap_until_it_is_told_to_stop(
+    in_terminal: Callable[..., Result], engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def line(second: int, text: str) -> dict[str, str]:
+        return {"_time": f"2026-11-28T17:55:{second}Z", "_msg": text, "trace_id": "\x1b[2J"}
+
+    rounds = iter([[line(10, "one")], None, [line(11, "two"), line(10, "one")]])
+
+    def behave(handler: Handler, _: dict[str, str]) -> None:
+        lines = next(rounds)
+        body = b"" if lines is None else "\n".join(map(json.dumps, lines)).encode()
+        handler.answer(body, status=500 if lines is None else 200)
+
+    waits = 0
+
+    def sleep(_: float) -> None:
+        nonlocal waits
+        waits += 1
+        if waits == 3:
+            raise KeyboardInterrupt
+
+    engine.behave = behave
+    monkeypatch.setattr(search_view, "time", SimpleNamespace(sleep=sleep))
+    done = in_terminal("logs", "-f")
+    assert done.exit_code == 0
+    assert [text.split()[2] for text in done.stdout.splitlines()] == ["one", "two"]
+    assert "\x1b" not in done.stdout

@@ -187,7 +187,7 @@ def _answer(engines: Engines, query: Query, window: Window, deadline: Deadline) 
                 # `now` is on the raster; miss nothing newer
                 end = window.now + (0 if window.past else EXPORT_INTERVAL_S)
                 found = engines.prometheus.exemplars(
-                    promql, start=window.now - window.seconds, end=end, deadline=deadline
+                    promql, start=window.start, end=end, deadline=deadline
                 )
         if found:
             break
