@@ -165,17 +165,19 @@ def jaeger_trace(*spans: dict[str, Any]) -> dict[str, Any]:
 
 
 def valued(value: str) -> Callable[[Handler, dict[str, str]], None]:
-    """Every instant query answers one series of this value; of quantiles, one each."""
+    """Every instant query answers one series of this value; of quantiles one each, with and
+    without a stage."""
 
     def behave(handler: Handler, parameters: dict[str, str]) -> None:
         if parameters["path"] != "/api/v1/query":
             return empty(handler, parameters)
-        labels: dict[str, str] = {"stage": "asr", "outcome": "success"}
-        quantiles = ("p50", "p95") if '"quantile"' in parameters["query"] else ("",)
-        result = [
-            {"metric": labels | {"quantile": quantile}, "value": [1.0, value]}
-            for quantile in quantiles
-        ]
+        of_stage = {"stage": "asr", "outcome": "success"}
+        labels: list[dict[str, str]] = [of_stage]
+        if '"quantile"' in parameters["query"]:
+            labels = [
+                {**more, "quantile": word} for more in ({}, of_stage) for word in ("p50", "p95")
+            ]
+        result = [{"metric": some, "value": [1.0, value]} for some in labels]
         return handler.answer(success({"resultType": "vector", "result": result}))
 
     return behave

@@ -73,8 +73,10 @@ def test_a_failed_query_leaves_null_and_the_rest_stands() -> None:
     data = BLOCKS["performance"].build(
         answers(
             {
-                "request_times": [sample(0.5, quantile="p50")],
-                "stage_times": [sample(0.25, stage="asr", quantile="p50")],
+                "times": [
+                    sample(0.5, quantile="p50"),
+                    sample(0.25, stage="asr", quantile="p50"),
+                ],
             },
             failed=("requests", "stage_attempts", "stage_skipped"),
         )

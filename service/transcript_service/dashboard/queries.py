@@ -93,15 +93,13 @@ def _quoted(text: str) -> str:
     return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
-def _quantiles(name: str, histogram: str, by: str = "", *, chart: bool = False) -> Query:
+def _quantiles(histogram: str, by: str = "", *, over: str = "increase({}[$window])") -> str:
     """Median and 95th percentile, `p50` and `p95` in the label `quantile`."""
-    over = f"rate({histogram}[$rate])" if chart else f"increase({histogram}[$window])"
-    summed = f"sum by ({by}) ({over})" if by else f"sum({over})"
-    promql = " or ".join(
+    summed = f"sum by ({by}) ({over.format(histogram)})"
+    return " or ".join(
         f'label_replace(histogram_quantile({q}, {summed}), "quantile", "{word}", "", "")'
         for word, q in (("p50", 0.5), ("p95", 0.95))
     )
-    return Query(name, promql, "chart" if chart else "value")
 
 
 PERFORMANCE: Final = (
@@ -110,13 +108,17 @@ PERFORMANCE: Final = (
         "sum by (outcome, source, error_type) (increase(transcript_requests_total{$job}[$window]))"
         " > 0",
     ),
-    _quantiles("request_times", "transcript_request_duration_seconds{$job}"),
+    # of whole requests, which have no stage, and of stages
+    Query(
+        "times",
+        f"{_quantiles('transcript_request_duration_seconds{$job}')}"
+        f" or {_quantiles('transcript_stage_duration_seconds{$job$stage}', 'stage')}",
+    ),
     Query(
         "stage_attempts",
         "sum by (stage, outcome, error_type)"
         " (histogram_count(increase(transcript_stage_duration_seconds{$job$stage}[$window])))",
     ),
-    _quantiles("stage_times", "transcript_stage_duration_seconds{$job$stage}", "stage"),
     Query(
         "stage_skipped",
         "sum by (stage, reason) (increase(transcript_stage_skipped_total{$job$stage}[$window]))"
@@ -133,11 +135,12 @@ PERFORMANCE: Final = (
             " / $seconds",
         ),
     ),
-    _quantiles(
-        "stage_times_over_time",
-        "transcript_stage_duration_seconds{$job$stage}",
-        "stage",
-        chart=True,
+    Query(
+        "times_over_time",
+        _quantiles(
+            "transcript_stage_duration_seconds{$job$stage}", "stage", over="rate({}[$rate])"
+        ),
+        kind="chart",
     ),
     # what charts are marked with
     Query(
@@ -168,8 +171,9 @@ CIRCUIT_BREAKER: Final = (
         "breaker_calls",
         "sum by (name, kind) (increase(circuit_breaker_calls_total{$job$breaker}[$window]))",
     ),
-    _quantiles(
-        "breaker_recovery", "circuit_breaker_recovery_duration_seconds{$job$breaker}", "name"
+    Query(
+        "breaker_recovery",
+        _quantiles("circuit_breaker_recovery_duration_seconds{$job$breaker}", "name"),
     ),
     Query(
         "breaker_state_over_time",
@@ -198,7 +202,7 @@ BROWSER_CONTEXTS: Final = (
         "context_leases",
         "sum by (reused) (increase(browser_context_leases_total{$job}[$window]))",
     ),
-    _quantiles("context_wait", "browser_context_wait_duration_seconds{$job}"),
+    Query("context_wait", _quantiles("browser_context_wait_duration_seconds{$job}")),
     Query(
         "context_age_p95",
         "histogram_quantile(0.95, sum(increase(browser_context_age_seconds{$job}[$window])))",
@@ -223,7 +227,7 @@ PROXY: Final = (
         "sum by (proxy, outcome)"
         " (histogram_count(increase(proxy_preflight_duration_seconds{$job}[$window])))",
     ),
-    _quantiles("proxy_preflight_times", "proxy_preflight_duration_seconds{$job}", "proxy"),
+    Query("proxy_preflight_times", _quantiles("proxy_preflight_duration_seconds{$job}", "proxy")),
     Query(
         "proxied_attempts",
         "sum by (proxy_used, outcome)"

@@ -56,7 +56,7 @@ def _build(answers: Answers) -> Performance | None:
         "marks": [*_marks(answers)],
         "series": [
             *answers.chart("request_rate", "1/s"),
-            *answers.chart("stage_times_over_time", "s", as_="stage_{}"),
+            *answers.chart("times_over_time", "s", as_="stage_{}"),
         ],
     }
 
@@ -64,13 +64,13 @@ def _build(answers: Answers) -> Performance | None:
 def _requests(answers: Answers) -> Requests:
     ends = answers.by("requests", "outcome", "error_type")
     total = None if "requests" in answers.failures else sum(ends.values())
-    times = answers.by("request_times", "quantile")
+    times = answers.by("times", "stage", "quantile")
     return {
         "total": total,
         "rate_per_s": None if total is None else total / answers.window.seconds,
         "success_ratio": success_ratio(ends),
-        "p50_s": times.get(("p50",)),
-        "p95_s": times.get(("p95",)),
+        "p50_s": times.get(("", "p50")),
+        "p95_s": times.get(("", "p95")),
         "outcomes": answers.tally("requests", "outcome"),
         "sources": answers.tally("requests", "source", outcome="success"),
         "errors": answers.tally("requests", "error_type"),
@@ -82,7 +82,7 @@ def _stages(answers: Answers) -> list[StageNumbers]:
     for stage in STAGES:
         ends = answers.by("stage_attempts", "outcome", "error_type", stage=stage)
         skipped = answers.tally("stage_skipped", "reason", stage=stage)
-        times = answers.by("stage_times", "quantile", stage=stage)
+        times = answers.by("times", "quantile", stage=stage)
         if ends or skipped or times:
             stages.append(
                 {
