@@ -2,6 +2,9 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
+# Containers often forbid Python to keep what it has compiled: then each start compiles the service
+# and all its libraries again, which is two thirds of it.
+unexport PYTHONDONTWRITEBYTECODE
 # Tests at once. Most of their time is waiting, so more than two cores would bear of computing;
 # with six, browsers beside whole stacks ran into their own limits of time.
 WORKERS ?= 4

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from simulator.testing import RunningSimulator, running_simulator
-from tests.chromium import require_chromium
+from tests.needed import require_chromium
 from transcript_service.browser import BrowserPool
 from transcript_service.settings import Settings
 from transcript_service.transcripts.stages import youtubei

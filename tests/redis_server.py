@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import ClassVar
 
 import redis
 from pydantic import SecretStr
 
+from tests.needed import needed
 from tests.ports import free_port
 from transcript_service.resilience.shared_redis import connect
 from transcript_service.settings import Settings
@@ -20,9 +19,6 @@ from transcript_service.settings import Settings
 
 class Server:
     """On loopback, keeping nothing on disk."""
-
-    PROGRAM: ClassVar = shutil.which("redis-server")
-    MISSING: ClassVar = "redis-server is not on PATH (apt-get install redis-server)"
 
     def __init__(self, folder: Path, password: str | None = None) -> None:
         self.folder = folder
@@ -32,8 +28,8 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        assert self.PROGRAM is not None
-        command = [self.PROGRAM, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        command = [needed("redis-server"), "--port", str(self.port)]
+        command += ["--bind", "127.0.0.1", "--save", ""]
         if self.password:
             command += ["--requirepass", self.password]
         self.process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL)

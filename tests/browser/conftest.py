@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from tests.browser.pages import PATIENT_MS
 from tests.browser.site import Site, serve
 from tests.browser_settings import pool_limits
-from tests.chromium import require_chromium
+from tests.needed import require_chromium
 from tests.pool_stats import stats
 from transcript_service.browser import BrowserPool, find_chromium
 from transcript_service.browser.memory import alive, process_tree

@@ -10,7 +10,7 @@ import trustme
 
 from simulator.testing import RunningSimulator, running_simulator
 from tests.browser.site import serve
-from tests.chromium import require_chromium
+from tests.needed import require_chromium
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.browser import OVERLOAD, BrowserPool, BrowserUnavailable
 from transcript_service.browser.errors import UnavailableReason

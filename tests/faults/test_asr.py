@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from pydantic import HttpUrl
 
 from simulator.catalogue import by_title, expected_speech
 from simulator.testing import RunningSimulator, running_simulator
+from tests.needed import needed
 from tests.speech_server import SpeechServer, speech_server
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.proxies import JobProxy, ProxyPool
@@ -67,10 +67,10 @@ def words(texts: list[str]) -> list[str]:
     return re.findall(r"[a-z']+", " ".join(texts).lower())
 
 
-@pytest.mark.skipif(not shutil.which("flite"), reason="needs flite to speak the words")
 def test_the_built_in_engine_hears_the_words_at_their_times(
     simulator: RunningSimulator, settings: Settings, telemetry: InMemoryTelemetry
 ) -> None:
+    needed("flite")  # to speak the words
     video = shortest_english(simulator, segments=6)
     spoken = expected_speech(video)
     transcript = AsrStage(settings).fetch(job(video))

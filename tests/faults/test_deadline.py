@@ -21,8 +21,8 @@ from pydantic import HttpUrl, SecretStr
 
 from simulator.catalogue import by_title
 from simulator.testing import RunningSimulator, running_simulator
-from tests.chromium import require_chromium
 from tests.live import wait_for
+from tests.needed import require_chromium
 from tests.stalling import drip, inside_tls, say_nothing, stalling, unreachable
 from transcript_service.browser import BrowserPool
 from transcript_service.proxies import ProxyPool, proxy_pool, refuse_direct_connections

@@ -12,8 +12,8 @@ from pydantic import HttpUrl, SecretStr
 
 from simulator.catalogue import by_title
 from simulator.testing import RunningSimulator, running_simulator
-from tests.chromium import require_chromium
 from tests.faults.fault_table import FAULTS, REFUSALS, SURVIVED, USUAL, Row
+from tests.needed import require_chromium
 from tests.speech_server import SpeechServer, speech_server
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.browser import BrowserPool

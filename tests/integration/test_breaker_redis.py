@@ -24,8 +24,6 @@ from transcript_service.resilience import (
 from transcript_service.resilience.breaker_state import Bucket, Record
 from transcript_service.resilience.breaker_store import RedisStore
 
-pytestmark = pytest.mark.skipif(Server.PROGRAM is None, reason=Server.MISSING)
-
 CONFIG = CircuitBreakerConfig(minimum_calls=4, open_s=0.3, half_open_calls=2, permit_expiry_s=30)
 
 

@@ -22,8 +22,6 @@ from transcript_service.transcripts.cache_file import CacheFile
 from transcript_service.transcripts.model import Segment, Transcript
 from transcript_service.web.health import create_blueprint
 
-pytestmark = pytest.mark.skipif(Server.PROGRAM is None, reason=Server.MISSING)
-
 PROXIES = [Proxy(f"http://proxy{n}.example:3128", "user", "pw", id=f"p-{n}") for n in (1, 2, 3)]
 
 

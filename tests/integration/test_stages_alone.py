@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -14,8 +13,8 @@ import pytest
 
 from simulator.catalogue import by_title, expected_speech, expected_transcript
 from simulator.testing import RunningSimulator, running_simulator
+from tests.needed import needed, require_chromium
 from tests.service_process import service
-from transcript_service.browser import BrowserUnavailable, find_chromium
 from transcript_service.telemetry.vocabulary import STAGES, Stage
 
 # A short one with manual captions; the classic panel has them to the millisecond.
@@ -24,13 +23,19 @@ SPOKEN = by_title("Rain at the Window")
 NEVER_WRITTEN = by_title("Captions Switched Off")
 SHORT = by_title("One Sentence")
 PASSWORD = "p+w/d@1:x"
-needs_flite = pytest.mark.skipif(not shutil.which("flite"), reason="needs flite to speak")
+needs_flite = pytest.mark.usefixtures("flite")
 
 
 @pytest.fixture(scope="module")
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimulator]:
     with running_simulator(tmp_path_factory.mktemp("simulator")) as running:
         yield running
+
+
+@pytest.fixture
+def flite() -> None:
+    """For tests that need spoken words."""
+    needed("flite")
 
 
 @pytest.fixture(autouse=True)
@@ -43,10 +48,7 @@ def _healthy(simulator: RunningSimulator) -> Iterator[None]:
 def only(*stages: Stage) -> dict[str, str]:
     """The environment with these stages on and all others off."""
     if "youtubei" in stages:
-        try:
-            find_chromium(None)
-        except BrowserUnavailable as error:
-            pytest.skip(str(error))
+        require_chromium(None)
     switches = {f"ENABLE_{stage.upper()}": str(int(stage in stages)) for stage in STAGES}
     # A browser may have to be started first, and a machine be busy with something else.
     # A busy machine needs more than fifteen seconds to start Chromium.

@@ -14,12 +14,10 @@ from typing import Any
 import pytest
 import requests
 
-from stack import scaled as scaled_form
-from stack.errors import StackError
-from stack.layout import CHECKOUT, Layout
 from stack.programs import SCALED
 from stack.supervise import Supervisor
 from tests.live import LOOPBACK, LiveStack, Load, healthy_videos, new_stack, wait_for
+from tests.needed import needed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -47,10 +45,8 @@ MISSING = {
 @pytest.fixture(scope="module")
 def scaled() -> Iterator[LiveStack]:
     """The whole of it, empty; Thanos is built first where it is not there."""
-    try:
-        scaled_form.balancer(Layout(CHECKOUT / ".stack"), None, CHECKOUT)
-    except StackError as error:
-        pytest.skip(str(error))
+    needed("haproxy")
+    needed("redis-server")
     environ = {
         "OTEL_METRIC_EXPORT_INTERVAL": str(INTERVAL_S * 1000),
         "DASHBOARD_CACHE_TTL_S": "1",

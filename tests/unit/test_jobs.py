@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
 import sqlite3
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,6 +18,7 @@ from pydantic import SecretStr
 
 from tests.live import wait_for
 from tests.ports import free_port
+from tests.redis_server import Server
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.settings import Settings
 from transcript_service.telemetry import span
@@ -409,9 +407,6 @@ def test_a_run_whose_storage_fails_is_taken_up_again(
     assert finished(store, job).run == 2
 
 
-REDIS = shutil.which("redis-server")
-
-
 @pytest.fixture(params=["sqlite", "redis"])
 def any_store(
     request: pytest.FixtureRequest, settings: Settings, clock: Clock, tmp_path: Path
@@ -420,24 +415,13 @@ def any_store(
     if request.param == "sqlite":
         yield JobStore(settings, clock)
         return
-    if REDIS is None:
-        pytest.skip("no redis-server here")
-    port = free_port()
-    server = subprocess.Popen(
-        [REDIS, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)],
-        stdout=subprocess.DEVNULL,
-    )
-    url = f"redis://127.0.0.1:{port}/0"
-    store = JobStore(settings.model_copy(update={"redis_url": SecretStr(url)}), clock)
-    wait_for("Redis", lambda: store._storage.conn.ping() if _answers(port) else None, 20)
-    yield store
-    server.terminate()
-    server.wait()
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    server = Server(tmp_path)
+    try:
+        server.start()
+        redis = {"redis_url": SecretStr(server.url)}
+        yield JobStore(settings.model_copy(update=redis), clock)
+    finally:
+        server.stop()
 
 
 def test_both_storages_share_bound_and_forget(any_store: JobStore, clock: Clock) -> None:

@@ -9,6 +9,7 @@ import pytest
 from simulator import audio, flac, voices
 from simulator.catalogue import by_title
 from simulator.model import Video
+from tests.needed import needed
 
 
 @pytest.fixture
@@ -72,8 +73,9 @@ def test_the_end_of_three_hours_costs_no_more_than_the_beginning(silent_machine:
     assert len(audio.read(long, size - 5000, size)) == 5000
 
 
-@pytest.mark.skipif(voices.speaker_for("en") is None, reason="no speech program installed")
 def test_lines_are_spoken_at_their_times() -> None:
+    if voices.speaker_for("en") is None:
+        needed("flite")
     video = by_title("One Sentence")
     speaker = audio.speaker_of(video)
     assert speaker is not None
