@@ -85,6 +85,27 @@ def test_the_running_browser_knows_every_switch_it_is_given(make_pool: MakePool)
         assert not known("--memory-pressure-off")
 
 
+def test_contexts_have_no_processes_for_windows_that_nobody_sees(
+    make_pool: MakePool, site: Site
+) -> None:
+    pool = make_pool()
+    with pool.lease() as first, pool.lease() as second:
+        for context in (first, second):
+            context.new_page().goto(site.url)
+        [browser] = browser_processes(pool, "browser")
+        renderers = [renderer.cmdline() for renderer in browser_processes(pool, "renderer")]
+    assert renderers
+    assert not [given for given in renderers if "--top-chrome-webui" in given]
+    # Of these the last counts alone: it has all of Playwright's.
+    switch = "--disable-features="
+    playwrights, ours = (
+        set(given.removeprefix(switch).split(","))
+        for given in browser.cmdline()
+        if given.startswith(switch)
+    )
+    assert playwrights < ours
+
+
 def test_youtubes_names_lead_where_they_are_told_and_others_nowhere(
     make_pool: MakePool, site: Site
 ) -> None:

@@ -64,8 +64,9 @@ def test_every_switch_has_its_reason_and_is_given_once() -> None:
     names = [switch.split("=", 1)[0] for switch in launch.SWITCHES]
     assert len(set(names)) == len(names)
     assert all(len(reason) > 20 for reason in launch.SWITCHES.values())
-    # Playwright passes its own; a second one would replace it.
-    assert not {"--disable-features", "--enable-features", "--blink-settings"} & set(names)
+    # Playwright passes its own; a second one would replace it. (`--disable-features` has all of
+    # Playwright's: tests/browser/test_pool_life.py.)
+    assert not {"--enable-features", "--blink-settings"} & set(names)
 
 
 def test_names_of_youtube_lead_to_the_given_address_and_all_others_nowhere() -> None:

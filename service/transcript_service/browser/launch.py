@@ -27,6 +27,17 @@ HOW_TO_INSTALL: Final = (
     "chromium`) or set BROWSER_EXECUTABLE to the path of a Chromium or Chrome."
 )
 
+# Of several `--disable-features` Chromium takes the last alone, so here are also those that
+# Playwright switches off (chromiumSwitches.ts; a test compares).
+_PLAYWRIGHTS_FEATURES_OFF: Final = (
+    *("AvoidUnnecessaryBeforeUnloadCheckSync", "DestroyProfileOnBrowserClose", "HttpsUpgrades"),
+    *("HttpsFirstBalancedModeAutoEnable", "LensOverlay", "MediaRouter", "PaintHolding"),
+    *("ThirdPartyStoragePartitioning", "AvoidCorsURLLoaderRestartOnRedirect"),
+    *("TcpPortRandomizationWin", "OptimizationHints", "NetworkTimeServiceQuerying", "AimEnabled"),
+    *("PreconnectToSearch", "msForceBrowserSignIn", "msEdgeUpdateLaunchServicesPreferredVersion"),
+)
+_FEATURES_OFF: Final = ("WebUIOmniboxPopup", "WebUIOmniboxAimPopup", *_PLAYWRIGHTS_FEATURES_OFF)
+
 # Every switch with its reason. Playwright adds its own automation defaults (no first run,
 # no background networking, no extensions, headless); these are the pool's. Switches that
 # are often copied and do nothing in current Chromium are left out: --memory-pressure-off
@@ -48,6 +59,10 @@ SWITCHES: Final = {
         "No page here has a person to ask; the prompt and its service stay away."
     ),
     "--disable-speech-api": "An unused service process less.",
+    f"--disable-features={','.join(_FEATURES_OFF)}": (
+        "Each context is a window, for whose address bar Chromium would load two pages of "
+        "suggestions that nobody sees: more CPU than a small page takes, and a process."
+    ),
     "--js-flags=--max-old-space-size=512": (
         "One page's script heap (MB) ends in a page crash before it takes the whole budget."
     ),
