@@ -12,14 +12,15 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from tests.browser.pages import PATIENT_MS
 from tests.browser.site import Site, serve
 from tests.browser_settings import pool_limits
+from tests.chromium import running_chromium
 from tests.needed import require_chromium
 from tests.pool_stats import stats
-from transcript_service.browser import BrowserPool, find_chromium
+from transcript_service.browser import BrowserPool
 from transcript_service.browser.memory import alive, process_tree
 
 
@@ -40,13 +41,8 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=find_chromium(os.environ.get("BROWSER_EXECUTABLE")),
-            args=["--no-sandbox"],  # CI and containers run as root
-        )
+    with running_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

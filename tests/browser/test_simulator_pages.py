@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from simulator.catalogue import by_title, expected_transcript
 from simulator.model import Video
 from simulator.testing import RunningSimulator
-from transcript_service.browser import find_chromium
+from tests.chromium import running_chromium
 
 EXPAND = "tp-yt-paper-button#expand"
 SHOW = 'button[aria-label="Show transcript"]'
@@ -26,13 +25,8 @@ TIMEOUT_MS = 30_000
 @pytest.fixture(scope="module")
 def browser(shared_simulator: RunningSimulator) -> Iterator[Browser]:
     rules = f"MAP *.youtube.com {shared_simulator.resolve_to}, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=find_chromium(os.environ.get("BROWSER_EXECUTABLE")),
-            args=[f"--host-resolver-rules={rules}", "--no-sandbox"],
-        )
+    with running_chromium(f"--host-resolver-rules={rules}") as launched:
         yield launched
-        launched.close()
 
 
 @pytest.fixture

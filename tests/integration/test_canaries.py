@@ -6,7 +6,6 @@ by the same search.
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,17 +15,16 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-from playwright.sync_api import sync_playwright
 
 from stack.supervise import Supervisor
 from tests.at_rest import badger_blocks, data_of, texts
 from tests.canaries import FORMS, KEYS, PREFIX, build
 from tests.canary_app import CONTROL, ENTRANCES, leaks, push
+from tests.chromium import running_chromium
 from tests.gunicorn_process import Gunicorn, gunicorn
 from tests.live import FAST_TELEMETRY, LiveStack, wait_for
 from tests.ports import free_port
 from tests.serving import serving
-from transcript_service.browser import find_chromium
 
 SERVICE = "canary-service"
 # Pushed only while the stores do not listen.
@@ -178,17 +176,12 @@ def test_the_trace_pages_as_a_browser_shows_them_hold_none(
         *all_traces(live, "GET /leak/uncaught/<int:form>", 3)[:3],
     ]
     shown = {}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=find_chromium(os.environ.get("BROWSER_EXECUTABLE")),
-            args=["--no-sandbox"],
-        )
+    with running_chromium() as browser:
         page = browser.new_page()
         for trace_id in [control, *leaking]:
             page.goto(f"http://127.0.0.1:{leaky.port}/dashboard/trace/{trace_id}", timeout=60_000)
             page.wait_for_selector("#main[aria-busy=false]", timeout=60_000)
             shown[trace_id] = page.content()
-        browser.close()
     assert CONTROL in shown[control]
     # The spans of the others are shown, too: what is not there could not leak.
     assert all("canary." in shown[trace_id] for trace_id in leaking[:2])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler
@@ -11,14 +10,14 @@ from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from playwright.sync_api import Error as PlaywrightError
 
 from stack.programs import PAGES, SINGLE, Options
 from stack.up import summary
+from tests.chromium import running_chromium
 from tests.live import LiveStack, wait_for
 from tests.serving import serving
-from transcript_service.browser import find_chromium
 
 # What a page does to an address: `read` when it saw an answer, else why not.
 ATTACK = """async ([url, options]) => {
@@ -76,12 +75,8 @@ OPEN = {
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        path = find_chromium(os.environ.get("BROWSER_EXECUTABLE"))
-        rebound = f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1"
-        running = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", rebound])
+    with running_chromium(f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1") as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
