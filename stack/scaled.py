@@ -39,6 +39,8 @@ def redis(layout: Layout, _: object, __: Path) -> list[str]:
         str(layout.secrets_dir / "redis.conf"),
         *("--bind", HOST, "--port", str(layout.port("redis"))),
         *("--dir", str(layout.data("redis")), "--appendonly", "yes"),
+        # Else it writes its title over the environment, by which a program left behind is known.
+        *("--set-proc-title", "no"),
         # Full of transcripts it forgets the oldest, and takes what breakers and jobs write.
         *("--maxmemory", "256mb", "--maxmemory-policy", "volatile-lru"),
     ]
