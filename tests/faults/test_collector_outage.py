@@ -21,6 +21,8 @@ from tests.live import (
 SERVICE = "tldw-transcript-service"
 # More requests than the small queues below hold spans and lines of.
 LEAST_REQUESTS = 400
+# When each worker's newest accounts were taken.
+COLLECTED = "timestamp(otel_sdk_span_ended_total)"
 NOUNS = {"span": "otel_sdk_span_ended_total", "log": "otel_sdk_log_created_total"}
 
 
@@ -108,11 +110,11 @@ def test_created_is_exported_plus_dropped_and_what_was_exported_is_stored(
     assert set(load.statuses) == {200}
 
     def settled() -> dict[str, dict[str, float]] | None:
-        """The accounts, once nothing is queued and two collections say the same."""
-        first = accounts(stack)
+        """The accounts, once nothing is queued and each worker's next collection says the same."""
+        first, newest = accounts(stack), stack.number(f"max({COLLECTED})") or time.time()
         if any(account["queued"] for account in first.values()):
             return None
-        time.sleep(2.5)  # two exports of metrics
+        wait_for("newer accounts", lambda: (stack.number(f"min({COLLECTED})") or 0) > newest)
         return first if first == accounts(stack) and first["span"]["created"] > 800 else None
 
     found = wait_for("the accounts of after the outage", settled)
