@@ -15,6 +15,7 @@ from playwright.sync_api import Error as PlaywrightError
 
 from stack.programs import PAGES, SINGLE, Options
 from stack.up import summary
+from tests.browser.pages import PATIENT_MS
 from tests.chromium import running_chromium
 from tests.live import LiveStack, wait_for
 from tests.serving import serving
@@ -123,6 +124,7 @@ def test_a_page_of_another_origin_reads_nothing_and_changes_nothing(
     live: LiveStack, browser: Browser, elsewhere: str
 ) -> None:
     page = browser.new_page()
+    page.set_default_timeout(PATIENT_MS)
     page.goto(elsewhere)
     done = {
         f"{options.get('mode', '')} {url}": page.evaluate(ATTACK, [url, options])
@@ -167,6 +169,7 @@ def test_a_page_whose_name_leads_here_reads_numbers_of_engines_and_nothing_else(
     trace_id = answer.headers["X-Correlation-ID"]
     wait_for("the trace", lambda: live.spans(trace_id))
     page = browser.new_page()
+    page.set_default_timeout(PATIENT_MS)
     read, taken = {}, set()
     for port in (port for program in SINGLE.values() for port in program.ports):
         if port.startswith("simulator") or port.endswith("grpc"):
@@ -217,6 +220,7 @@ def test_every_address_that_up_prints_shows_a_page_to_whoever_signs_in(
     password = live.layout.engine_password.read_text()
     context = browser.new_context(http_credentials={"username": "stack", "password": password})
     page = context.new_page()
+    page.set_default_timeout(PATIENT_MS)
     for url in printed:
         answer = page.goto(url)
         assert answer is not None
