@@ -202,8 +202,15 @@ def faster_alerts(live: LiveStack, *, quick_rules: bool) -> None:
         file.write_text(text)
     if quick_rules:
         _quicken(live.layout.config_dir / "prometheus" / "rules")
-    for engine in FASTER:  # read the configuration again
-        os.kill(live.pid(engine), signal.SIGHUP)
+    os.kill(live.pid("alertmanager"), signal.SIGHUP)  # read the configuration again
+    # What Alertmanager missed while it was away it is told after this time.
+    file = live.layout.supervisor_config
+    flag = "--rules.alert.for-grace-period=1m"
+    assert flag in file.read_text(), f"{file.name} no longer says {flag}"
+    file.write_text(file.read_text().replace(flag, f"{flag} --rules.alert.resend-delay=5s"))
+    supervisor = Supervisor(live.layout)
+    for program in supervisor.apply():
+        supervisor.launch(program)
     wait_for(
         "rules every 3 s",
         lambda: live.number(
