@@ -104,6 +104,7 @@ def thanos(layout: Layout, _: object, folder: Path) -> list[str]:
         *(str(folder / "thanos"), "query"),
         f"--http-address={layout.address('prometheus')}",
         f"--http.config={layout.secrets_dir / 'engine_web'}",  # who may ask
+        "--web.disable-cors",  # else every web page may read its answers
         f"--grpc-address={layout.address('thanos-grpc')}",
         *(f"--endpoint={layout.address(name)}" for name in numbered("thanos-sidecar-grpc")),
         f"--query.replica-label={REPLICA}",

@@ -22,6 +22,7 @@ from tests.needed import needed
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 SERVICE = "tldw-transcript-service"
+ELSEWHERE = "https://elsewhere.example"
 INTERVAL_S = 5
 # What a killed process had in memory, in seconds: an export interval of a service, and what
 # VictoriaLogs has acknowledged and a node has not written (docs/decisions/victorialogs.md) or the
@@ -138,7 +139,13 @@ def test_every_program_listens_on_its_ports_and_on_loopback_only(scaled: LiveSta
 )
 def test_an_engine_answers_nobody_without_the_password(scaled: LiveStack, port: str) -> None:
     assert requests.get(scaled.layout.url(port), timeout=10).status_code == 401
-    assert requests.get(scaled.layout.engine(port), timeout=10).status_code != 401
+    known = requests.get(
+        scaled.layout.engine(port, "/api/v1/query?query=1"),
+        headers={"Origin": ELSEWHERE},
+        timeout=10,
+    )
+    assert known.status_code != 401
+    assert known.headers.get("Access-Control-Allow-Origin") not in ("*", ELSEWHERE)
 
 
 def test_every_request_is_counted_once_over_three_services(scaled: LiveStack) -> None:
