@@ -13,6 +13,7 @@ import os
 import struct
 import threading
 import time
+import weakref
 import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -94,13 +95,10 @@ class Claims:
         with self._opening:
             if self._file is None:
                 self._file = os.open(make_file(self._path), os.O_RDWR)
+                weakref.finalize(self, os.close, self._file)
         place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:7])
         # Of the open file and not of the process, which loses those of any other handle on it.
         fcntl.fcntl(self._file, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, kind, 0, place, 1, 0))
-
-    def __del__(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
 
 
 class TranscriptCache:
