@@ -17,7 +17,7 @@ from tests.unit.test_telemetry_providers import run
 
 _INTERRUPTED = """
 import faulthandler, itertools, signal, threading
-faulthandler.dump_traceback_later(120, exit=True)
+faulthandler.dump_traceback_later(240, exit=True)
 
 def interrupt():
     log.warning("service.stopping")
@@ -73,7 +73,7 @@ for _ in range(3):
         log.info("service.started")
         telemetry.instruments.JOB_DURATION.record(0.5, outcome="success")
         telemetry.instruments.TRANSCRIPT_REQUESTS.add(1, outcome="success", source="asr")
-    flush()
+    assert flush(60)
 left = dict.fromkeys(threading.enumerate(), 0)
 sys.settrace(None)
 threading.settrace(None)
@@ -93,6 +93,8 @@ def test_what_is_written_and_measured_before_any_line_arrives(kind: str) -> None
             LOG_RATE_LIMIT_PER_MIN="1000000",  # all, but by way of the limit
             OTEL_BSP_MAX_QUEUE_SIZE="1000000",
             OTEL_BLRP_MAX_QUEUE_SIZE="1000000",
+            # What is sent twice because its answer came late would be counted twice.
+            OTEL_EXPORTER_OTLP_TIMEOUT="120",
         )
         interrupted = json.loads(stdout.splitlines()[-1])
         assert interrupted > 300
