@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -213,3 +214,43 @@ def test_a_store_that_does_not_answer_is_said_on_its_page_and_passes(
         page.get_by_role("button", name="Search").click()
     expect(page.locator("#banners .banner")).to_have_count(0)
     expect(page.locator(".card .note").first).to_contain_text(re.compile("^No "))
+
+
+def over_time(handler: fakes.Handler, parameters: dict[str, str]) -> None:
+    """Values of 0.37 in every window, however long ago, and 3.1 of rates."""
+    if parameters["path"] != "/api/v1/query_range":
+        fakes.valued("4.5")(handler, parameters)
+        return
+    start, end, step = (float(parameters[name]) for name in ("start", "end", "step"))
+    value = "0.37" if "quantile" in parameters["query"] else "3.1"
+    values = [[start + step * at, value] for at in range(int((end - start) / step) + 1)]
+    labelled: list[dict[str, str]] = [{}, {"stage": "timedtext"}]
+    result: list[Any] = [
+        {"metric": {"outcome": "success", "quantile": word, **labels}, "values": values}
+        for labels in labelled
+        for word in ("p50", "p95")
+    ]
+    handler.answer(fakes.success({"resultType": "matrix", "result": result}))
+
+
+def test_a_chart_says_values_with_their_units_and_draws_a_day_before_as_a_faint_line(
+    page: Page, place: Place
+) -> None:
+    place.engine.behave = over_time
+    faint = page.locator("#latency .scatterlayer .trace[style*='0.45']")
+    page.goto(place.url)
+    settled(page)
+    expect(faint).to_have_count(0)
+    for chart, said in (("rate", "3.1 requests/s"), ("latency", "370 ms")):
+        page.locator(f"#{chart} .plot").scroll_into_view_if_needed()
+        page.locator(f"#{chart} .nsewdrag").first.hover()
+        expect(page.locator(f"#{chart} .hoverlayer")).to_contain_text(said)
+        assert "a day before" not in page.locator(f"#{chart}").inner_text()
+    page.locator("select[name=compare]").select_option("24")
+    settled(page)
+    for chart, line in (("rate", "all, a day before"), ("latency", "timedtext, a day before")):
+        page.locator(f"#{chart} .nsewdrag").first.hover()
+        expect(page.locator(f"#{chart} .hoverlayer")).to_contain_text(line)
+    expect(faint.first).to_be_attached()
+    assert "compare=24" in page.url
+    shown(page, "compared")
