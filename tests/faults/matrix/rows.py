@@ -219,7 +219,7 @@ ROWS = (
         "Random faults for hours.",
         "Every hour's ledger closes; memory, files, threads and series do not grow.",
         run="elsewhere",
-        shown_by="`make soak HOURS=n`. Two hours beside other work: 308 faults, 129,203 items, none "
-        "lost, 733 spans or lines twice; both hours' ledgers closed, nothing grew.",
+        shown_by="`make soak HOURS=n`. Two hours beside other work: 308 faults, 129,203 items, "
+        "none lost, 733 spans or lines twice; both hours' ledgers closed, nothing grew.",
     ),
 )
