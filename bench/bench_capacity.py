@@ -13,11 +13,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
+from typing import Any
 
 import psutil
 import requests
@@ -190,15 +191,15 @@ class _Sending:
                         self.refused += size
 
 
-def _resource(resource: object) -> None:
-    attribute = resource.attributes.add()  # type: ignore[attr-defined]
-    attribute.key, attribute.value.string_value = "service.name", SERVICE
+def _describe(message: Any, attributes: Mapping[str, str]) -> None:
+    for key, value in attributes.items():
+        message.attributes.add(key=key).value.string_value = value
 
 
 def _spans(number: int, count: int) -> bytes:
     request = ExportTraceServiceRequest()
     batch = request.resource_spans.add()
-    _resource(batch.resource)
+    _describe(batch.resource, {"service.name": SERVICE})
     scope = batch.scope_spans.add()
     now = time.time_ns()
     trace_id = b""
@@ -213,16 +214,14 @@ def _spans(number: int, count: int) -> bytes:
             start_time_unix_nano=now - 370_000_000,
             end_time_unix_nano=now,
         )
-        for key, value in _ABOUT.items():
-            attribute = span.attributes.add(key=key)
-            attribute.value.string_value = value
+        _describe(span, _ABOUT)
     return bytes(request.SerializeToString())
 
 
 def _lines(number: int, count: int) -> bytes:
     request = ExportLogsServiceRequest()
     batch = request.resource_logs.add()
-    _resource(batch.resource)
+    _describe(batch.resource, {"service.name": SERVICE})
     scope = batch.scope_logs.add()
     for _ in range(count):
         now = time.time_ns()
@@ -236,25 +235,21 @@ def _lines(number: int, count: int) -> bytes:
             event_name="transcript.stage.finished",
         )
         record.body.string_value = "transcript.stage.finished"
-        for key, value in _ABOUT.items():
-            attribute = record.attributes.add(key=key)
-            attribute.value.string_value = value
+        _describe(record, _ABOUT)
     return bytes(request.SerializeToString())
 
 
 def _metrics(number: int, count: int) -> bytes:
     request = ExportMetricsServiceRequest()
     batch = request.resource_metrics.add()
-    _resource(batch.resource)
     # Every sixteenth export is of one worker, or a series would get two points in a millisecond.
-    instance = batch.resource.attributes.add(key="service.instance.id")
-    instance.value.string_value = f"worker-{number % 16}"
+    worker = {"service.instance.id": f"worker-{number % 16}"}
+    _describe(batch.resource, {"service.name": SERVICE, **worker})
     metric = batch.scope_metrics.add().metrics.add(name="capacity.value")
     now = time.time_ns()
     for index in range(count):
         point = metric.gauge.data_points.add(time_unix_nano=now, as_int=number)
-        attribute = point.attributes.add(key="series")
-        attribute.value.string_value = str(index)
+        _describe(point, {"series": str(index)})
     return bytes(request.SerializeToString())
 
 

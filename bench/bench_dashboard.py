@@ -38,6 +38,7 @@ from opentelemetry.sdk.resources import Resource
 from werkzeug.test import create_environ, run_wsgi_app
 
 from bench.rows import Row, row
+from bench.synthetic import points
 from tests.ports import free_port
 from tests.prometheus_process import Server, running_prometheus
 from transcript_service.dashboard.blocks import BLOCKS
@@ -133,7 +134,7 @@ def _records(body: Any) -> Any:
 
 
 def _push(session: requests.Session, server: Server, body: Any, moment: int, *, since: int) -> None:
-    for point in _points(body):
+    for _, point in points(body):
         point.time_unix_nano = moment * 1_000_000_000
         point.start_time_unix_nano = since * 1_000_000_000
     answer = session.post(
@@ -166,13 +167,6 @@ def _measure(dice: random.Random, summed: Any) -> None:
     for stage in STAGES:
         instruments.CIRCUIT_BREAKER_STATE.set(1, name=stage, state="closed")
     instruments.BROWSER_MEMORY_USAGE.set(dice.uniform(3e8, 5e8))
-
-
-def _points(body: Any) -> Iterator[Any]:
-    for resource in body.resource_metrics:
-        for scope in resource.scope_metrics:
-            for metric in scope.metrics:
-                yield from getattr(metric, metric.WhichOneof("data")).data_points
 
 
 # --- the service -------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ _row = partial(row, "service")
 ROUNDS = 300
 STARTS = 5
 _LIBRARY = "youtube-transcript-api alone"
-_APP = "transcript_service.web:create_app()"
+one_worker = partial(gunicorn, app="transcript_service.web:create_app()", workers=1)
 _draw = random.Random(26)
 
 Start = Callable[[Path], AbstractContextManager[Gunicorn]]
@@ -51,14 +51,18 @@ def run() -> list[Row]:
     with tempfile.TemporaryDirectory() as name, OtlpSink() as sink:
         folder = Path(name)
         with simulator_process(folder) as simulator:
-            environ = {
-                "YOUTUBE_RESOLVE_TO": simulator.resolve_to,
-                "YOUTUBE_CA_FILE": str(simulator.ca_file),
-                "OTEL_EXPORTER_OTLP_ENDPOINT": sink.url,
-                "ENABLE_TRANSCRIPT_CACHE": "0",
-            }
-            start = partial(gunicorn, environ=environ, app=_APP, workers=1)
+            start = partial(one_worker, environ=uncached(simulator, sink))
             return [*_against_the_library(simulator, start, folder), *_starts(start, folder)]
+
+
+def uncached(simulator: RunningSimulator, sink: OtlpSink) -> dict[str, str]:
+    """Settings of a service that fetches every transcript anew and tells the sink about it."""
+    return {
+        "YOUTUBE_RESOLVE_TO": simulator.resolve_to,
+        "YOUTUBE_CA_FILE": str(simulator.ca_file),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": sink.url,
+        "ENABLE_TRANSCRIPT_CACHE": "0",
+    }
 
 
 def _against_the_library(simulator: RunningSimulator, start: Start, folder: Path) -> list[Row]:

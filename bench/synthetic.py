@@ -111,7 +111,7 @@ class Recording:
     def send_metrics(self, url: str, factor: int) -> None:
         """The worker's last export, as after `factor` times as many requests."""
         body = ExportMetricsServiceRequest.FromString(self._metrics)
-        for kind, point in _points(body):
+        for kind, point in points(body):
             point.time_unix_nano = time.time_ns()
             if kind == "sum":
                 which = point.WhichOneof("value")
@@ -148,7 +148,8 @@ def post(url: str, body: bytes) -> None:
 _own = threading.local()
 
 
-def _points(body: ExportMetricsServiceRequest) -> Iterator[tuple[str, Any]]:
+def points(body: Any) -> Iterator[tuple[str, Any]]:
+    """The points of an export of metrics, each with the kind of its metric."""
     for resource in body.resource_metrics:
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
