@@ -123,6 +123,51 @@ def test_what_jaeger_matches_elsewhere_in_a_trace_is_not_shown(
     assert bool(got(client, f"{TRACES}?{query}")["traces"]) is fits
 
 
+def test_a_search_goes_back_until_enough_traces_are_as_asked(
+    client: FlaskClient, engine: FakeEngine
+) -> None:
+    """Jaeger matches anywhere in a trace: its newest ones may all be beside the question."""
+
+    def stored(number: int) -> dict[str, Any]:
+        outcome = "blocked" if number < 120 else "success"
+        of_stage = span("transcript.stage", 1.0, -number, stage="youtube_api", outcome=outcome)
+        request = span("transcript.fetch", 6.0, -number, outcome="success")
+        return fakes.jaeger_trace(request, of_stage) | {"traceID": f"{number:032x}"}
+
+    newest_first = [stored(number) for number in range(300)]
+
+    def behave(handler: Handler, parameters: dict[str, str]) -> None:
+        until, limit = int(parameters["end"]), int(parameters["limit"])
+        traces = [t for t in newest_first if t["spans"][0]["startTime"] <= until]
+        handler.answer(json.dumps({"data": traces[:limit]}).encode())
+
+    engine.behave = behave
+    question = "stage=youtube_api&outcome=success&end=2027-01-15T08:00:00Z"
+    answer = got(client, f"{TRACES}?{question}")
+    assert [int(t["trace_id"], 16) for t in answer["traces"]] == list(range(120, 170))
+    assert answer["partial"]
+    all_of_them = got(client, f"{TRACES}?{question}&limit=200")
+    assert [int(t["trace_id"], 16) for t in all_of_them["traces"]] == list(range(120, 300))
+    assert not all_of_them["partial"]
+    nothing = got(client, f"{TRACES}?{question}&min_s=7")
+    assert not nothing["traces"]
+
+
+def test_what_was_found_is_shown_though_jaeger_fails_when_asked_further_back(
+    client: FlaskClient, engine: FakeEngine
+) -> None:
+    def behave(handler: Handler, parameters: dict[str, str]) -> None:
+        if engine.total > 1:
+            return handler.answer(b"x", status=500)
+        return handler.answer(json.dumps({"data": [BLOCKED_THEN_GOOD, WITHOUT_REQUEST]}).encode())
+
+    engine.behave = behave
+    answer = got(client, f"{TRACES}?limit=2&end=2027-01-15T08:00:10Z")
+    assert len(answer["traces"]) == 1
+    assert answer["partial"]
+    assert engine.total == 2
+
+
 @pytest.mark.parametrize("path", [TRACES, FAILURES, LOGS])
 @pytest.mark.parametrize(
     ("behaviour", "status"),

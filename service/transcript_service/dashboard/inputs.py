@@ -23,6 +23,7 @@ from ..telemetry.vocabulary import ErrorType, Outcome, Source, Stage
 from .window import MAX_HOURS, Window
 
 MOST_LINES: Final = 500
+MOST_TRACES: Final = 200
 # Decimals in ASCII digits, with a negative exponent as programs write very small numbers.
 # float() alone would take "nan", "inf", "1e309", "1_0" and the digits of every script.
 _DECIMAL: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,20})?(e-[0-9]{1,3})?", re.ASCII)
@@ -117,7 +118,7 @@ class Search(Recent):
         _Duration | None, Field(description="Duration of the whole request, in seconds.")
     ] = None
     max_s: _Duration | None = None
-    limit: Annotated[int, Field(ge=1, le=200), BeforeValidator(_whole)] = 50
+    limit: Annotated[int, Field(ge=1, le=MOST_TRACES), BeforeValidator(_whole)] = 50
 
     def within(self) -> tuple[float, float]:
         """Start and end in Unix seconds."""

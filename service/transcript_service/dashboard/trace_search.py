@@ -15,37 +15,60 @@ import orjson
 from ..rfc3339 import rfc3339
 from . import shapes
 from .engines import Engines
-from .inputs import Search
+from .inputs import MOST_TRACES, Search
 from .traces import spans_of
-from .upstream import understanding
+from .upstream import UpstreamError, understanding
 
 _REQUEST: Final = "transcript.fetch"
 _STAGE: Final = "transcript.stage"
+_QUESTIONS: Final = 5
+"""To Jaeger for one search: it looks at 850 traces at most where 50 are wanted."""
 
 
 def find_traces(engines: Engines, search: Search) -> shapes.TraceList:
     """The newest traces that are as asked for.
 
+    Jaeger's newest may all be beside the question: then it is asked for older ones, a few times.
+
     Raises:
         UpstreamError: Jaeger did not answer usefully in time.
     """
     start, end = search.within()
-    question = _question(search, engines.service, start, end)
-    answer = engines.jaeger.json("/api/traces", question, engines.deadline())
-    with understanding("/api/traces"):
-        found = [_described(trace) for trace in answer["data"] or ()]
-    shown = [trace for trace in found if trace is not None and _fits(trace, search)]
-    shown.sort(key=lambda trace: trace["at"], reverse=True)
+    deadline = engines.deadline()
+    found: dict[str, shapes.FoundTrace] = {}
+    whole, partial = True, True
+    until, limit = end, search.limit
+    for already in range(_QUESTIONS):
+        question = _question(search, engines.service, start, until, limit)
+        try:
+            answer = engines.jaeger.json("/api/traces", question, deadline)
+            with understanding("/api/traces"):
+                traces = [_described(trace) for trace in answer["data"] or ()]
+        except UpstreamError:
+            if already:
+                break
+            raise
+        known = [trace for trace in traces if trace is not None]
+        # The request of a trace may not have come yet.
+        whole = whole and len(known) == len(traces)
+        found |= {trace["trace_id"]: trace for _, trace in known if _fits(trace, search)}
+        if len(traces) < limit:
+            partial = not whole or len(found) > search.limit
+            break
+        oldest = min((at for at, _ in known), default=until)
+        if len(found) >= search.limit or oldest >= until:
+            break
+        until, limit = oldest, MOST_TRACES
+    shown = sorted(found.values(), key=lambda trace: trace["at"], reverse=True)
     return {
         "start": rfc3339(start, "milliseconds"),
         "end": rfc3339(end, "milliseconds"),
-        # Jaeger stopped at the limit, or holds a trace of which the request has not come yet.
-        "partial": len(found) >= search.limit or None in found,
-        "traces": shown,
+        "partial": partial,
+        "traces": shown[: search.limit],
     }
 
 
-def _question(search: Search, service: str, start: float, end: float) -> dict[str, str]:
+def _question(search: Search, service: str, start: float, end: float, limit: int) -> dict[str, str]:
     attributes = {
         "video_id": search.video,
         "stage": search.stage,
@@ -58,7 +81,7 @@ def _question(search: Search, service: str, start: float, end: float) -> dict[st
         "operation": _REQUEST,
         "start": str(int(start * 1e6)),
         "end": str(int(end * 1e6)),
-        "limit": str(search.limit),
+        "limit": str(limit),
         "tags": orjson.dumps({k: v for k, v in attributes.items() if v is not None}).decode(),
     }
     if search.min_s is not None:
@@ -68,14 +91,14 @@ def _question(search: Search, service: str, start: float, end: float) -> dict[st
     return question
 
 
-def _described(trace: Mapping[str, Any]) -> shapes.FoundTrace | None:
-    """What a trace says about its request; `None` while the request's span is not there."""
+def _described(trace: Mapping[str, Any]) -> tuple[float, shapes.FoundTrace] | None:
+    """What a trace says about its request, and when that began; `None` while it has no span."""
     spans = sorted(spans_of(trace), key=lambda span: span["start"])
     request = next((span for span in spans if span["name"] == _REQUEST), None)
     if request is None:
         return None
     attributes = request["attributes"]
-    return {
+    return request["start"], {
         "trace_id": trace["traceID"],
         "at": rfc3339(request["start"], "milliseconds"),
         "duration_s": request["duration_s"],
