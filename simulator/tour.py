@@ -56,9 +56,9 @@ PROGRAMME: tuple[Phase, ...] = (
         ),
     ),
     Phase(
-        16,
-        "YouTube is itself again. A breaker closes with its next successful probes; its alert "
-        "ends a quarter of an hour after the last call that it refused.",
+        20,
+        "YouTube is itself again. A breaker closes with its next successful probes; its alerts "
+        "end a quarter of an hour later.",
     ),
     Phase(
         4,
