@@ -35,6 +35,8 @@ _row = partial(row, "capacity")
 HELD_S = 60.0
 DRAIN_S = 20.0
 """The store may have the last record so much later: the batches of the Collector wait a second."""
+STILL_S = 300.0
+"""The longest wait for what an earlier step has left in queues."""
 PACE = 0.98
 """Of the rate, at least, the sender must have reached."""
 STEPS_BETWEEN = 2
@@ -75,6 +77,7 @@ def _signal(rig: Rig, signal: Signal) -> Iterator[Row]:
     held, failed = None, 0
     rate, between = signal.first_rate, 0
     while between <= STEPS_BETWEEN:
+        _wait_until_still(rig, signal)
         found = _hold(rig, signal, rate)
         print(f"bench: capacity: {signal.name}, {rate}/s: {found}", file=sys.stderr, flush=True)
         if found.held:
@@ -116,6 +119,17 @@ class Step:
     @property
     def held(self) -> bool:
         return self.pace >= PACE and not self.refused and not self.missing
+
+
+def _wait_until_still(rig: Rig, signal: Signal) -> None:
+    """Until the store gets nothing more of the step before, which may have been too much for it."""
+    end = time.monotonic() + STILL_S
+    stored, since = -1, time.monotonic()
+    while time.monotonic() < end and time.monotonic() - since < DRAIN_S / 2:
+        with suppress(requests.RequestException, ValueError):
+            if (now := signal.stored(rig)) != stored:
+                stored, since = now, time.monotonic()
+        time.sleep(1)
 
 
 def _hold(rig: Rig, signal: Signal, rate: int) -> Step:
