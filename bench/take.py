@@ -1,6 +1,7 @@
 """Take what the last `make bench` measured into docs/performance.json: `python -m bench.take`.
 
 Rows that were not run keep what an earlier run measured, where machine and versions are the same.
+Rows that were run again keep the earlier ratio beside the new one: does it repeat?
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def main() -> None:
     if COMMITTED.exists():
         kept = json.loads(COMMITTED.read_text())
         rows = kept["rows"] if all(kept[key] == value for key, value in about.items()) else {}
-    rows |= {row["name"]: row for row in json.loads(RESULT.read_text())}
+    for row in json.loads(RESULT.read_text()):
+        before = rows.get(row["name"])
+        rows[row["name"]] = row | ({"ratio_before": before["ratio"]} if before else {})
     document = {**about, "rows": dict(sorted(rows.items()))}
     COMMITTED.write_text(json.dumps(document, indent=1) + "\n")
 

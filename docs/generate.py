@@ -159,15 +159,16 @@ def performance() -> Iterator[str]:
         "differ and are noisy, ratios less so. Benchmarks that are not listed have not been taken "
         f"on this machine.\n\nMachine: {measured['machine']}.\nVersions: {versions}.\n"
     )
-    yield "| what | ours | peer | its value | ratio | goal | met |"
-    yield "|---|---|---|---|---|---|---|"
+    yield "| what | ours | peer | its value | ratio | the run before | goal | met |"
+    yield "|---|---|---|---|---|---|---|---|"
     rows = measured["rows"].values()
     for row in rows:
         met = {None: "–", True: "yes", False: "**no**"}[row["met"]]
         peer_value = "–" if row["peer_value"] is None else _number(row["peer_value"], row["unit"])
         yield (
             f"| {row['name']} | {_number(row['value'], row['unit'])} | {row['peer'] or '–'} "
-            f"| {peer_value} | {row['ratio'] or '–'} | {row['goal'] or '–'} | {met} |"
+            f"| {peer_value} | {row['ratio'] or '–'} | {row.get('ratio_before') or '–'} "
+            f"| {row['goal'] or '–'} | {met} |"
         )
     ratios = [row for row in rows if row["goal"].startswith("ratio <= ")]
     if ratios:
