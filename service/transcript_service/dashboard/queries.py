@@ -21,7 +21,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from string import Template
 from typing import Final, Literal
 
@@ -93,6 +93,21 @@ def _quoted(text: str) -> str:
     return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
+def _counted(counter: str, by: str = "") -> str:
+    """What a counter counted in the window."""
+    return f"sum by ({by}) (increase({counter}[$window]))"
+
+
+def _measured(histogram: str, by: str) -> str:
+    """How many measurements a histogram got in the window."""
+    return f"sum by ({by}) (histogram_count(increase({histogram}[$window])))"
+
+
+def _held(gauge: str, by: str = "", *, over: str = "2m") -> str:
+    """What a gauge showed last, added up over workers."""
+    return f"sum by ({by}) (last_over_time({gauge}[{over}]))"
+
+
 def _quantiles(histogram: str, by: str = "", *, over: str = "increase({}[$window])") -> str:
     """Median and 95th percentile, `p50` and `p95` in the label `quantile`."""
     summed = f"sum by ({by}) ({over.format(histogram)})"
@@ -102,142 +117,91 @@ def _quantiles(histogram: str, by: str = "", *, over: str = "increase({}[$window
     )
 
 
+_chart = partial(Query, kind="chart")
+_STAGE_TIMES: Final = "transcript_stage_duration_seconds{$job$stage}"
+
 PERFORMANCE: Final = (
     Query(
         "requests",
-        "sum by (outcome, source, error_type) (increase(transcript_requests_total{$job}[$window]))"
-        " > 0",
+        f"{_counted('transcript_requests_total{$job}', 'outcome, source, error_type')} > 0",
     ),
     # of whole requests, which have no stage, and of stages
     Query(
         "times",
         f"{_quantiles('transcript_request_duration_seconds{$job}')}"
-        f" or {_quantiles('transcript_stage_duration_seconds{$job$stage}', 'stage')}",
+        f" or {_quantiles(_STAGE_TIMES, 'stage')}",
     ),
-    Query(
-        "stage_attempts",
-        "sum by (stage, outcome, error_type)"
-        " (histogram_count(increase(transcript_stage_duration_seconds{$job$stage}[$window])))",
-    ),
+    Query("stage_attempts", _measured(_STAGE_TIMES, "stage, outcome, error_type")),
     Query(
         "stage_skipped",
-        "sum by (stage, reason) (increase(transcript_stage_skipped_total{$job$stage}[$window]))"
-        " > 0",
+        f"{_counted('transcript_stage_skipped_total{$job$stage}', 'stage, reason')} > 0",
     ),
-    Query(
+    _chart(
         "request_rate",
         "sum by (outcome) (rate(transcript_requests_total{$job}[$rate]))",
-        kind="chart",
         of_stage=Query(
             "request_rate",
-            "sum by (outcome)"
-            " (histogram_count(increase(transcript_stage_duration_seconds{$job$stage}[$span])))"
-            " / $seconds",
+            f"sum by (outcome) (histogram_count(increase({_STAGE_TIMES}[$span]))) / $seconds",
         ),
     ),
-    Query(
-        "times_over_time",
-        _quantiles(
-            "transcript_stage_duration_seconds{$job$stage}", "stage", over="rate({}[$rate])"
-        ),
-        kind="chart",
-    ),
+    _chart("times_over_time", _quantiles(_STAGE_TIMES, "stage", over="rate({}[$rate])")),
     # what charts are marked with
-    Query(
+    _chart(
         "marks",
         "count by (service_version) (last_over_time(target_info{$job}[$gauge]))"
         " or max by (fault) (last_over_time(demo_fault[$gauge])) > 0",
-        kind="chart",
     ),
     # single measured requests with their trace ids
     Query(
         "request_exemplars",
         "transcript_request_duration_seconds{$job}",
         kind="exemplars",
-        of_stage=Query("request_exemplars", "transcript_stage_duration_seconds{$job$stage}"),
+        of_stage=Query("request_exemplars", _STAGE_TIMES),
     ),
 )
 CIRCUIT_BREAKER: Final = (
-    Query(
-        "breaker_state",
-        "sum by (name, state) (last_over_time(circuit_breaker_state{$job$breaker}[2m]))",
-    ),
+    Query("breaker_state", _held("circuit_breaker_state{$job$breaker}", "name, state")),
     Query(
         "breaker_transitions",
-        "sum by (name, from, to)"
-        " (increase(circuit_breaker_transitions_total{$job$breaker}[$window]))",
+        _counted("circuit_breaker_transitions_total{$job$breaker}", "name, from, to"),
     ),
-    Query(
-        "breaker_calls",
-        "sum by (name, kind) (increase(circuit_breaker_calls_total{$job$breaker}[$window]))",
-    ),
+    Query("breaker_calls", _counted("circuit_breaker_calls_total{$job$breaker}", "name, kind")),
     Query(
         "breaker_recovery",
         _quantiles("circuit_breaker_recovery_duration_seconds{$job$breaker}", "name"),
     ),
-    Query(
+    _chart(
         "breaker_state_over_time",
         "max by (name, state) (max_over_time(circuit_breaker_state{$job$breaker}[$gauge])) > 0",
-        kind="chart",
     ),
 )
 BROWSER_CONTEXTS: Final = (
-    Query("contexts", "sum by (profile, state) (last_over_time(browser_contexts{$job}[2m]))"),
-    Query("contexts_limit", "sum(last_over_time(browser_contexts_limit{$job}[2m]))"),
-    Query(
-        "browser_memory",
-        "sum by (instance) (last_over_time(browser_memory_usage_bytes{$job}[2m]))",
-    ),
+    Query("contexts", _held("browser_contexts{$job}", "profile, state")),
+    Query("contexts_limit", _held("browser_contexts_limit{$job}")),
+    Query("browser_memory", _held("browser_memory_usage_bytes{$job}", "instance")),
     # above which an alert fires (prometheus/rules/browser.yml)
     Query("browser_memory_threshold", "max(threshold:browser_memory:bytes)"),
-    Query(
-        "contexts_created",
-        "sum by (profile) (increase(browser_contexts_created_total{$job}[$window]))",
-    ),
-    Query(
-        "contexts_closed",
-        "sum by (reason) (increase(browser_contexts_closed_total{$job}[$window]))",
-    ),
-    Query(
-        "context_leases",
-        "sum by (reused) (increase(browser_context_leases_total{$job}[$window]))",
-    ),
+    Query("contexts_created", _counted("browser_contexts_created_total{$job}", "profile")),
+    Query("contexts_closed", _counted("browser_contexts_closed_total{$job}", "reason")),
+    Query("context_leases", _counted("browser_context_leases_total{$job}", "reused")),
     Query("context_wait", _quantiles("browser_context_wait_duration_seconds{$job}")),
     Query(
         "context_age_p95",
         "histogram_quantile(0.95, sum(increase(browser_context_age_seconds{$job}[$window])))",
     ),
     Query("context_uses_mean", "histogram_avg(sum(increase(browser_context_uses{$job}[$window])))"),
-    Query(
-        "contexts_over_time",
-        "sum by (state) (last_over_time(browser_contexts{$job}[$gauge]))",
-        kind="chart",
-    ),
-    Query(
-        "browser_memory_over_time",
-        "sum(last_over_time(browser_memory_usage_bytes{$job}[$gauge]))",
-        kind="chart",
-    ),
+    _chart("contexts_over_time", _held("browser_contexts{$job}", "state", over="$gauge")),
+    _chart("browser_memory_over_time", _held("browser_memory_usage_bytes{$job}", over="$gauge")),
 )
 PROXY: Final = (
-    Query("proxies", "sum by (state) (last_over_time(proxy_pool_proxies{$job}[2m]))"),
-    Query("proxy_rotations", "sum by (reason) (increase(proxy_rotations_total{$job}[$window]))"),
+    Query("proxies", _held("proxy_pool_proxies{$job}", "state")),
+    Query("proxy_rotations", _counted("proxy_rotations_total{$job}", "reason")),
     Query(
-        "proxy_preflights",
-        "sum by (proxy, outcome)"
-        " (histogram_count(increase(proxy_preflight_duration_seconds{$job}[$window])))",
+        "proxy_preflights", _measured("proxy_preflight_duration_seconds{$job}", "proxy, outcome")
     ),
     Query("proxy_preflight_times", _quantiles("proxy_preflight_duration_seconds{$job}", "proxy")),
-    Query(
-        "proxied_attempts",
-        "sum by (proxy_used, outcome)"
-        " (histogram_count(increase(transcript_stage_duration_seconds{$job$stage}[$window])))",
-    ),
-    Query(
-        "proxies_over_time",
-        "sum by (state) (last_over_time(proxy_pool_proxies{$job}[$gauge]))",
-        kind="chart",
-    ),
+    Query("proxied_attempts", _measured(_STAGE_TIMES, "proxy_used, outcome")),
+    _chart("proxies_over_time", _held("proxy_pool_proxies{$job}", "state", over="$gauge")),
 )
 # Always about now, whatever the window.
 HEALTH: Final = (
@@ -265,11 +229,8 @@ HEALTH: Final = (
     ),
     # severity none: the alert that always fires, to show that alerting works
     Query("firing", 'count by (severity) (ALERTS{alertstate="firing",severity!="none"})'),
-    Query(
-        "redaction_failures",
-        "sum(increase(telemetry_redaction_failures_total{$job}[$window]))",
-    ),
-    Query("logs_suppressed", "sum(increase(logs_suppressed_total{$job}[$window]))"),
+    Query("redaction_failures", _counted("telemetry_redaction_failures_total{$job}")),
+    Query("logs_suppressed", _counted("logs_suppressed_total{$job}")),
 )
 
 
