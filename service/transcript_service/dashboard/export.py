@@ -13,7 +13,7 @@ https://prometheus.io/docs/specs/om/open_metrics_spec/
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -21,6 +21,7 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import generate_latest as generate_text
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector
+from werkzeug.datastructures import MIMEAccept
 
 from ..telemetry.instruments import REGISTRY, Counter, Histogram, Instrument
 from .prometheus import NativeHistogram, Sample
@@ -31,23 +32,15 @@ OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8
 BOUNDS: Final = tuple(2.0 ** (k / 4) for k in range(-40, 41))
 
 
-def prefers_openmetrics(accept: Iterable[tuple[str, float]]) -> bool:
-    """Whether an Accept header (media ranges with their q) wants OpenMetrics rather than text.
+def prefers_openmetrics(accept: MIMEAccept) -> bool:
+    """Whether an Accept header wants OpenMetrics rather than text; between equals it is text.
 
     Parameters such as `version` are not compared: scrapers name several versions of each
-    format, and the answer says which one it is in. A range that names a format counts for it
-    before a wildcard does (RFC 9110); between equals it is text.
+    format, and the answer says which one it is in.
     """
-    ranges = [(media.partition(";")[0].strip().lower(), q) for media, q in accept]
-
-    def wish(media: str) -> tuple[float, int]:
-        for rank, name in ((2, media), (1, f"{media.partition('/')[0]}/*"), (0, "*/*")):
-            if found := [q for other, q in ranges if other == name]:
-                return max(found), rank
-        return 0.0, 0
-
-    openmetrics, text = wish("application/openmetrics-text"), wish("text/plain")
-    return openmetrics[0] > 0 and openmetrics > text
+    plain = MIMEAccept((media.partition(";")[0].strip(), q) for media, q in accept)
+    text, openmetrics = "text/plain", "application/openmetrics-text"
+    return plain.best_match([text, openmetrics]) == openmetrics
 
 
 def expose(found: Mapping[str, Sequence[Sample]], *, openmetrics: bool) -> bytes:
