@@ -8,39 +8,42 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
+import orjson
+
 from ..resilience.deadline import Deadline
 from ..rfc3339 import rfc3339
 from .engines import Engines
 from .shapes import ActiveAlert, Alerts, LoggedAlert
-from .upstream import Upstream, UpstreamError, UpstreamUnreachable, gather, understanding
+from .upstream import Upstream, UpstreamError, gather, worst
 
 ALERTS: Final = "alerts"
 ALERTS_SCOPE: Final = "alerts:read"
 _HISTORY: Final = 50
-
-
 # The last alerts that Alertmanager notified us of, as many as asked for, newest first: see
-# `alerts.log.AlertLog.recent`.
+# `alerts.log.AlertLog.recent`, which raises nothing.
 History = Callable[[int], Sequence[Mapping[str, Any]]]
 
 
 def fetch_alerts(
     engines: Engines, history: History | None
-) -> tuple[Alerts | None, dict[str, UpstreamError]]:
+) -> tuple[Alerts, dict[str, UpstreamError]]:
     """The data of the block, and the sources that failed.
 
     No alert at all is an answer (an empty list), not a lack of data.
+
+    Raises:
+        UpstreamError: neither Prometheus nor Alertmanager answered.
     """
     work: dict[str, tuple[Executor, Callable[[Deadline], Any]]] = {
         "prometheus_alerts": (engines.queries, engines.prometheus.alerts),
         "alertmanager_alerts": (engines.others, partial(_managed, engines.alertmanager)),
-        "alert_log": (engines.others, lambda _: _history(history)),
+        "alert_log": (engines.others, lambda _: history(_HISTORY) if history else []),
     }
     found, failures = gather(work, engines.deadline())
     active, managed = found.get("prometheus_alerts"), found.get("alertmanager_alerts")
     logged = found.get("alert_log", ())
     if active is None and managed is None:
-        return None, failures
+        raise worst(failures.values())
     shown = [_active(alert, managed, logged) for alert in active or managed or []]
     shown.sort(key=_urgency)
     return {
@@ -59,18 +62,10 @@ def _urgency(alert: ActiveAlert) -> tuple[int, bool, str]:
     return _SEVERITIES.index(severity), alert["state"] != "firing", alert["since"] or ""
 
 
-def _history(history: History | None) -> Sequence[Mapping[str, Any]]:
-    try:
-        return history(_HISTORY) if history else []
-    except Exception as error:
-        # Whatever its storage is: a damaged history must not hide the alerts that are active.
-        raise UpstreamUnreachable(f"alert log: {type(error).__name__}") from error
-
-
 def _managed(alertmanager: Upstream, deadline: Deadline) -> list[Mapping[str, Any]]:
     """Alertmanager's view, API v2: who is silenced or inhibited."""
-    answer = alertmanager.json("/api/v2/alerts", {}, deadline)
-    with understanding("/api/v2/alerts"):
+
+    def read(body: bytes) -> list[Mapping[str, Any]]:
         return [
             {
                 "labels": dict(item["labels"]),
@@ -80,8 +75,10 @@ def _managed(alertmanager: Upstream, deadline: Deadline) -> list[Mapping[str, An
                 "silenced": bool(item["status"]["silencedBy"]),
                 "inhibited": bool(item["status"]["inhibitedBy"]),
             }
-            for item in answer
+            for item in orjson.loads(body)
         ]
+
+    return alertmanager.get("/api/v2/alerts", {}, deadline, read)
 
 
 def _active(

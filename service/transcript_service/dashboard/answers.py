@@ -125,8 +125,6 @@ class Block:
         scope: what a token must hold to see it.
         about: what it answers, for the API's description.
         shape: of its data.
-        queries: what it asks.
-        build: shapes the answers.
         from_log: what the log adds to the data, by its name in `missing`: a function that asks
             for it, which may raise an `UpstreamError`.
     """
@@ -138,6 +136,27 @@ class Block:
     queries: Sequence[Query]
     build: Build
     from_log: tuple[str, Callable[[Engines, Any, Window], None]] | None = None
+
+    def fetch(
+        self, engines: Engines, window: Window
+    ) -> tuple[Mapping[str, Any] | None, dict[str, UpstreamError]]:
+        """Its data, and why what is missing of it is.
+
+        Raises:
+            UpstreamError: no query was answered.
+        """
+        answers = ask(engines, self.queries, window)
+        failures = dict(answers.failures)
+        if len(failures) == len(self.queries):
+            raise worst(failures.values())
+        data = self.build(answers)
+        if data is not None and self.from_log:
+            name, complete = self.from_log
+            try:
+                complete(engines, data, window)
+            except UpstreamError as failure:
+                failures[name] = failure
+        return data, failures
 
 
 def ask(
@@ -196,23 +215,18 @@ def _answer(engines: Engines, query: Query, window: Window, deadline: Deadline) 
 
 def _log_failures(failures: Mapping[str, UpstreamError]) -> None:
     """One line per defect, but one for all queries that an absent engine did not answer."""
-    others = {name: e for name, e in failures.items() if not isinstance(e, QueryDefect)}
-    for name, error in failures.items():
-        if name not in others:
-            # to be found by reading the log: what Prometheus objects to stands only here
-            log.error(
-                "dashboard.query.failed",
-                query=name,
-                outcome=error.outcome,
-                error_type=error.code,
-                detail=str(error),
-            )
+    defects = {name: e for name, e in failures.items() if isinstance(e, QueryDefect)}
+    others = [name for name in failures if name not in defects]
+    told: dict[str, UpstreamError] = {**defects}
     if others:
-        told = worst(others.values())
-        log.warning(
+        told[" ".join(others)] = worst(failures[name] for name in others)
+    for query, error in told.items():
+        # A defect is to be found by reading the log: what Prometheus objects to stands only here.
+        write = log.error if query in defects else log.warning
+        write(
             "dashboard.query.failed",
-            query=" ".join(others),
-            outcome=told.outcome,
-            error_type=told.code,
-            detail=str(told),
+            query=query,
+            outcome=error.outcome,
+            error_type=error.code,
+            detail=str(error),
         )

@@ -16,7 +16,7 @@ from ..rfc3339 import rfc3339
 from ..settings import Settings
 from .alerts import ALERTS, ALERTS_SCOPE, History, fetch_alerts
 from .answers import ask
-from .blocks import BLOCKS, Block
+from .blocks import BLOCKS
 from .cache import AnswerCache, Cached
 from .engines import Engines
 from .export import OPENMETRICS, TEXT, expose
@@ -99,17 +99,15 @@ class Board:
         Raises:
             UpstreamError: not a single block can be told.
         """
-        found, failures = gather(
-            {
-                name: (self._pool, partial(self._cached, name, window))
-                for name, scope in SCOPE_OF.items()
-                if scope in scopes
-            },
-            self.engines.deadline(),
-        )
+        work = {
+            name: (self._pool, partial(self._cached, name, window))
+            for name, scope in SCOPE_OF.items()
+            if scope in scopes
+        }
+        found, failures = gather(work, self.engines.deadline())
         for name, failure in list(failures.items()):
             # Nobody waits any longer; what was known last is better than nothing.
-            if last := self._cache.last(self._key(name, window), failure):
+            if last := self._cache.last(_key(name, window), failure):
                 found[name] = last
                 del failures[name]
         if failures and not found:
@@ -122,29 +120,21 @@ class Board:
             else {"status": "unavailable", "as_of": None, "data": None, "reason": reasons[name]}
             for name in SCOPE_OF
         }
+        shown = found.values()
+        results = {cached.result for cached in shown}
+        document = {
+            "window": window.as_json(),
+            "partial": bool(failures) or any(cached.value.missing for cached in shown),
+            "stale": any(cached.stale for cached in shown),
+            "age_s": max((round(cached.age_s, 1) for cached in shown), default=None),
+            "blocks": blocks,
+        }
+        tags = [(cached.value.tag, cached.stale) for cached in shown]
         return Reply(
-            orjson.dumps(
-                {
-                    "window": window.as_json(),
-                    "partial": bool(failures)
-                    or any(cached.value.missing for cached in found.values()),
-                    "stale": any(cached.stale for cached in found.values()),
-                    "age_s": max(
-                        (round(cached.age_s, 1) for cached in found.values()), default=None
-                    ),
-                    "blocks": blocks,
-                }
-            ),
-            tag=_tag(
-                orjson.dumps(
-                    [
-                        *((cached.value.tag, cached.stale) for cached in found.values()),
-                        *(block.get("reason") for block in blocks.values()),
-                    ]
-                )
-            ),
-            fresh_for_s=min((cached.fresh_for_s for cached in found.values()), default=0.0),
-            cache=_overall({cached.result for cached in found.values()}),
+            orjson.dumps(document),
+            tag=_tag(orjson.dumps([tags, [block.get("reason") for block in blocks.values()]])),
+            fresh_for_s=min((cached.fresh_for_s for cached in shown), default=0.0),
+            cache=next((word for word in ("stale", "miss", "hit") if word in results), "miss"),
         )
 
     def export(self, *, openmetrics: bool) -> Reply:
@@ -166,37 +156,19 @@ class Board:
             vary="Authorization, Accept",
         )
 
-    @staticmethod
-    def _key(name: str, window: Window) -> Hashable:
-        # Alerts are about now: one entry serves every window.
-        return ALERTS if name == ALERTS else (name, window.key)
-
     def _cached(self, name: str, window: Window, _: Deadline | None = None) -> Cached[Fetched]:
-        def fetch() -> Fetched:
-            if name == ALERTS:
-                return self._fetch_alerts(Window.of(1))
-            return self._fetch(BLOCKS[name], window)
+        return self._cache.get(_key(name, window), lambda: self._fetch(name, window))
 
-        return self._cache.get(self._key(name, window), fetch)
-
-    def _fetch(self, block: Block, window: Window) -> Fetched:
-        answers = ask(self.engines, block.queries, window)
-        if len(answers.failures) == len(block.queries):
-            raise worst(answers.failures.values())
-        data, failures = block.build(answers), dict(answers.failures)
-        if data is not None and block.from_log:
-            name, complete = block.from_log
-            try:
-                complete(self.engines, data, window)
-            except UpstreamError as failure:
-                failures[name] = failure
-        return _fetched(window, data, failures)
-
-    def _fetch_alerts(self, window: Window) -> Fetched:
-        data, failures = fetch_alerts(self.engines, self._history)
-        if data is None:
-            raise worst(failures.values())
-        return _fetched(window, data, failures)
+    def _fetch(self, name: str, window: Window) -> Fetched:
+        data: Mapping[str, Any] | None
+        if name == ALERTS:
+            window = Window.of(1)
+            data, failures = fetch_alerts(self.engines, self._history)
+        else:
+            data, failures = BLOCKS[name].fetch(self.engines, window)
+        body = orjson.dumps(data)
+        missing = {name: failure.code for name, failure in sorted(failures.items())}
+        return Fetched(window, body, missing, tag=_tag(body + orjson.dumps([window.now, missing])))
 
     def _fetch_export(self, window: Window, *, openmetrics: bool) -> Fetched:
         answers = ask(self.engines, EXPORT, window, measured_as="export")
@@ -206,19 +178,13 @@ class Board:
         return Fetched(window, text, missing={}, tag=_tag(text))
 
 
-def _fetched(
-    window: Window, data: Mapping[str, Any] | None, failures: Mapping[str, UpstreamError]
-) -> Fetched:
-    body = orjson.dumps(data)
-    missing = {name: failure.code for name, failure in sorted(failures.items())}
-    return Fetched(window, body, missing, tag=_tag(body, orjson.dumps([window.now, missing])))
+def _key(name: str, window: Window) -> Hashable:
+    # Alerts are about now: one entry serves every window.
+    return ALERTS if name == ALERTS else (name, window.key)
 
 
-def _tag(*contents: bytes) -> str:
-    found = hashlib.blake2b(digest_size=12)
-    for content in contents:
-        found.update(content)
-    return found.hexdigest()
+def _tag(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=12).hexdigest()
 
 
 def _shown(cached: Cached[Fetched]) -> dict[str, Any]:
@@ -238,7 +204,3 @@ def _shown(cached: Cached[Fetched]) -> dict[str, Any]:
     elif is_empty:
         shown["reason"] = "nothing was measured in this window"
     return shown
-
-
-def _overall(results: Collection[str]) -> str:
-    return next((word for word in ("stale", "miss", "hit") if word in results), "miss")

@@ -1,7 +1,8 @@
 """Log lines from VictoriaLogs: the newest ones, and failures counted by their kind.
 
 LogsQL: https://docs.victoriametrics.com/victorialogs/logsql/. Nothing that a caller wrote
-stands in a query: words are of the vocabulary, ids and times were checked.
+stands in a query: words are of the vocabulary, ids and times were checked. Whatever asks here
+raises an `UpstreamError` when VictoriaLogs did not answer usefully in time.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from . import shapes
 from .engines import Engines
 from .inputs import LogLevel, Tail
 from .queries import ENDED, FAILED, OPENED, OPENINGS, STAGE_ENDED, logsql
-from .upstream import understanding
 from .window import Window
 
 T = TypeVar("T")
@@ -44,15 +44,10 @@ _WEEK_S: Final = 7 * 86400
 _LATE_S: Final = 60.0
 # How far before a breaker's opening its cause is looked for.
 _BEFORE_S: Final = 600.0
-_PATH: Final = "/select/logsql/query"
 
 
 def tail(engines: Engines, asked: Tail) -> shapes.LogTail:
-    """The newest lines, oldest first.
-
-    Raises:
-        UpstreamError: VictoriaLogs did not answer usefully in time.
-    """
+    """The newest lines, oldest first."""
     now = time.time()
     since = max(now - _FIRST_S if asked.since is None else asked.since, now - _WEEK_S)
     query = logsql(
@@ -75,9 +70,6 @@ def failures(engines: Engines, window: Window) -> shapes.Failures:
     """The failed requests and stages of a window by error type, the most frequent first.
 
     A stage's failure may have been made good by the next stage; that of a request was not.
-
-    Raises:
-        UpstreamError: VictoriaLogs did not answer usefully in time.
     """
     query = (
         f"{logsql(engines.service, ENDED, FAILED, stage=window.stage)}"
@@ -101,11 +93,7 @@ def failures(engines: Engines, window: Window) -> shapes.Failures:
 
 
 def describe(engines: Engines, requests: Sequence[shapes.Request], window: Window) -> None:
-    """Say in each request which video it was about, and where and why it ended.
-
-    Raises:
-        UpstreamError: VictoriaLogs did not answer usefully in time.
-    """
+    """Say in each request which video it was about, and where and why it ended."""
     # The ids come from Prometheus, and stand in a query here.
     ids = sorted({r["trace_id"] for r in requests if TRACE_ID.fullmatch(r["trace_id"])})
     if not ids:
@@ -123,7 +111,6 @@ def describe(engines: Engines, requests: Sequence[shapes.Request], window: Windo
         facts = known.get(request["trace_id"], {})
         request["video_id"] = facts.get("video_id") or None
         request["stage"] = facts.get("stage") or None
-        request["error_type"] = None
         if request["outcome"] != "success":
             request["error_type"] = facts.get("error_type") or None
         request["worker"] = facts.get("service.instance.id") or request["worker"]
@@ -134,9 +121,6 @@ def explain(engines: Engines, breakers: Sequence[shapes.Breaker], now: float) ->
 
     Args:
         now: the moment that is looked at, in Unix seconds.
-
-    Raises:
-        UpstreamError: VictoriaLogs did not answer usefully in time.
     """
     tripped: dict[str, shapes.Breaker] = {
         b["name"]: b for b in breakers if b["state"] in ("open", "half_open", "forced_open")
@@ -195,15 +179,13 @@ def read_logs(
     deadline: Deadline | None = None,
     **more: str,
 ) -> list[T]:
-    """What a LogsQL query finds, each record read by `read`.
-
-    Raises:
-        UpstreamError: VictoriaLogs did not answer usefully in time.
-    """
-    parameters = {"query": query, **more}
-    records = engines.victorialogs.json_lines(_PATH, parameters, deadline or engines.deadline())
-    with understanding(_PATH):
-        return [read(record) for record in records]
+    """What a LogsQL query finds, each record read by `read`."""
+    return engines.victorialogs.get(
+        "/select/logsql/query",
+        {"query": query, **more},
+        deadline or engines.deadline(),
+        lambda body: [read(orjson.loads(line)) for line in body.splitlines()],
+    )
 
 
 # What the pipeline adds to every line, and what is the same for all lines of a service.

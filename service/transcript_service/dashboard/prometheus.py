@@ -8,15 +8,16 @@ and whatever listens on that port may not be Prometheus at all.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import orjson
 
 from ..resilience.deadline import Deadline
-from .upstream import Upstream, understanding
+from .upstream import Upstream
 
 T = TypeVar("T")
 # Far above what any of our queries returns; a runaway label set must not fill our memory.
@@ -80,74 +81,48 @@ class Prometheus:
 
     def instant(self, promql: str, *, at: float, deadline: Deadline) -> list[Sample]:
         """The value of every series of `promql` at a Unix time."""
-        parameters = {"query": promql, "time": str(at), **self._limits}
-        return self._asked(
-            "/api/v1/query",
-            parameters,
-            deadline,
-            lambda data: [_sample(item) for item in _result(data, "vector")],
-        )
+        asked = {"query": promql, "time": str(at), **self._limits}
+        return self._ask("query", asked, deadline, partial(_result, "vector", _sample))
 
     def range(self, promql: str, steps: range, deadline: Deadline) -> list[Series]:
         """Every series of `promql` at each of `steps`, Unix times."""
-        parameters = {
-            "query": promql,
-            "start": str(steps[0]),
-            "end": str(steps[-1]),
-            "step": str(steps.step),
-            **self._limits,
-        }
-        return self._asked(
-            "/api/v1/query_range",
-            parameters,
-            deadline,
-            lambda data: [_series(item, steps) for item in _result(data, "matrix")],
-        )
+        raster = {"start": str(steps[0]), "end": str(steps[-1]), "step": str(steps.step)}
+        asked = {"query": promql, **raster, **self._limits}
+        read = partial(_series, steps)
+        return self._ask("query_range", asked, deadline, partial(_result, "matrix", read))
 
     def exemplars(
         self, promql: str, *, start: float, end: float, deadline: Deadline
     ) -> list[Exemplar]:
         """The exemplars of the series that `promql` selects, those with a trace id."""
-        parameters = {"query": promql, "start": str(start), "end": str(end)}
-        return self._asked(
-            "/api/v1/query_exemplars",
-            parameters,
-            deadline,
-            lambda data: [
-                found
-                for series in data
-                for item in series["exemplars"]
-                if (found := _exemplar(series["seriesLabels"], item)) is not None
-            ],
-        )
+        asked = {"query": promql, "start": str(start), "end": str(end)}
+        return self._ask("query_exemplars", asked, deadline, lambda data: [*_exemplars(data)])
 
     def alerts(self, deadline: Deadline) -> list[Mapping[str, Any]]:
-        """The alerts that are pending or firing: `labels`, `annotations`, `state`, `activeAt`."""
-        return self._asked(
-            "/api/v1/alerts", {}, deadline, lambda data: [*map(_alert, data["alerts"])]
-        )
+        """The alerts that are pending or firing: `labels`, `annotations`, `state`, `since`."""
+        return self._ask("alerts", {}, deadline, lambda data: [*map(_alert, data["alerts"])])
 
-    def _asked(
+    def _ask(
         self,
         path: str,
         parameters: Mapping[str, str],
         deadline: Deadline,
         read: Callable[[Any], list[T]],
     ) -> list[T]:
-        answer = self._upstream.json(path, parameters, deadline)
-        with understanding(path):
+        def data(body: bytes) -> list[T]:
+            answer = orjson.loads(body)
             if answer["status"] != "success":
                 raise ValueError(answer["status"])
             return read(answer["data"])
 
+        return self._upstream.get(f"/api/v1/{path}", parameters, deadline, data)
 
-def _result(data: Any, kind: str) -> list[Any]:
-    if data["resultType"] != kind:
-        raise ValueError(data["resultType"])
-    result: list[Any] = data["result"]
-    if len(result) > MAX_SERIES:
-        raise ValueError("too many series")
-    return result
+
+def _result(kind: str, read: Callable[[Any], T], data: Any) -> list[T]:
+    result = data["result"]
+    if data["resultType"] != kind or len(result) > MAX_SERIES:
+        raise ValueError("another type, or too many series")
+    return [*map(read, result)]
 
 
 def _labels(item: Any) -> Mapping[str, str]:
@@ -168,7 +143,7 @@ def _sample(item: Any) -> Sample:
     return Sample(labels, number(item["value"][1]))
 
 
-def _series(item: Any, steps: range) -> Series:
+def _series(steps: range, item: Any) -> Series:
     times, texts = zip(*item["values"], strict=True) if item.get("values") else ((), ())
     if times != tuple(steps):
         found = dict(zip(times, texts, strict=True))
@@ -183,13 +158,13 @@ def _series(item: Any, steps: range) -> Series:
     return Series(_labels(item["metric"]), values)
 
 
-def _exemplar(series_labels: Any, item: Any) -> Exemplar | None:
-    labels = item["labels"]
-    trace_id = labels.get("trace_id")
-    value = number(item["value"])
-    if not isinstance(trace_id, str) or value is None:
-        return None
-    return Exemplar(_labels(series_labels), trace_id, value, float(item["timestamp"]))
+def _exemplars(data: Any) -> Iterator[Exemplar]:
+    for series in data:
+        labels = _labels(series["seriesLabels"])
+        for item in series["exemplars"]:
+            trace_id, value = item["labels"].get("trace_id"), number(item["value"])
+            if isinstance(trace_id, str) and value is not None:
+                yield Exemplar(labels, trace_id, value, float(item["timestamp"]))
 
 
 def _alert(item: Any) -> Mapping[str, Any]:

@@ -19,8 +19,7 @@ from .board import SCOPE_OF, Board, Reply
 from .engines import Engines
 from .export import prefers_openmetrics
 from .log_search import failures, tail
-from .trace_search import find_traces
-from .traces import fetch_trace
+from .traces import fetch_trace, find_traces
 
 # Checks the request's token; the scopes it holds. Raises when `scope` is not among them.
 Authorize = Callable[[str], Collection[str]]

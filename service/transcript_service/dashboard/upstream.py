@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, wait
-from contextlib import contextmanager
-from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar
-
-import orjson
+from typing import ClassVar, Final, TypeVar
 
 from ..problem import Problem
-from ..resilience.bounded import BodyTooLarge, BoundedClient, InvalidAnswer
+from ..resilience.bounded import Answer, BodyTooLarge, BoundedClient, InvalidAnswer
 from ..resilience.deadline import Deadline, DeadlineExceeded
 
 T = TypeVar("T")
@@ -72,15 +69,6 @@ class UpstreamInvalid(UpstreamError):
     detail = "The store of this data sent an answer that cannot be used."
 
 
-@contextmanager
-def understanding(path: str) -> Iterator[None]:
-    """Read an answer of `path` inside: what has not the promised form is an `UpstreamInvalid`."""
-    try:
-        yield
-    except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
-        raise UpstreamInvalid(f"{path}: unexpected form: {type(error).__name__}") from error
-
-
 class UpstreamMissing(UpstreamInvalid):
     """The engine answers, but does not have what was asked for."""
 
@@ -99,9 +87,10 @@ class QueryDefect(UpstreamError):
 
 
 # The failure worth telling first when several queries of one answer failed differently.
-_WORST_FIRST: tuple[type[UpstreamError], ...] = (
+_WORST_FIRST: Final = (
     QueryDefect,
     UpstreamInvalid,
+    UpstreamMissing,
     UpstreamBusy,
     UpstreamTimeout,
     UpstreamUnreachable,
@@ -109,21 +98,12 @@ _WORST_FIRST: tuple[type[UpstreamError], ...] = (
 
 
 def worst(failures: Iterable[UpstreamError]) -> UpstreamError:
-    """The most telling of some failures.
-
-    Raises:
-        ValueError: there is none.
-    """
-    return min(
-        failures,
-        key=lambda failure: next(
-            rank for rank, kind in enumerate(_WORST_FIRST) if isinstance(failure, kind)
-        ),
-    )
+    """The most telling of some failures; there must be one."""
+    return min(failures, key=lambda failure: _WORST_FIRST.index(type(failure)))
 
 
 class Upstream:
-    """GET of JSON at one engine.
+    """GETs at one engine.
 
     Args:
         base_url: where the engine listens.
@@ -135,60 +115,67 @@ class Upstream:
         self._client = BoundedClient(base_url, max_body_bytes=max_bytes)
         self._timeout_s = timeout_s
 
-    def json(self, path: str, parameters: Mapping[str, str], deadline: Deadline) -> Any:
-        """The parsed answer.
+    def get(
+        self,
+        path: str,
+        parameters: Mapping[str, str],
+        deadline: Deadline,
+        read: Callable[[bytes], T],
+    ) -> T:
+        """What `read` makes of the answer's body.
 
         Raises:
             UpstreamUnreachable: no connection, or a server error.
             UpstreamTimeout: not complete within the time limit.
             UpstreamBusy: 429 or 503.
-            UpstreamInvalid: redirect, not JSON, or larger than the limit.
+            UpstreamInvalid: redirect, larger than the limit, or not in the form that `read` takes.
             UpstreamMissing: 404.
             QueryDefect: any other 4xx.
         """
-        return _parsed(path, *self._answer(path, parameters, deadline))
-
-    def json_lines(self, path: str, parameters: Mapping[str, str], deadline: Deadline) -> list[Any]:
-        """The parsed lines of an answer that has one object a line. Raises as `json` does."""
         status, body = self._answer(path, parameters, deadline)
+        told = f"{path}: {status} {body[:_EXCERPT].decode('utf-8', 'replace')}"
         if status != 200:
-            _parsed(path, status, body)
-        return [_parsed(path, status, line) for line in body.splitlines()]
+            raise _refusal(status)(told)
+        try:
+            return read(body)
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
+            raise UpstreamInvalid(f"{type(error).__name__}: {told}") from error
 
     def close(self) -> None:
         """Close the connections that are kept open."""
         self._client.close()
 
-    def _answer(
-        self, path: str, parameters: Mapping[str, str], deadline: Deadline
-    ) -> tuple[int, bytes]:
+    def _answer(self, path: str, parameters: Mapping[str, str], deadline: Deadline) -> Answer:
         try:
             mine = Deadline(deadline.timeout(self._timeout_s))
             with deadline.ending(mine.leave_behind):
-                answer = self._client.get(path, parameters, mine)
+                return self._client.get(path, parameters, mine)
         except DeadlineExceeded as error:
             raise UpstreamTimeout(path) from error
         except (InvalidAnswer, BodyTooLarge) as error:
             raise UpstreamInvalid(f"{path}: {error}") from error
         except OSError as error:
             raise UpstreamUnreachable(f"{path}: {type(error).__name__}") from error
-        return answer.status, answer.body
 
 
-class Gathered(NamedTuple, Generic[T]):
-    """What several pieces of work gave, by name, and why the others did not."""
-
-    values: dict[str, T]
-    failures: dict[str, UpstreamError]
+def _refusal(status: int) -> type[UpstreamError]:
+    """What a status other than 200 says."""
+    if status in (429, 503):
+        return UpstreamBusy
+    if status == 404:
+        return UpstreamMissing
+    if 400 <= status < 500:
+        return QueryDefect
+    return UpstreamUnreachable if status >= 500 else UpstreamInvalid
 
 
 def gather(
     work: Mapping[str, tuple[Executor, Callable[[Deadline], T]]], deadline: Deadline
-) -> Gathered[T]:
-    """Do each work in threads of its pool, in the order given, and wait until the deadline.
+) -> tuple[dict[str, T], dict[str, UpstreamError]]:
+    """What several pieces of work gave, by name, and why the others did not.
 
-    What is not done by then is left behind: it holds no thread any longer and is an
-    `UpstreamTimeout`.
+    Each is done in a thread of its pool, in the order given. What is not done by the deadline
+    is left behind: it holds no thread any longer and is an `UpstreamTimeout`.
     """
     running = {name: pool.submit(one, deadline) for name, (pool, one) in work.items()}
     late = wait(running.values(), timeout=deadline.remaining()).not_done
@@ -205,25 +192,4 @@ def gather(
             values[name] = future.result()
         except UpstreamError as error:
             failures[name] = error
-    return Gathered(values, failures)
-
-
-def _parsed(path: str, status: int, body: bytes) -> Any:
-    if status == 200:
-        try:
-            return orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise UpstreamInvalid(f"{path}: not JSON: {_excerpt(body)[:80]!r}") from error
-    if status in (429, 503):
-        raise UpstreamBusy(f"{path}: {status}")
-    if status == 404:
-        raise UpstreamMissing(f"{path}: {status}")
-    if 400 <= status < 500:
-        raise QueryDefect(f"{path}: {status} {_excerpt(body)}")
-    if status >= 500:
-        raise UpstreamUnreachable(f"{path}: {status}")
-    raise UpstreamInvalid(f"{path}: {status}")
-
-
-def _excerpt(body: bytes) -> str:
-    return body[:_EXCERPT].decode("utf-8", "replace")
+    return values, failures
