@@ -1,6 +1,7 @@
 """Alertmanager's notifications: received, logged, counted and remembered; and the runbooks."""
 
-from .log import Alert, AlertLog, Notification
+from .log import AlertLog, Notification
 from .routes import create_blueprint
+from .webhook import Alert
 
 __all__ = ["Alert", "AlertLog", "Notification", "create_blueprint"]

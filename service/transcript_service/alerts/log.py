@@ -11,9 +11,8 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import orjson
 
@@ -21,6 +20,7 @@ from ..private_files import open_shared
 from ..rfc3339 import rfc3339
 from ..settings import Settings
 from ..telemetry import get_logger
+from .webhook import Alert
 
 log = get_logger(__name__)
 
@@ -46,24 +46,11 @@ CREATE TABLE IF NOT EXISTS alerts (
     labels BLOB NOT NULL,
     annotations BLOB NOT NULL,
     last_notified REAL NOT NULL,
-    ended_at REAL,
     notifications INTEGER NOT NULL,
     PRIMARY KEY (fingerprint, starts_at)
 );
 CREATE INDEX IF NOT EXISTS alerts_by_time ON alerts (last_notified);
 """
-
-
-@dataclass(frozen=True)
-class Alert:
-    """One alert of a notification. Times are Unix seconds."""
-
-    fingerprint: str
-    status: Literal["firing", "resolved"]
-    labels: Mapping[str, str]
-    annotations: Mapping[str, str]
-    starts_at: float
-    ends_at: float | None = None
 
 
 class Notification(StrEnum):
@@ -113,7 +100,7 @@ class AlertLog:
 
     def _record(self, connection: sqlite3.Connection, alert: Alert) -> Notification:
         now = self._clock()
-        key = (alert.fingerprint, alert.starts_at)
+        key = (alert.fingerprint, alert.starts_at.timestamp())
         known = connection.execute(
             "SELECT state, last_notified FROM alerts WHERE fingerprint = ? AND starts_at = ?", key
         ).fetchone()
@@ -127,18 +114,12 @@ class AlertLog:
                 case "resolved", "firing" if since_last_s < _OVERTAKEN_S:
                     return Notification.DUPLICATE
         connection.execute(
-            "INSERT INTO alerts VALUES (?, ?, ?, ?, ?, ?, ?, 1)"
+            "INSERT INTO alerts (fingerprint, starts_at, state, labels, annotations, last_notified,"
+            " notifications) VALUES (?, ?, ?, ?, ?, ?, 1)"
             " ON CONFLICT DO UPDATE SET state = excluded.state, labels = excluded.labels,"
             " annotations = excluded.annotations, last_notified = excluded.last_notified,"
-            " ended_at = excluded.ended_at, notifications = notifications + 1",
-            (
-                *key,
-                alert.status,
-                orjson.dumps(alert.labels),
-                orjson.dumps(alert.annotations),
-                now,
-                alert.ends_at if alert.status == "resolved" else None,
-            ),
+            " notifications = notifications + 1",
+            (*key, alert.status, orjson.dumps(alert.labels), orjson.dumps(alert.annotations), now),
         )
         if alert.status == "resolved":
             return Notification.RESOLVED
@@ -148,10 +129,10 @@ class AlertLog:
     def recent(self, limit: int) -> Sequence[Mapping[str, Any]]:
         """The last `limit` alerts heard of, newest first.
 
-        Each has `labels`, `annotations`, `state` (`firing`, `resolved`, or `unknown` for one
-        that fired and was not heard of for three cooldowns), `since`, `ended`,
-        `last_notified`, `next_repeat_at_earliest` (while firing), `notifications`,
-        `runbook_url` and `dashboard_url`. Times are RFC 3339 in UTC, `None` where unknown.
+        Each has `labels`, `state` (`firing`, `resolved`, or `unknown` for one that fired and was
+        not heard of for three cooldowns), `since`, `last_notified`, `next_repeat_at_earliest`
+        (while firing), `notifications`, `runbook_url` and `dashboard_url`. Times are RFC 3339 in
+        UTC.
         """
         if not self._path.exists():
             return []
@@ -160,24 +141,22 @@ class AlertLog:
                 rows = connection.execute(
                     "SELECT * FROM alerts ORDER BY last_notified DESC, starts_at DESC LIMIT ?",
                     (limit,),
-                ).fetchall()
-        except sqlite3.Error as error:
+                )
+                return [self._entry(row) for row in rows]
+        except (sqlite3.Error, OSError, ValueError) as error:
             # Active alerts, which Prometheus knows, are worth showing without their history.
             log.warning("alert.history.unreadable", error_type=type(error).__name__)
             return []
-        return [self._entry(row) for row in rows]
 
     def _entry(self, row: sqlite3.Row) -> dict[str, Any]:
-        labels, annotations = orjson.loads(row["labels"]), orjson.loads(row["annotations"])
+        annotations = orjson.loads(row["annotations"])
         state, notified = row["state"], row["last_notified"]
         if state == "firing" and self._clock() - notified > self._cooldown_s * _FORGOTTEN_AFTER:
             state = "unknown"
         return {
-            "labels": labels,
-            "annotations": annotations,
+            "labels": orjson.loads(row["labels"]),
             "state": state,
-            "since": _readable(row["starts_at"]),
-            "ended": _readable(row["ended_at"]),
+            "since": rfc3339(row["starts_at"], "milliseconds"),
             "last_notified": rfc3339(notified, "milliseconds"),
             "next_repeat_at_earliest": (
                 rfc3339(notified + self._cooldown_s, "milliseconds") if state == "firing" else None
@@ -197,11 +176,3 @@ class AlertLog:
             yield connection
         finally:
             connection.close()
-
-
-def _readable(at: float | None) -> str | None:
-    """A time that a sender has made up; one that no calendar has hides nothing but itself."""
-    try:
-        return None if at is None else rfc3339(at, "milliseconds")
-    except (ValueError, OverflowError):
-        return None

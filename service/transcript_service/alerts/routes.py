@@ -14,8 +14,8 @@ from ..problem import Problem
 from ..settings import Settings
 from ..telemetry import AlertLogger
 from . import runbooks
-from .log import Alert, AlertLog, Notification
-from .webhook import MAX_BODY_BYTES, NotUnderstood, parse
+from .log import AlertLog, Notification
+from .webhook import MAX_BODY_BYTES, Alert, NotUnderstood, parse
 
 # Pages without scripts, forms or frames, that load nothing: what a hostile runbook could do.
 _PAGE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'"

@@ -9,34 +9,40 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, Field, StringConstraints, ValidationError
-
-from .log import Alert
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
 # A thousand alerts of 1 kB each. Alertmanager sends a group, and groups here are single alerts.
 MAX_BODY_BYTES: Final = 1024 * 1024
 
 _Text = Annotated[str, StringConstraints(max_length=4096)]
 _Texts = Annotated[dict[_Text, _Text], Field(max_length=64)]
-# No alert began before there were clocks of this kind, and what lies in the last year of the
-# calendar cannot be written in every time zone.
-_Moment = Annotated[
-    AwareDatetime,
-    Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC)),
-]
 
 
 class NotUnderstood(ValueError):
     """The body is not a notification; the text says why, without quoting it."""
 
 
-class _Alert(BaseModel):
+class Alert(BaseModel):
+    """One alert of a notification."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    fingerprint: str = Field(pattern=r"^[0-9a-f]{1,32}$")
     status: Literal["firing", "resolved"]
     labels: _Texts
     annotations: _Texts = Field(default_factory=dict)
-    starts_at: _Moment = Field(alias="startsAt")
-    ends_at: AwareDatetime | None = Field(None, alias="endsAt")
-    fingerprint: str = Field(pattern=r"^[0-9a-f]{1,32}$")
+    # No alert began before there were clocks of this kind, and what lies in the last year of the
+    # calendar cannot be written in every time zone.
+    starts_at: AwareDatetime = Field(
+        alias="startsAt", ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC)
+    )
 
 
 def parse(body: bytes) -> list[Alert | NotUnderstood]:
@@ -58,19 +64,8 @@ def parse(body: bytes) -> list[Alert | NotUnderstood]:
 
 def _alert(item: Any) -> Alert | NotUnderstood:
     try:
-        alert = _Alert.model_validate(item)
+        alert = Alert.model_validate(item)
     except ValidationError as error:
         fields = {str(part) for problem in error.errors() for part in problem["loc"][:1]}
         return NotUnderstood(f"bad or missing: {', '.join(sorted(fields)) or 'the alert'}")
-    if "alertname" not in alert.labels:
-        return NotUnderstood("without an alertname")
-    end = alert.ends_at
-    return Alert(
-        fingerprint=alert.fingerprint,
-        status=alert.status,
-        labels=alert.labels,
-        annotations=alert.annotations,
-        starts_at=alert.starts_at.timestamp(),
-        # Alertmanager writes year 1 where it knows no end.
-        ends_at=end.timestamp() if end is not None and 1970 <= end.year < 9999 else None,
-    )
+    return alert if "alertname" in alert.labels else NotUnderstood("without an alertname")
