@@ -144,7 +144,7 @@ def _progress(video_id: str) -> Iterator[Callable[[str], None] | None]:
 @_as_json
 def trace(trace_id: str, as_json: bool) -> None:
     """Show the spans of TRACE_ID as a waterfall, with the log lines of each beneath it."""
-    from .dashboard.trace_view import print_trace
+    from .dashboard.search_view import print_trace
 
     print_trace(_quiet_settings(), trace_id, as_json=as_json)
 

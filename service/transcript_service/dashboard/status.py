@@ -5,6 +5,7 @@ It asks the engines itself, so it tells something also when the service does not
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import closing
 from typing import Any, Final
@@ -20,7 +21,7 @@ from ..settings import Settings
 from . import inputs
 from .board import SCOPE_OF, Board
 from .engines import Engines
-from .terminal import count, create_console, percent, print_json, seconds, tally
+from .terminal import create_console, print_json, seconds
 
 _COLOUR: Final = {
     "healthy": "green",
@@ -112,11 +113,11 @@ def _performance(data: Mapping[str, Any]) -> Table:
     for name, row in rows:
         table.add_row(
             name,
-            count(row.get("total", row.get("attempts"))),
-            percent(row["success_ratio"]),
+            _count(row.get("total", row.get("attempts"))),
+            _percent(row["success_ratio"]),
             seconds(row["p50_s"]),
             seconds(row["p95_s"]),
-            tally(row["errors"]),
+            _tally(row["errors"]),
         )
     return table
 
@@ -129,8 +130,8 @@ def _breakers(data: Mapping[str, Any]) -> Table:
         table.add_row(
             breaker["name"],
             Text(state, _COLOUR.get(state, "")),
-            tally(breaker["calls"]),
-            tally(moves),
+            _tally(breaker["calls"]),
+            _tally(moves),
             seconds(breaker["recovery_p95_s"]),
         )
     return table
@@ -141,15 +142,15 @@ def _browsers(data: Mapping[str, Any]) -> Text:
     memory = data["memory_bytes"]
     return Text.assemble(
         ("Browser contexts  ", "bold"),
-        f"{tally(held)} of {count(data['limit'])}; "
+        f"{_tally(held)} of {_count(data['limit'])}; "
         f"memory {'–' if memory is None else f'{memory / 2**20:,.0f} MiB'}; "
-        f"reused {percent(data['reuse_ratio'])}; wait P95 {seconds(data['wait_p95_s'])}",
+        f"reused {_percent(data['reuse_ratio'])}; wait P95 {seconds(data['wait_p95_s'])}",
     )
 
 
 def _proxies(data: Mapping[str, Any]) -> Text:
     return Text.assemble(
-        ("Proxies  ", "bold"), f"{tally(data['pool'])}; rotations: {tally(data['rotations'])}"
+        ("Proxies  ", "bold"), f"{_tally(data['pool'])}; rotations: {_tally(data['rotations'])}"
     )
 
 
@@ -167,3 +168,19 @@ def _alerts(data: Mapping[str, Any]) -> RenderableType:
             alert["runbook_url"] or "–",
         )
     return table
+
+
+def _percent(value: float | None) -> str:
+    """`98.2 %`, never rounded up to 100 %, or a dash."""
+    return "–" if value is None else f"{math.floor(value * 1000) / 10:g} %"
+
+
+def _count(value: float | None) -> str:
+    """A whole number, or a dash."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def _tally(counts: dict[str, Any] | None) -> str:
+    """`blocked 4, timeout 2`, most frequent first, or a dash."""
+    shown = [f"{word} {value:,.0f}" for word, value in (counts or {}).items() if value >= 0.5]
+    return ", ".join(shown) or "–"
