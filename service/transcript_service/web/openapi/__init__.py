@@ -16,7 +16,7 @@ from flask import Blueprint, Response, abort, render_template, request, send_fil
 
 from ... import __version__
 from ...problem import MEDIA_TYPE
-from .paths import paths_and_schemas
+from .paths import TRACE_ID_HEADER, paths_and_schemas
 from .schemas import example
 
 _DESCRIPTION: Final = """\
@@ -61,10 +61,7 @@ def document() -> dict[str, Any]:
                 "Problem": {
                     "description": "It did not work; `code` says why.",
                     "headers": {
-                        "X-Correlation-ID": {
-                            "description": "The trace id.",
-                            "schema": {"type": "string"},
-                        },
+                        "X-Correlation-ID": TRACE_ID_HEADER,
                         "Retry-After": {
                             "description": "Seconds after which trying again makes sense.",
                             "schema": {"type": "integer"},

@@ -279,13 +279,15 @@ OPERATIONS: Final = (
 )
 
 
+TRACE_ID_HEADER: Final = {"description": "The trace id.", "schema": {"type": "string"}}
+
+
 def paths_and_schemas() -> tuple[dict[str, Any], dict[str, Schema]]:
     """The document's path items, each body with its example, and the schemas they refer to."""
     shapes = {id(s): s for o in OPERATIONS for _, by in o.answers.values() for s in by.values()}
     made, definitions = schemas_of([*shapes.values(), ProblemDocument])
     # such as `attempts`
     definitions["Problem"] = {**definitions.pop("ProblemDocument"), "additionalProperties": True}
-    trace_id = {"description": "The trace id.", "schema": {"type": "string"}}
     paths: dict[str, Any] = {}
     for operation in OPERATIONS:
         responses: Schema = {
@@ -293,7 +295,7 @@ def paths_and_schemas() -> tuple[dict[str, Any], dict[str, Schema]]:
             for status in operation.problems.split()
         }
         for status, (told, bodies) in operation.answers.items():
-            answer: Schema = {"description": told, "headers": {"X-Correlation-ID": trace_id}}
+            answer: Schema = {"description": told, "headers": {"X-Correlation-ID": TRACE_ID_HEADER}}
             if bodies:
                 answer["content"] = {
                     media: {"schema": made[shape], "example": example(made[shape], definitions)}
