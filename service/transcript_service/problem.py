@@ -46,9 +46,6 @@ class ProblemDocument(TypedDict):
 class Problem(Exception):
     """Raised anywhere in a request, it is the answer.
 
-    A subclass may state `status`, `code`, `detail` and `retry_after_s` once for all its
-    instances; see `dashboard.upstream`.
-
     Args:
         status: HTTP status code.
         code: short word for programs, stable.
@@ -57,11 +54,6 @@ class Problem(Exception):
         headers: extra response headers.
         extensions: extra members of the document, such as `attempts`.
     """
-
-    status: int
-    code: str
-    detail: str
-    retry_after_s: float | None = None
 
     def __init__(
         self,

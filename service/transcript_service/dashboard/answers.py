@@ -122,9 +122,7 @@ class Block:
 
     Attributes:
         name: key in `/metrics`.
-        scope: what a token must hold to see it.
         about: what it answers, for the API's description.
-        shape: of its data.
         from_log: what the log adds to the data, by its name in `missing`: a function that asks
             for it, which may raise an `UpstreamError`.
     """
@@ -165,10 +163,8 @@ def ask(
     """Put every query to Prometheus.
 
     Single numbers should stand before charts: they are asked in this order, and what uses up
-    the time at the end takes nothing with it.
-
-    Args:
-        measured_as: one name for all of them in `dashboard.query.duration`.
+    the time at the end takes nothing with it. `measured_as` is one name for all of them in
+    `dashboard.query.duration`.
     """
     took: dict[str, float] = {}
 

@@ -59,13 +59,7 @@ class Reply:
 
 
 class Board:
-    """All blocks of one service.
-
-    Args:
-        settings: what asking may cost, and how long answers keep.
-        engines: whom to ask; kept as an attribute.
-        history: of notifications, where there is one.
-    """
+    """All blocks of one service."""
 
     def __init__(
         self, settings: Settings, engines: Engines, history: History | None = None

@@ -18,11 +18,7 @@ from .upstream import Upstream
 class Engines:
     """Clients of Prometheus, Alertmanager, Jaeger and VictoriaLogs.
 
-    Args:
-        settings: where they are and what asking them may cost.
-
     Attributes:
-        settings: as given.
         queries: the threads that ask Prometheus, as many as queries may be under way.
         others: the threads that ask the other engines.
 
@@ -33,7 +29,6 @@ class Engines:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.service, self.job = service_identity(settings)
-        self._upstreams: list[Upstream] = []
         # The limit is the whole service's; every worker process gets its share of it.
         share = max(1, settings.dashboard_parallel_queries // settings.web_concurrency)
         # Threads start with the first query, after gunicorn has forked.
@@ -58,21 +53,12 @@ class Engines:
         except OSError:
             return ()
 
-    def close(self) -> None:
-        """End the threads and close every connection."""
-        self.queries.shutdown(wait=False, cancel_futures=True)
-        self.others.shutdown(wait=False, cancel_futures=True)
-        for upstream in self._upstreams:
-            upstream.close()
-
     def _upstream(self, url: HttpUrl) -> Upstream:
-        upstream = Upstream(
+        return Upstream(
             _with_password(url, self.settings.engine_password_file),
             timeout_s=self.settings.dashboard_query_timeout_s,
             max_bytes=self.settings.dashboard_max_answer_bytes,
         )
-        self._upstreams.append(upstream)
-        return upstream
 
 
 # Where the launcher of a checkout keeps it, for `transcript-service trace` in a terminal there.

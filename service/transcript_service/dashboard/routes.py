@@ -33,13 +33,11 @@ class Route(Generic[A]):
     Attributes:
         path: below `/api/dashboard/`.
         name: endpoint and `operationId`.
-        summary: what it is for.
         told: what its answer is.
         asked: the parameters, that of the path among them.
         shape: of the answer; `None` for the text of the export.
         answer: makes it, of the parameters and the caller's scopes. What is no `Reply` has
             only begun to arrive: a copy would be incomplete.
-        scope: what a token must hold.
     """
 
     path: str
@@ -129,13 +127,7 @@ ROUTES: Final[tuple[Route[Any], ...]] = (
 def create_blueprint(
     settings: Settings, *, authorize: Authorize, history: History | None = None
 ) -> Blueprint:
-    """The routes, answering for one service.
-
-    Args:
-        settings: the service's configuration.
-        authorize: called with the scope a route needs before anything else happens.
-        history: of notifications, where there is one.
-    """
+    """The routes; `authorize` is called before anything else happens."""
     blueprint = Blueprint("dashboard", __name__, url_prefix="/api/dashboard")
     board = Board(settings, Engines(settings), history)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import Any, Final
 
 import orjson
@@ -45,8 +45,7 @@ def print_trace(settings: Settings, trace_id: str, *, as_json: bool) -> None:
         Problem: no such id, none by that id, or the engines do not answer.
     """
     asked = inputs.read(inputs.OneTrace, [("trace_id", trace_id.lower())])
-    with closing(Engines(settings)) as engines:
-        found = traces.fetch_trace(engines, asked.trace_id)
+    found = traces.fetch_trace(Engines(settings), asked.trace_id)
     if as_json:
         print_json(found)
         return
@@ -110,17 +109,13 @@ def in_seconds(text: str) -> str:
 
 
 def print_traces(settings: Settings, asked: Mapping[str, str], *, as_json: bool) -> None:
-    """Print the traces that a search finds, newest first.
-
-    Args:
-        asked: the API's parameters.
+    """Print the traces that a search, by the API's parameters, finds, newest first.
 
     Raises:
         Problem: a parameter is wrong, or Jaeger does not answer.
     """
     search = inputs.read(inputs.Search, asked.items())
-    with closing(Engines(settings)) as engines:
-        found = traces.find_traces(engines, search)
+    found = traces.find_traces(Engines(settings), search)
     if as_json:
         print_json(found)
         return
@@ -148,10 +143,8 @@ def print_logs(
 ) -> None:
     """Print the newest log lines, and with `follow` those that come, until interrupted.
 
-    A store that is away for a while is waited for, once it has answered.
-
-    Args:
-        asked: the API's parameters.
+    `asked` has the API's parameters. A store that is away for a while is waited for, once it has
+    answered.
 
     Raises:
         Problem: a parameter is wrong, or VictoriaLogs does not answer.
@@ -159,7 +152,8 @@ def print_logs(
     tail = inputs.read(inputs.Tail, asked.items())
     out = create_console()
     seen: dict[str, None] = {}
-    with closing(Engines(settings)) as engines, suppress(KeyboardInterrupt):
+    engines = Engines(settings)
+    with suppress(KeyboardInterrupt):
         while True:
             try:
                 found = log_search.tail(engines, tail)

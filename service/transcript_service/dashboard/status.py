@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import closing
 from typing import Any, Final
 
 import orjson
@@ -43,17 +42,13 @@ _SIGN: Final = {"ok": "✓", "warn": "!", "fail": "✗", "unknown": "?"}
 
 
 def print_status(settings: Settings, hours: str, *, as_json: bool) -> str:
-    """Print the summary of the last `hours`, or the API's document with `as_json`.
-
-    Returns:
-        The verdict: `healthy`, `degraded`, `unhealthy` or `unknown`.
+    """Print the summary of the last `hours`, or the API's document; give the verdict.
 
     Raises:
         Problem: `hours` is no valid window, or no engine answers.
     """
     window = inputs.read(inputs.Recent, [("hours", hours)]).window()
-    with closing(Engines(settings)) as engines:
-        reply = Board(settings, engines).overview(window, set(SCOPE_OF.values()))
+    reply = Board(settings, Engines(settings)).overview(window, set(SCOPE_OF.values()))
     document = orjson.loads(reply.body)
     if as_json:
         print_json(document)

@@ -19,13 +19,11 @@ class UpstreamError(Problem):
     """An engine did not answer usefully.
 
     `outcome` is the value of `dashboard.query.duration`'s attribute; `code` is also what a
-    block says about itself.
-
-    Args:
-        told: for logs only; callers see the class's `detail`.
+    block says about itself. `told` is for logs only: callers see `detail`.
     """
 
     outcome: ClassVar[str]
+    retry_after_s: float | None = None
 
     def __init__(self, told: str) -> None:
         super().__init__(self.status, self.code, self.detail, retry_after_s=self.retry_after_s)
@@ -140,10 +138,6 @@ class Upstream:
             return read(body)
         except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
             raise UpstreamInvalid(f"{type(error).__name__}: {told}") from error
-
-    def close(self) -> None:
-        """Close the connections that are kept open."""
-        self._client.close()
 
     def _answer(self, path: str, parameters: Mapping[str, str], deadline: Deadline) -> Answer:
         try:

@@ -17,10 +17,7 @@ from .auth import answer_to_own_names, create_transcript_guard
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """Build the application.
-
-    Args:
-        settings: those of the environment unless given.
+    """Build the application, with the settings of the environment unless given.
 
     Raises:
         SettingsError: the environment holds a value that cannot be used.

@@ -33,12 +33,7 @@ _PREFLIGHT: Final = {
 
 
 def register(app: Flask, settings: Settings, *, history: History | None = None) -> None:
-    """Add the dashboard's routes to `app`, whose problems are registered already.
-
-    Args:
-        history: of alert notifications, if it is kept.
-    """
-
+    """Add the dashboard's routes to `app`, whose problems are registered already."""
     api = create_blueprint(settings, authorize=Authorizer(settings), history=history)
     api.after_request(_compressed)
     app.register_blueprint(api)

@@ -14,7 +14,6 @@ by it; which status it is stays gunicorn's decision.
 
 from __future__ import annotations
 
-import errno
 import re
 import selectors
 import time
@@ -86,10 +85,8 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         """Take a new connection, if need be in the place of one that is slow."""
         try:
             plain, address = listener.accept()
-        except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK):
-                return
-            raise
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # another worker has it, or the client is gone
         if self.nr_conns >= self.worker_connections - 1 and self._watched:
             oldest = next(iter(self._watched))
             self._close(next((c for c in self._watched if c.sock.is_answered), oldest))
