@@ -12,7 +12,6 @@ https://prometheus.io/docs/specs/om/open_metrics_spec/
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -96,30 +95,14 @@ def _add_histogram(metric: Metric, labels: dict[str, str], native: NativeHistogr
 def cumulative(native: NativeHistogram, bounds: Sequence[float]) -> list[float]:
     """How many observations are at most as large as each of the ascending `bounds`.
 
-    Inside a bucket that is wider than ours the observations are spread evenly on a
-    logarithmic scale, as `histogram_quantile` does for native histograms.
+    A bucket that is wider than ours counts where it ends.
     """
     counts: list[float] = []
-    buckets = native.buckets
     below, index = 0.0, 0
     for bound in bounds:
-        while index < len(buckets) and _at_most(buckets[index][1], bound):
-            below += buckets[index][2]
+        # Prometheus prints bounds as shortest decimals; ours are computed: allow the last digits.
+        while index < len(native.buckets) and native.buckets[index][0] <= bound * (1 + 1e-9):
+            below += native.buckets[index][1]
             index += 1
-        part = 0.0
-        if index < len(buckets) and not _at_most(bound, buckets[index][0]):
-            lower, upper, count = buckets[index]
-            part = count * _share(lower, upper, bound)
-        counts.append(min(below + part, native.count))
+        counts.append(below)
     return counts
-
-
-def _at_most(value: float, bound: float) -> bool:
-    # Prometheus prints bounds as shortest decimals; ours are computed, so allow the last digits.
-    return value <= bound or math.isclose(value, bound, rel_tol=1e-9)
-
-
-def _share(lower: float, upper: float, bound: float) -> float:
-    if lower <= 0:  # the bucket around zero
-        return (bound - lower) / (upper - lower)
-    return math.log(bound / lower) / math.log(upper / lower)

@@ -27,11 +27,11 @@ _NUMBERS: Final = {int, float, type(None)}
 
 @dataclass(frozen=True)
 class NativeHistogram:
-    """A native histogram sample: `buckets` are (lower, upper, count), lowest first."""
+    """A native histogram sample: `buckets` are (upper bound, count), lowest first."""
 
     count: float
     sum: float
-    buckets: tuple[tuple[float, float, float], ...]
+    buckets: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,8 @@ def _sample(item: Any) -> Sample:
         found = item["histogram"][1]
         buckets = tuple(
             # [boundary rule, left, right, count]; the rule does not matter for counts
-            (float(bucket[1]), float(bucket[2]), float(bucket[3]))
-            for bucket in found.get("buckets", [])
+            (float(right), float(count))
+            for _, _, right, count in found.get("buckets", [])
         )
         histogram = NativeHistogram(float(found["count"]), float(found["sum"]), buckets)
         return Sample(labels, None, histogram)
