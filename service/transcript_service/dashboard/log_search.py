@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -92,8 +92,9 @@ def failures(engines: Engines, window: Window) -> shapes.Failures:
     }
 
 
-def describe(engines: Engines, requests: Sequence[shapes.Request], window: Window) -> None:
+def describe(engines: Engines, data: shapes.Performance, window: Window) -> None:
     """Say in each request which video it was about, and where and why it ended."""
+    requests = [*data["slow_requests"], *data["failed_requests"]]
     # The ids come from Prometheus, and stand in a query here.
     ids = sorted({r["trace_id"] for r in requests if TRACE_ID.fullmatch(r["trace_id"])})
     if not ids:
@@ -116,18 +117,16 @@ def describe(engines: Engines, requests: Sequence[shapes.Request], window: Windo
         request["worker"] = facts.get("service.instance.id") or request["worker"]
 
 
-def explain(engines: Engines, breakers: Sequence[shapes.Breaker], now: float) -> None:
-    """Say of each breaker that is not closed since when, by which worker and after what.
-
-    Args:
-        now: the moment that is looked at, in Unix seconds.
-    """
+def explain(engines: Engines, data: shapes.CircuitBreaker, window: Window) -> None:
+    """Say of each breaker that is not closed since when, by which worker and after what."""
     tripped: dict[str, shapes.Breaker] = {
-        b["name"]: b for b in breakers if b["state"] in ("open", "half_open", "forced_open")
+        breaker["name"]: breaker
+        for breaker in data["breakers"]
+        if breaker["state"] in ("open", "half_open", "forced_open")
     }
     if not tripped:
         return
-    start, end = rfc3339(max(0.0, now - _WEEK_S)), rfc3339(now + _LATE_S)
+    start, end = rfc3339(max(0.0, window.now - _WEEK_S)), rfc3339(window.now + _LATE_S)
     open_s = engines.settings.circuit_breaker_open_s
     openings: dict[str, shapes.Opening] = {}
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from .. import queries
-from ..answers import Answers, Block, ratio
+from ..answers import Answers, ratio
 from ..shapes import BrowserContexts
 
 
-def _build(answers: Answers) -> BrowserContexts | None:
+def build(answers: Answers) -> BrowserContexts | None:
     if answers.gone_quiet("contexts", "contexts_limit", "browser_memory", "context_leases"):
         return None
     leases = answers.tally("context_leases", "reused")
@@ -43,13 +40,3 @@ def _build(answers: Answers) -> BrowserContexts | None:
             *answers.chart("browser_memory_over_time", "By", as_="memory"),
         ],
     }
-
-
-BROWSER_CONTEXTS: Final = Block(
-    "browser_contexts",
-    "metrics:read",
-    "The browser pool: contexts, memory, waiting",
-    BrowserContexts,
-    queries.BROWSER_CONTEXTS,
-    _build,
-)

@@ -7,9 +7,7 @@ from typing import Final
 
 from ...rfc3339 import rfc3339
 from ...telemetry.vocabulary import STAGES, BreakerState, Stage
-from .. import queries
-from ..answers import Answers, Block, stretches
-from ..log_search import explain
+from ..answers import Answers, stretches
 from ..shapes import Breaker, CircuitBreaker, StateSegment
 
 # Workers may disagree; a reader has to see the one that is worst off.
@@ -29,7 +27,7 @@ def worst_state(states: Iterable[str]) -> BreakerState | None:
     return next((state for state in WORST_FIRST if state in found), None)
 
 
-def _build(answers: Answers) -> CircuitBreaker | None:
+def build(answers: Answers) -> CircuitBreaker | None:
     if answers.gone_quiet("breaker_state", "breaker_calls") and not answers.series(
         "breaker_state_over_time"
     ):
@@ -88,14 +86,3 @@ def _segments(answers: Answers, name: str) -> list[StateSegment]:
         {"state": state, "start": rfc3339(steps[max(first - 1, 0)]), "end": rfc3339(steps[last])}
         for state, first, last in stretches(map(worst_state, seen))
     ]
-
-
-CIRCUIT_BREAKER: Final = Block(
-    "circuit_breaker",
-    "metrics:read",
-    "State, calls, transitions and recovery of every breaker",
-    CircuitBreaker,
-    queries.CIRCUIT_BREAKER,
-    _build,
-    ("openings", lambda engines, data, window: explain(engines, data["breakers"], window.now)),
-)

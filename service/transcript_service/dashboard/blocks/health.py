@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .. import queries
-from ..answers import Answers, Block
+from ..answers import Answers
 from ..shapes import Check, Health, Level, Verdict
 from .performance import success_ratio
 
@@ -28,7 +27,7 @@ def _check(name: str, level: Level, text: str, value: float | None = None) -> Ch
     return {"name": name, "level": level, "text": text, "value": value}
 
 
-def _build(answers: Answers) -> Health:
+def build(answers: Answers) -> Health:
     checks = [
         _telemetry(answers),
         _success(answers),
@@ -129,13 +128,3 @@ def _alerts(answers: Answers) -> Check:
     critical = firing.get(("critical",), 0)
     text = f"{total:.0f} firing, {critical:.0f} of them critical."
     return _check("alerts", "fail" if critical else "warn", text, total)
-
-
-HEALTH: Final = Block(
-    "health",
-    "metrics:read",
-    "Is it healthy, and what does that rest on",
-    Health,
-    queries.HEALTH,
-    _build,
-)

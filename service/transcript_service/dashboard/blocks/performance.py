@@ -7,10 +7,7 @@ from typing import Final
 
 from ...rfc3339 import rfc3339
 from ...telemetry.vocabulary import CALLER_ERRORS, STAGES
-from .. import queries
-from ..answers import Answers, Block, ratio, stretches
-from ..engines import Engines
-from ..log_search import describe
+from ..answers import Answers, ratio, stretches
 from ..prometheus import Exemplar
 from ..shapes import Mark, Performance, Point, Request, Requests, StageNumbers
 from ..window import Window
@@ -36,7 +33,7 @@ def success_ratio(counts: Mapping[tuple[str, ...], float]) -> float | None:
     return ratio(good, able)
 
 
-def _build(answers: Answers) -> Performance | None:
+def build(answers: Answers) -> Performance | None:
     requests = _requests(answers)
     stages = _stages(answers)
     exemplars: Sequence[Exemplar] = answers.found.get("request_exemplars", ())
@@ -154,18 +151,3 @@ def _listed(exemplars: list[Exemplar]) -> list[Request]:
         }
         for found in list(seen.values())[:_LISTED]
     ]
-
-
-def _describe(engines: Engines, data: Performance, window: Window) -> None:
-    describe(engines, [*data["slow_requests"], *data["failed_requests"]], window)
-
-
-PERFORMANCE: Final = Block(
-    "performance",
-    "metrics:read",
-    "Requests, stages, P50 and P95, errors, slow and failed requests",
-    Performance,
-    queries.PERFORMANCE,
-    _build,
-    ("request_details", _describe),
-)

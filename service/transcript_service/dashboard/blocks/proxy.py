@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from .. import queries
-from ..answers import Answers, Block
+from ..answers import Answers
 from ..shapes import Proxy, ProxyProbes
 from .performance import success_ratio
 
 
-def _build(answers: Answers) -> Proxy | None:
+def build(answers: Answers) -> Proxy | None:
     if answers.gone_quiet("proxies", "proxy_preflights"):
         return None
     ids = sorted({proxy for (proxy,) in answers.by("proxy_preflights", "proxy")} - {""})
@@ -39,13 +36,3 @@ def _probes(answers: Answers, proxy: str) -> ProxyProbes:
         "p50_s": times.get(("p50",)),
         "p95_s": times.get(("p95",)),
     }
-
-
-PROXY: Final = Block(
-    "proxy",
-    "proxy:read",
-    "The proxy pool by masked id",
-    Proxy,
-    queries.PROXY,
-    _build,
-)
