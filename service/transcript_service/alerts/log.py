@@ -11,8 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import orjson
 
@@ -53,13 +52,8 @@ CREATE INDEX IF NOT EXISTS alerts_by_time ON alerts (last_notified);
 """
 
 
-class Notification(StrEnum):
-    """What a delivered alert was to us."""
-
-    NEW = "new"
-    REMINDER = "reminder"
-    RESOLVED = "resolved"
-    DUPLICATE = "duplicate"
+# What a delivered alert was to us.
+Notification = Literal["new", "reminder", "resolved", "duplicate"]
 
 
 class AlertLog:
@@ -108,11 +102,11 @@ class AlertLog:
             since_last_s = now - known["last_notified"]
             match known["state"], alert.status:
                 case "resolved", "resolved":
-                    return Notification.DUPLICATE
+                    return "duplicate"
                 case "firing", "firing" if since_last_s < self._cooldown_s * _SAME_DELIVERY:
-                    return Notification.DUPLICATE
+                    return "duplicate"
                 case "resolved", "firing" if since_last_s < _OVERTAKEN_S:
-                    return Notification.DUPLICATE
+                    return "duplicate"
         connection.execute(
             "INSERT INTO alerts (fingerprint, starts_at, state, labels, annotations, last_notified,"
             " notifications) VALUES (?, ?, ?, ?, ?, ?, 1)"
@@ -122,9 +116,9 @@ class AlertLog:
             (*key, alert.status, orjson.dumps(alert.labels), orjson.dumps(alert.annotations), now),
         )
         if alert.status == "resolved":
-            return Notification.RESOLVED
+            return "resolved"
         fired_before = known is not None and known["state"] == "firing"
-        return Notification.REMINDER if fired_before else Notification.NEW
+        return "reminder" if fired_before else "new"
 
     def recent(self, limit: int) -> Sequence[Mapping[str, Any]]:
         """The last `limit` alerts heard of, newest first.

@@ -48,7 +48,7 @@ def create_blueprint(settings: Settings, alert_log: AlertLog) -> Blueprint:
             alerts = (alert for alert in found if isinstance(alert, Alert))
             with alert_log.receiving(alerts) as received:
                 for alert, notification in received:
-                    if notification is Notification.DUPLICATE:
+                    if notification == "duplicate":
                         counts["duplicates"] += 1
                     else:
                         _write(logger, alert, notification)
@@ -78,7 +78,7 @@ def _write(logger: AlertLogger, alert: Alert, notification: Notification) -> Non
         labels["alertname"],
         labels.get("severity", "none"),
         alert.status,
-        notification=notification.value,
+        notification=notification,
         fingerprint=alert.fingerprint,
         alert_stage=labels.get("stage") or labels.get("name"),
         alert_labels=", ".join(
