@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, NotRequired
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from ...dashboard.routes import ROUTES
@@ -27,26 +27,20 @@ class Received(TypedDict):
     rejected: int
 
 
-class OneAlert(TypedDict):
-    name: Annotated[
-        str,
-        Field(
-            pattern="^[A-Za-z][A-Za-z0-9]{0,99}$",
-            description="The alert's name.",
-            examples=["CircuitBreakerOpenTooLong"],
-        ),
-    ]
+class OneAlert(BaseModel):
+    name: str = Field(
+        pattern="^[A-Za-z][A-Za-z0-9]{0,99}$",
+        description="The alert's name.",
+        examples=["CircuitBreakerOpenTooLong"],
+    )
 
 
-class OneJob(TypedDict):
-    job_id: Annotated[
-        str,
-        Field(
-            pattern="^[0-9a-f]{32}$",
-            description="As the 202 answer gave it.",
-            examples=["0123456789abcdef0123456789abcdef"],
-        ),
-    ]
+class OneJob(BaseModel):
+    job_id: str = Field(
+        pattern="^[0-9a-f]{32}$",
+        description="As the 202 answer gave it.",
+        examples=["0123456789abcdef0123456789abcdef"],
+    )
 
 
 _LANGUAGE: Final = "[A-Za-z]{2,3}([-_][A-Za-z0-9][A-Za-z0-9_-]{0,31})?"
@@ -55,55 +49,38 @@ _CONTROL: Final = r"\x00-\x1f\x7f-\x9f"
 _WATCH_URL: Final = r"https://(www\.|m\.)?youtube\.com/watch\?v=[A-Za-z0-9_-]{11}"
 
 
-class OneTranscript(TypedDict):
-    video: Annotated[
+class OneTranscript(BaseModel):
+    video: (
         Annotated[str, Field(pattern="^[A-Za-z0-9_-]{11}$")]
-        | Annotated[str, Field(pattern=f"^{_WATCH_URL}$")],
-        Field(
-            description="An 11-character id, or any form of YouTube URL.",
-            examples=["dQw4w9WgXcQ"],
-        ),
-    ]
-    lang: Annotated[
-        str,
-        Field(
-            pattern=f"^{_LANGUAGE}(,{_LANGUAGE}){{0,9}}$",
-            description="Wanted languages, most wanted first; ten at most.",
-            examples=["en,de"],
-        ),
-    ]
-    translate: Annotated[
-        str,
-        Field(
-            pattern=f"^{_LANGUAGE}$",
-            description="Have YouTube translate the chosen captions into this language;"
-            " `translated_from` says what they were. Captions that are in it already are given"
-            " as they are.",
-            examples=["de"],
-        ),
-    ]
-    track: Annotated[
-        str,
-        Field(
-            pattern=rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$",
-            min_length=1,
-            max_length=200,
-            description="Only the caption track of this name, as `available` lists it or without"
-            " its language: `English - Dialogue` or `Dialogue`.",
-            examples=["Dialogue"],
-        ),
-    ]
-    format: Annotated[
-        Literal["json", "srt", "vtt", "text"],
-        Field(json_schema_extra={"default": "json"}, examples=["srt"]),
-    ]
-    Prefer: Annotated[
-        str,
-        Field(
-            description="`respond-async` (RFC 7240): answer at once with a job.",
-            examples=["respond-async"],
-        ),
-    ]
+        | Annotated[str, Field(pattern=f"^{_WATCH_URL}$")]
+    ) = Field(
+        description="An 11-character id, or any form of YouTube URL.", examples=["dQw4w9WgXcQ"]
+    )
+    lang: str = Field(
+        pattern=f"^{_LANGUAGE}(,{_LANGUAGE}){{0,9}}$",
+        description="Wanted languages, most wanted first; ten at most.",
+        examples=["en,de"],
+    )
+    translate: str = Field(
+        pattern=f"^{_LANGUAGE}$",
+        description="Have YouTube translate the chosen captions into this language;"
+        " `translated_from` says what they were. Captions that are in it already are given"
+        " as they are.",
+        examples=["de"],
+    )
+    track: str = Field(
+        pattern=rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$",
+        min_length=1,
+        max_length=200,
+        description="Only the caption track of this name, as `available` lists it or without"
+        " its language: `English - Dialogue` or `Dialogue`.",
+        examples=["Dialogue"],
+    )
+    format: Literal["json", "srt", "vtt", "text"] = Field("json", examples=["srt"])
+    Prefer: str = Field(
+        description="`respond-async` (RFC 7240): answer at once with a job.",
+        examples=["respond-async"],
+    )
 
 
 @dataclass(frozen=True)
