@@ -68,14 +68,15 @@ class Connection(socket.socket):
     # --- the loop's side ---------------------------------------------------------------------
 
     def read_ahead(self) -> bool:
-        """Take what has arrived; `False` when the client is gone."""
+        """Take what has arrived, after the answer to throw it away; `False` at its end."""
         try:
             data = super().recv(_READ_BYTES, socket.MSG_DONTWAIT)
         except (BlockingIOError, InterruptedError):
             return True
         except OSError:
             return False
-        self._received += data
+        if not self.is_answered:
+            self._received += data
         return bool(data)
 
     def take_request(self) -> bytes | None:
@@ -125,15 +126,6 @@ class Connection(socket.socket):
             return False
         self.is_answered = True
         return True
-
-    def drain(self) -> bool:
-        """Throw away what still arrives; `False` at its end."""
-        try:
-            return bool(super().recv(_READ_BYTES, socket.MSG_DONTWAIT))
-        except (BlockingIOError, InterruptedError):
-            return True
-        except OSError:
-            return False
 
     # --- a thread's side ---------------------------------------------------------------------
 

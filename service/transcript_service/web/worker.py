@@ -161,7 +161,7 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             self._close(conn)
 
     def _lingering(self, conn: TConn) -> None:
-        if not conn.sock.drain():
+        if not conn.sock.read_ahead():
             self._close(conn)
 
     def _refuse(self, conn: TConn, status: int) -> None:
