@@ -41,15 +41,6 @@ _WINDOWS: Final = (
 )
 
 
-def content_security_policy(nonce: str) -> str:
-    """The policy of a page: only our own files, and one style element that bears `nonce`."""
-    return (
-        "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
-        f"style-src 'self' 'nonce-{nonce}'; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    )
-
-
 def create_page() -> Blueprint:
     """`/dashboard`, its pages for traces, for one trace and for logs, and the files they load."""
     page = Blueprint(
@@ -116,7 +107,12 @@ def _rendered(name: str, *, charts: bool = False, **values: Any) -> Response:
         f"{name}.html", script=f"{name}.js", nonce=nonce, charts=charts, **values
     )
     response = Response(text, mimetype="text/html")
-    response.headers["Content-Security-Policy"] = content_security_policy(nonce)
+    # Only our own files, and the one style element that bears the nonce.
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
+        f"style-src 'self' 'nonce-{nonce}'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    )
     return response
 
 
