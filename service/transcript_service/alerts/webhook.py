@@ -30,8 +30,6 @@ class NotUnderstood(ValueError):
 
 
 class Alert(BaseModel):
-    """One alert of a notification."""
-
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     fingerprint: str = Field(pattern=r"^[0-9a-f]{1,32}$")

@@ -51,11 +51,9 @@ class Answers:
     not_built: tuple[str, ...] = ()
 
     def samples(self, name: str) -> Sequence[Sample]:
-        """The single values of a query."""
         return self.found.get(name, ())
 
     def series(self, name: str) -> Sequence[Series]:
-        """The chart lines of a query."""
         return self.found.get(name, ())
 
     def number(self, name: str) -> float | None:

@@ -97,13 +97,10 @@ class Recent(Nothing):
     )
 
     def window(self) -> Window:
-        """As the queries need it."""
         return Window.of(self.hours, self.stage, self.end)
 
 
 class OneTrace(Nothing):
-    """A trace by its id."""
-
     trace_id: TraceId
 
 

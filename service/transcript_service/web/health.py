@@ -21,7 +21,6 @@ UNTRACED = ("/health/live", "/health/ready")
 
 
 def create_blueprint(settings: Settings) -> Blueprint:
-    """`/health/live` and `/health/ready`."""
     blueprint = Blueprint("health", __name__, url_prefix="/health")
     redis = Shared(connect(settings), "health")
 

@@ -57,7 +57,6 @@ class JobDocument(TypedDict):
 
 
 def create_blueprint(store: JobStore) -> Blueprint:
-    """The job routes over a store."""
     blueprint = Blueprint("jobs", __name__, url_prefix="/api/jobs")
 
     @blueprint.get("/<job_id>")

@@ -17,7 +17,6 @@ log = get_logger(__name__)
 
 
 def problem_response(problem: Problem) -> Response:
-    """The response for a problem."""
     body = problem.document(trace_id=current_trace_id(), instance=request.path)
     response = Response(body, status=problem.status, mimetype=MEDIA_TYPE)
     response.headers.update(problem.headers)

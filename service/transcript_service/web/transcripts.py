@@ -39,7 +39,6 @@ _RETRY_AFTER_S: Final = 60.0
 
 
 def create_blueprint(pipeline: Pipeline, jobs: JobStore, places: Places) -> Blueprint:
-    """The transcript routes over a pipeline."""
     blueprint = Blueprint("transcripts", __name__, url_prefix="/api/transcripts")
 
     # Without the slash too: a redirect would be an HTML page that leads where `Host` says.

@@ -62,8 +62,6 @@ class _Threads:
 
 
 class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
-    """See the module."""
-
     def init_process(self) -> None:
         settings = get_settings()
         self._client_s = settings.web_client_timeout_s

@@ -91,7 +91,6 @@ def document() -> dict[str, Any]:
 
 
 def create_blueprint() -> Blueprint:
-    """`/api/openapi.json` and the page `/api/docs`."""
     blueprint = Blueprint(
         "openapi",
         __name__,
