@@ -13,7 +13,6 @@ https://prometheus.io/docs/specs/om/open_metrics_spec/
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Final
 
 from prometheus_client.core import Metric
@@ -22,7 +21,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.registry import Collector
 from werkzeug.datastructures import MIMEAccept
 
-from ..telemetry.instruments import REGISTRY, Counter, Histogram, Instrument
+from ..telemetry.instruments import REGISTRY, Instrument
 from .prometheus import NativeHistogram, Sample
 
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -47,7 +46,7 @@ def expose(found: Mapping[str, Sequence[Sample]], *, openmetrics: bool) -> bytes
     families = [
         _family(REGISTRY[name], samples) for name, samples in sorted(found.items()) if samples
     ]
-    write = partial(generate_openmetrics, version="1.0.0") if openmetrics else generate_text
+    write = generate_openmetrics if openmetrics else generate_text
     text: bytes = write(_Collected(families))
     return text
 
@@ -68,7 +67,8 @@ def _family(instrument: Instrument, samples: Sequence[Sample]) -> Metric:
         ((sorted((k, v) for k, v in s.labels.items() if k in kept), s) for s in samples),
         key=lambda pair: pair[0],
     )
-    metric = Metric(name.removesuffix("_total"), instrument.description, _kind(instrument))
+    kind = instrument.kind.replace("up-down counter", "gauge")
+    metric = Metric(name.removesuffix("_total"), instrument.description, kind)
     for pairs, sample in labelled:
         labels = dict(pairs)
         if sample.histogram is not None:
@@ -76,12 +76,6 @@ def _family(instrument: Instrument, samples: Sequence[Sample]) -> Metric:
         elif sample.value is not None:
             metric.add_sample(name, labels, sample.value)
     return metric
-
-
-def _kind(instrument: Instrument) -> str:
-    if isinstance(instrument, Counter):
-        return "counter"
-    return "histogram" if isinstance(instrument, Histogram) else "gauge"
 
 
 def _add_histogram(metric: Metric, labels: dict[str, str], native: NativeHistogram) -> None:
