@@ -107,8 +107,8 @@ class Operation:
     body: Mapping[str, Any] | None = None
 
 
-def _json(shape: Any) -> dict[str, Any]:
-    return {"application/json": shape}
+def _json(told: str, shape: Any) -> tuple[str, Mapping[str, Any]]:
+    return told, {"application/json": shape}
 
 
 def _text(example: str) -> Any:
@@ -124,7 +124,8 @@ _SAMPLES: Final = {
     "text/plain": _text(_METRICS.format("_total")),
     "application/openmetrics-text": _text(_METRICS.format("") + "# EOF\n"),
 }
-_PAGE: Final = {"text/html": _text('<!doctype html><html lang="en"><h1>Runbooks</h1></html>')}
+_HTML: Final = _text('<!doctype html><html lang="en"><h1>Runbooks</h1></html>')
+_PAGE: Final = {200: ("A page.", {"text/html": _HTML})}
 _GUARDED: Final = "Where TRANSCRIPTS_REQUIRE_TOKEN is set, needs the scope `transcripts:read`."
 _NOTIFICATION: Final = {
     "required": True,
@@ -169,7 +170,7 @@ OPERATIONS: Final = (
                     "text/plain": _text("This is film number 1.\n"),
                 },
             ),
-            202: ("To be answered later.", _json(JobDocument)),
+            202: _json("To be answered later.", JobDocument),
         },
         "400 401 403 404 429 500 502 503 504",
         _GUARDED,
@@ -181,7 +182,7 @@ OPERATIONS: Final = (
         "job",
         "transcripts",
         "How a request that is answered later is getting on",
-        {200: ("The job, with its result once it has succeeded.", _json(JobDocument))},
+        {200: _json("The job, with its result once it has succeeded.", JobDocument)},
         "401 403 404 429 500 503",
         _GUARDED,
         OneJob,
@@ -194,7 +195,7 @@ OPERATIONS: Final = (
             "dashboard",
             route.summary,
             {
-                200: (route.told, _json(route.shape) if route.shape else _SAMPLES),
+                200: _json(route.told, route.shape) if route.shape else (route.told, _SAMPLES),
                 304: ("Nothing new since the ETag that was sent.", {}),
             },
             "400 401 403 404 429 500 502 503 504",
@@ -209,49 +210,39 @@ OPERATIONS: Final = (
         "receiveAlerts",
         "alerts",
         "A notification of Alertmanager",
-        {200: ("Recorded.", _json(Received))},
+        {200: _json("Recorded.", Received)},
         "400 401 413 415 500 503",
         "With the token of `ALERT_WEBHOOK_TOKEN_FILE`, which is none of those that open the"
         " dashboard.",
         security=("webhookToken",),
         body=_NOTIFICATION,
     ),
-    Operation(
-        "/runbooks",
-        "runbooks",
-        "alerts",
-        "What to do about each alert: the list",
-        {200: ("A page.", _PAGE)},
-    ),
+    Operation("/runbooks", "runbooks", "alerts", "What to do about each alert: the list", _PAGE),
     Operation(
         "/runbooks/{name}",
         "runbook",
         "alerts",
         "What to do about one alert",
-        {200: ("A page.", _PAGE)},
+        _PAGE,
         "404",
         asked=OneAlert,
     ),
     Operation(
-        "/health/live",
-        "live",
-        "health",
-        "The process answers",
-        {200: ("It does.", _json(Status))},
+        "/health/live", "live", "health", "The process answers", {200: _json("It does.", Status)}
     ),
     Operation(
         "/health/ready",
         "ready",
         "health",
         "It can do its work",
-        {200: ("It can.", _json(Status)), 503: ("It cannot.", _json(Status))},
+        {200: _json("It can.", Status), 503: _json("It cannot.", Status)},
     ),
     Operation(
         "/api/openapi.json",
         "openapi",
         "health",
         "This document",
-        {200: ("OpenAPI 3.1.", _json(Mapping[str, Any]))},
+        {200: _json("OpenAPI 3.1.", Mapping[str, Any])},
     ),
 )
 
