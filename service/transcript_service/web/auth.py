@@ -19,7 +19,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
-from functools import lru_cache
 from typing import Final
 
 from flask import Flask, g, request
@@ -190,7 +189,6 @@ def host_name() -> str:
     return _PORT.sub("", request.host).lower()
 
 
-@lru_cache(maxsize=256)
 def is_loopback(address: str | None) -> bool:
     """Whether a peer address is this machine; a Unix socket has none and counts as foreign."""
     try:

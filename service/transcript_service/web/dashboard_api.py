@@ -46,7 +46,7 @@ def register(app: Flask, settings: Settings, *, history: History | None = None) 
         if not request.path.startswith("/api/"):
             return response
         # Always, or a cache would hand one origin's answer to another.
-        _vary(response, "Origin")
+        response.vary.add("Origin")
         origin = request.headers.get("Origin")
         if origin is not None and origin in allowed:
             response.headers["Access-Control-Allow-Origin"] = origin
@@ -58,7 +58,7 @@ def register(app: Flask, settings: Settings, *, history: History | None = None) 
 
 def _compressed(response: Response) -> Response:
     """Pack the body where the caller takes gzip. None mixes a secret with what a caller chose."""
-    _vary(response, "Accept-Encoding")
+    response.vary.add("Accept-Encoding")
     if (
         response.status_code == 200
         and request.accept_encodings.quality("gzip") > 0
@@ -67,13 +67,3 @@ def _compressed(response: Response) -> Response:
         response.set_data(gzip.compress(response.get_data(), _LEVEL, mtime=0))
         response.content_encoding = "gzip"
     return response
-
-
-def _vary(response: Response, header: str) -> None:
-    """Name a request header that the answer depends on.
-
-    `response.vary.add` takes the list apart and joins it anew, which is felt where each
-    answer names three.
-    """
-    named = response.headers.get("Vary")
-    response.headers["Vary"] = f"{named}, {header}" if named else header
