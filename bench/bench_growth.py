@@ -30,6 +30,7 @@ LEVELS = (100, 10_000, 1_000_000)
 REPEATS = 15
 SENDERS = 4
 EXPORT_S = 15  # the service's own interval
+BATCH_S = 3  # longer than the Collector collects a batch
 JOB = "tldw-transcript-service"
 ASKED = {
     "performance": "/api/dashboard/metrics/performance?hours=1",
@@ -105,6 +106,12 @@ def _levels(rig: Rig, recording: Recording, api: Gunicorn) -> Iterator[Level]:
             recording.send_metrics(url, times)
             time.sleep(EXPORT_S)
         recording.send_metrics(url, times)
+        # Who looks at the dashboard does so while requests come.
+        recording.send(url)
+        times += 1
+        time.sleep(BATCH_S)
+        while _queued(rig):
+            time.sleep(0.2)
         yield _level(rig, level, api)
 
 

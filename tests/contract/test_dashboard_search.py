@@ -135,10 +135,12 @@ def test_a_search_goes_back_until_enough_traces_are_as_asked(
         return fakes.jaeger_trace(request, of_stage) | {"traceID": f"{number:032x}"}
 
     newest_first = [stored(number) for number in range(300)]
+    windows: list[int] = []
 
     def behave(handler: Handler, parameters: dict[str, str]) -> None:
-        until, limit = int(parameters["end"]), int(parameters["limit"])
-        traces = [t for t in newest_first if t["spans"][0]["startTime"] <= until]
+        since, until, limit = (int(parameters[name]) for name in ("start", "end", "limit"))
+        windows.append((until - since) // 10**6)
+        traces = [t for t in newest_first if since <= t["spans"][0]["startTime"] <= until]
         handler.answer(json.dumps({"data": traces[:limit]}).encode())
 
     engine.behave = behave
@@ -151,6 +153,16 @@ def test_a_search_goes_back_until_enough_traces_are_as_asked(
     assert not all_of_them["partial"]
     nothing = got(client, f"{TRACES}?{question}&min_s=7")
     assert not nothing["traces"]
+    windows.clear()
+    newest = got(client, f"{TRACES}?end=2027-01-15T08:00:00Z&hours=168")
+    assert [int(t["trace_id"], 16) for t in newest["traces"]] == list(range(50))
+    assert windows == [60]
+    windows.clear()
+    rare = got(client, f"{TRACES}?end=2027-01-15T08:00:00Z&hours=168&min_s=7")
+    assert not rare["traces"]
+    assert not rare["partial"]
+    assert windows[0] == 60
+    assert windows[-1] > 7 * 86_400 - 300
 
 
 def test_what_was_found_is_shown_though_jaeger_fails_when_asked_further_back(

@@ -32,8 +32,10 @@ _AFTER_S: Final = 300
 _WITHOUT_TRACE_S: Final = 6 * 3600
 _REQUEST: Final = "transcript.fetch"
 _STAGE: Final = "transcript.stage"
-_QUESTIONS: Final = 5
-"""To Jaeger for one search: it looks at 850 traces at most where 50 are wanted."""
+# How a search goes back in time: a week is five questions, the others are for what does not fit.
+_FIRST_S: Final = 60
+_WIDER: Final = 12
+_QUESTIONS: Final = 10
 
 
 def fetch_trace(engines: Engines, trace_id: str) -> dict[str, Any]:
@@ -80,9 +82,11 @@ def fetch_trace(engines: Engines, trace_id: str) -> dict[str, Any]:
 def find_traces(engines: Engines, search: Search) -> shapes.TraceList:
     """The newest traces that are as asked for.
 
-    Jaeger matches the parts of a search anywhere in a trace; what is shown here is checked once
-    more, against the request's span or, where a stage is asked for, that stage's. Its newest may
-    all be beside the question: then it is asked for older ones, a few times.
+    Jaeger's time grows with all that its index has between start and end, however few are wanted:
+    the newest minute is looked through first, then more. And it matches the parts of a search
+    anywhere in a trace: what is shown is checked once more, against the request's span or, where a
+    stage is asked for, that stage's. Its newest may all be beside the question: then it is asked
+    for older ones.
 
     Raises:
         UpstreamError: Jaeger did not answer usefully in time.
@@ -91,9 +95,9 @@ def find_traces(engines: Engines, search: Search) -> shapes.TraceList:
     deadline = engines.deadline()
     found: dict[str, shapes.FoundTrace] = {}
     whole, partial = True, True
-    until, limit = end, search.limit
+    since, until, limit = max(start, end - _FIRST_S), end, search.limit
     for already in range(_QUESTIONS):
-        question = _question(search, engines.service, start, until, limit)
+        question = _question(search, engines.service, since, until, limit)
         try:
             traces = engines.jaeger.get("/api/traces", question, deadline, _all_described)
         except UpstreamError:
@@ -104,13 +108,17 @@ def find_traces(engines: Engines, search: Search) -> shapes.TraceList:
         # The request of a trace may not have come yet.
         whole = whole and len(known) == len(traces)
         found |= {trace["trace_id"]: trace for _, trace in known if _fits(trace, search)}
-        if len(traces) < limit:
+        oldest = min((at for at, _ in known), default=until)
+        stopped = len(traces) >= limit
+        if not stopped and since <= start:
             partial = not whole or len(found) > search.limit
             break
-        oldest = min((at for at, _ in known), default=until)
-        if len(found) >= search.limit or oldest >= until:
+        if len(found) >= search.limit or (stopped and oldest >= until):
             break
-        until, limit = oldest, MOST_TRACES
+        if stopped:
+            until, limit = oldest, MOST_TRACES
+        else:
+            since = max(start, end - (end - since) * _WIDER)
     shown = sorted(found.values(), key=lambda trace: trace["at"], reverse=True)
     return {
         "start": rfc3339(start, "milliseconds"),
