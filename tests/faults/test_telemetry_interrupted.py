@@ -13,7 +13,7 @@ from collections import Counter
 import pytest
 
 from tests.otlp_sink import OtlpSink
-from tests.unit.test_telemetry_providers import run
+from tests.unit.test_telemetry_providers import run_alone
 
 _INTERRUPTED = """
 import faulthandler, itertools, signal, threading
@@ -87,7 +87,7 @@ print(json.dumps(next(number)))
 )
 def test_what_is_written_and_measured_before_any_line_arrives(kind: str) -> None:
     with OtlpSink() as sink:
-        stdout, _ = run(
+        stdout, _ = run_alone(
             f"import sys\nKIND = {kind!r}\n{_INTERRUPTED}",
             sink.url,
             LOG_RATE_LIMIT_PER_MIN="1000000",  # all, but by way of the limit

@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from tests.forked_interpreter import run_forked
 from tests.gunicorn_process import CHECKOUT
 from tests.otlp_sink import OtlpSink
 
@@ -29,19 +31,29 @@ def flush(timeout_s=5):
 """
 
 
-def run(
+def run(code: str, endpoint: str, **environ: str) -> tuple[str, list[dict[str, Any]]]:
+    """(stdout, lines on stderr) of a process that starts telemetry and runs `code`."""
+    stdout, stderr = run_forked(_START + code, _environ(endpoint, environ), timeout_s=300)
+    return stdout, [json.loads(line) for line in stderr.splitlines()]
+
+
+def _environ(endpoint: str, more: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(CHECKOUT),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        **more,
+    }
+
+
+def run_alone(
     code: str, endpoint: str, before: str = "", **environ: str
 ) -> tuple[str, list[dict[str, Any]]]:
-    """(stdout, lines on stderr) of a process that starts telemetry and runs `code`."""
+    """The same with an interpreter of its own, which runs `before` before all imports."""
     done = subprocess.run(
         [sys.executable, "-c", before + _START + code],
         cwd=CHECKOUT,
-        env={
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(CHECKOUT),
-            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
-            **environ,
-        },
+        env=_environ(endpoint, environ),
         capture_output=True,
         text=True,
         timeout=300,

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from tests.otlp_sink import Certificate, OtlpSink
-from tests.unit.test_telemetry_providers import run
+from tests.unit.test_telemetry_providers import run, run_alone
 
 # Long and the same all over, so that compression shows.
 _WORK = """
@@ -240,7 +240,7 @@ def test_what_grpc_cannot_do_is_refused_by_name(environ: dict[str, str], reason:
     missing = "PROTOCOL" in str(environ)
     before = "import sys; sys.modules['grpc'] = None\n" if missing else ""
     with OtlpSink() as sink, sink.over_grpc() as address:
-        _, lines = run(
+        _, lines = run_alone(
             _WORK,
             sink.url if missing else address,
             before=before,
