@@ -42,8 +42,10 @@ FAST_TELEMETRY = {
 }
 
 
-def wait_for(what: str, check: Callable[[], T | None], timeout_s: float = 180.0) -> T:
-    """The first true value of `check`, asked four times a second.
+def wait_for(
+    what: str, check: Callable[[], T | None], timeout_s: float = 180.0, every_s: float = 0.25
+) -> T:
+    """The first true value of `check`, asked again and again with a pause between.
 
     Raises:
         AssertionError: it stayed false for `timeout_s`; the text says what was awaited and
@@ -58,7 +60,7 @@ def wait_for(what: str, check: Callable[[], T | None], timeout_s: float = 180.0)
             last = value
         except (requests.RequestException, KeyError, IndexError, ValueError) as error:
             last = error
-        time.sleep(0.25)
+        time.sleep(every_s)
     raise AssertionError(f"waited {timeout_s:.0f} s for {what}; last: {last!r}")
 
 

@@ -54,7 +54,7 @@ def refresh_until(page: Page, seen: Callable[[], bool], what: str, timeout_s: fl
         settled(page)
         return seen()
 
-    wait_for(what, look, timeout_s=timeout_s)
+    wait_for(what, look, timeout_s=timeout_s, every_s=2)
 
 
 def fits(page: Page) -> None:

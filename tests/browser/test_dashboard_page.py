@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -65,7 +65,7 @@ FASTER = {
 def stack() -> Iterator[LiveStack]:
     with running_stack("page", ENVIRON) as running:
         _faster(running)
-        with Load(running, healthy_videos(running)[:12], threads=2, pause_s=0.4):
+        with Load(running, healthy_videos(running)[:12], threads=2, pause_s=0.6):
             wait_for(
                 "requests in the dashboard",
                 lambda: (_performance(running)["data"] or {}).get("slow_requests"),
@@ -142,36 +142,56 @@ def test_a_slow_request_leads_to_its_spans_and_its_log_line(page: Page, stack: L
     picture(page, "trace")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390, 320])
+@pytest.mark.parametrize(
+    ("width", "wider", "schemes"), [(1440, None, ("light", "dark")), (320, 390, ("dark", "light"))]
+)
 def test_axe_finds_nothing_serious_and_nothing_is_wider_than_the_screen(
-    chromium: Browser, stack: LiveStack, scheme: Any, width: int
+    chromium: Browser, stack: LiveStack, width: int, wider: int | None, schemes: tuple[Any, Any]
 ) -> None:
-    context = chromium.new_context(
-        viewport={"width": width, "height": 850}, color_scheme=scheme, reduced_motion="reduce"
-    )
+    context = chromium.new_context(reduced_motion="reduce")
     context.set_default_timeout(PATIENT_MS)
-    try:
-        page = opened(context.new_page(), stack)
-        expect(page.locator("#latency .js-plotly-plot")).to_be_visible()
-        fits(page)
-        # without scrolling sideways
+    page = context.new_page()
+
+    def begins_again() -> None:
+        page.set_viewport_size({"width": width, "height": 850})
+        page.emulate_media(color_scheme=schemes[0])
+
+    def reasons_in_sight() -> None:
+        """Without scrolling sideways."""
         right = "(of) => Math.round(of.getBoundingClientRect().right)"
         for column in (page.locator("#stages th", has_text="P95"), page.locator("td.why").first):
             assert column.evaluate(right) <= page.locator("#stages .scroll").evaluate(right)
-        picture(page, f"dashboard-{scheme}-{width}")
+
+    def fits_everybody(name: str, also: Callable[[], None] = lambda: None) -> None:
+        """In one scheme as it was opened, in the other as whoever switches sees it."""
+        also()
+        for scheme in schemes:
+            page.emulate_media(color_scheme=scheme)
+            other = {"light": "Dark", "dark": "Light"}[scheme]
+            expect(page.locator("#theme")).to_have_text(other)  # the charts are drawn again
+            fits(page)
+            picture(page, f"{name}-{scheme}-{width}")
+        if wider:
+            page.set_viewport_size({"width": wider, "height": 850})
+            fits(page)
+            also()
+            picture(page, f"{name}-{scheme}-{wider}")
+        begins_again()
+
+    try:
+        begins_again()
+        opened(page, stack)
+        expect(page.locator("#latency .js-plotly-plot")).to_be_visible()
+        fits_everybody("dashboard", reasons_in_sight)
         page.locator("#failed a, #slow tbody a").first.click()
         expect(page.locator(".waterfall li").first).to_be_visible()
-        fits(page)
-        picture(page, f"trace-{scheme}-{width}")
+        fits_everybody("trace")
         opened(page, stack, "/dashboard/traces?hours=0.25")
         expect(page.locator("#scatter .js-plotly-plot")).to_be_visible()
-        fits(page)
-        picture(page, f"traces-{scheme}-{width}")
+        fits_everybody("traces")
         opened(page, stack, "/dashboard/logs")
         expect(page.locator("#lines tbody tr").first).to_be_visible()
-        fits(page)
-        picture(page, f"logs-{scheme}-{width}")
+        fits_everybody("logs")
     finally:
         context.close()
 
