@@ -29,7 +29,11 @@ def simulator_serving(folder: Path) -> Callable[..., Any]:
 @pytest.fixture(scope="module")
 def settings(simulator: RunningSimulator) -> Settings:
     """Those of a service for which that simulator is YouTube."""
-    return Settings(youtube_resolve_to=simulator.resolve_to, youtube_ca_file=simulator.ca_file)
+    return Settings(
+        youtube_resolve_to=simulator.resolve_to,
+        youtube_ca_file=simulator.ca_file,
+        browser_acquire_timeout_s=60,  # a busy machine starts Chromium in more than fifteen
+    )
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.browser.conftest import MakePool, browser_processes
+from tests.browser.conftest import MakePool, browser_processes, close_all
 from tests.browser.site import Site, serve
-from tests.browser_settings import THIS_MACHINE
+from tests.browser_settings import THIS_MACHINE, pool_limits
 from tests.telemetry_memory import InMemoryTelemetry
-from transcript_service.browser import BrowserUnavailable, LaunchOptions, find_chromium, process
+from transcript_service.browser import (
+    BrowserPool,
+    BrowserUnavailable,
+    LaunchOptions,
+    find_chromium,
+    process,
+)
 from transcript_service.browser.launch import BROWSER_UID
 
 # Every way in which a page can make a browser ask another server for something.
@@ -60,11 +66,30 @@ def engine() -> Iterator[Site]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def secluded(site: Site) -> Iterator[BrowserPool]:
+    """For YouTube's names alone, and started where the environment names proxies."""
+    pool = BrowserPool(*pool_limits(launch=LaunchOptions(resolve_to=site.address), wait_s=60.0))
+    with pytest.MonkeyPatch.context() as environment:
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            environment.setenv(name, "http://127.0.0.1:1")
+        with pool.lease():
+            pass
+    yield pool
+    close_all([pool])
+
+
 @pytest.mark.parametrize("reachable", [(), (*THIS_MACHINE, "[::1]")])
 def test_a_hostile_page_reaches_no_engine_of_this_machine(
-    make_pool: MakePool, site: Site, engine: Site, reachable: tuple[str, ...]
+    secluded: BrowserPool,
+    make_pool: MakePool,
+    site: Site,
+    engine: Site,
+    reachable: tuple[str, ...],
 ) -> None:
-    pool = make_pool(launch=LaunchOptions(reachable=reachable, resolve_to=site.address))
+    pool = secluded
+    if reachable:
+        pool = make_pool(launch=LaunchOptions(reachable=reachable, resolve_to=site.address))
     port = engine.address.split(":")[1]
     forms = [f"http://{host}:{port}" for host in ("127.0.0.1", "localhost", "0x7f.1", "[::1]")]
     with pool.lease() as context:
@@ -92,13 +117,8 @@ def test_a_proxy_on_this_machine_is_no_way_to_the_rest_of_it(
     assert "http://anywhere.test/watch" in site.hits
 
 
-def test_direct_means_direct_whatever_the_environment_says(
-    make_pool: MakePool, site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:1")
-    pool = make_pool(launch=LaunchOptions(resolve_to=site.address))
-    with pool.lease() as context:
+def test_direct_means_direct_whatever_the_environment_says(secluded: BrowserPool) -> None:
+    with secluded.lease() as context:
         page = context.new_page()
         page.goto("http://r1.googlevideo.com/")
         assert page.title() == "home"

@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from simulator.testing import RunningSimulator, running_simulator
-from tests.browser.site import serve
+from tests.browser.site import Site, serve
 from tests.needed import require_chromium
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.browser import OVERLOAD, BrowserPool, BrowserUnavailable
@@ -35,7 +35,14 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimul
 @pytest.fixture(scope="module")
 def settings(simulator: RunningSimulator) -> Settings:
     require_chromium(None)
-    return Settings(youtube_resolve_to=simulator.resolve_to, youtube_ca_file=simulator.ca_file)
+    return patient(simulator.resolve_to, simulator.ca_file)
+
+
+def patient(resolve_to: str, ca_file: Path) -> Settings:
+    """With time for a busy machine to start Chromium."""
+    return Settings(
+        youtube_resolve_to=resolve_to, youtube_ca_file=ca_file, browser_acquire_timeout_s=60
+    )
 
 
 @pytest.fixture(scope="module")
@@ -124,31 +131,41 @@ def test_a_page_script_that_never_ends_is_left_in_time_and_the_pool_serves_on(
     assert fetch(video, "en").segments
 
 
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Settings]]:
+    """A server under YouTube's names that answers with a status alone, and who trusts it."""
+    authority = trustme.CA()
+    ca_file = tmp_path_factory.mktemp("authority") / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    with serve(authority.issue_cert("www.youtube.com", "m.youtube.com")) as site:
+        yield site, patient(site.address, ca_file)
+
+
+@pytest.fixture(scope="module")
+def refused(refusing: tuple[Site, Settings]) -> Iterator[BrowserPool]:
+    made = BrowserPool(refusing[1])
+    yield made
+    made.close(grace_s=0)
+
+
 @pytest.mark.parametrize(
     ("status", "error_type", "reason"),
     [(429, "ip_blocked", "http_429"), (403, "http_4xx", "http_403"), (503, "http_5xx", None)],
 )
 def test_a_refusal_without_a_body_is_told_by_its_status_and_not_blamed_on_a_proxy(
-    tmp_path: Path,
+    refusing: tuple[Site, Settings],
+    refused: BrowserPool,
     monkeypatch: pytest.MonkeyPatch,
     status: int,
     error_type: str,
     reason: str | None,
 ) -> None:
-    authority = trustme.CA()
-    ca_file = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(ca_file))
-    with serve(authority.issue_cert("www.youtube.com", "m.youtube.com")) as site:
-        site.bodiless = status
-        settings = Settings(youtube_resolve_to=site.address, youtube_ca_file=ca_file)
-        pool = BrowserPool(settings)
-        monkeypatch.setattr(youtubei, "get_browser_pool", lambda: pool)
-        job = Job(Wanted("dQw4w9WgXcQ"), Deadline(60), JobProxy(ProxyPool([]), "test", None))
-        try:
-            with pytest.raises(TranscriptError) as failure:
-                YoutubeiStage(settings).fetch(job)
-        finally:
-            pool.close(grace_s=0)
+    site, settings = refusing
+    site.bodiless = status
+    monkeypatch.setattr(youtubei, "get_browser_pool", lambda: refused)
+    job = Job(Wanted("dQw4w9WgXcQ"), Deadline(60), JobProxy(ProxyPool([]), "test", None))
+    with pytest.raises(TranscriptError) as failure:
+        YoutubeiStage(settings).fetch(job)
     assert (failure.value.error_type, failure.value.status) == (error_type, status)
     assert rotation_reason_of(failure.value) == reason
 
