@@ -52,7 +52,7 @@ class Gunicorn:
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in path.read_text().split()]
 
-    def stop(self, timeout_s: float = 40.0) -> float:
+    def stop(self, timeout_s: float = 120.0) -> float:
         """SIGTERM, wait for the end. Returns the seconds it took."""
         began = time.monotonic()
         self.process.send_signal(signal.SIGTERM)

