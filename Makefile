@@ -47,7 +47,7 @@ test: setup ## the tests, against the real engines
 	@$(PY) -m pytest -n $(WORKERS) --durations=15 -m "not slow"
 
 .PHONY: test-all
-test-all: setup ## the tests that `make test` leaves out: those that need real time, long chaos, thousands of examples
+test-all: setup ## the tests that `make test` leaves out: those that need real time, long chaos, hundreds of examples
 	@$(PY) -m stack build
 	@$(PY) -m stack build otel-gateway thanos
 	@$(PY) -m pytest -n $(WORKERS) --durations=15 -m "slow or hypothesis" --hypothesis-profile=thorough

@@ -37,15 +37,18 @@ SHARING = (
     "tests/integration/test_canaries.py",
     "tests/faults/test_killed_engines.py",
 )
-# Seconds that files take, long ones only. Those that take longest begin first, so that at the end
-# none is waited for alone. A run with workers writes what it measured to .stack/durations.json.
-DURATIONS: dict[str, float] = json.loads(Path(__file__).with_name("durations.json").read_text())
+# Seconds that files take in each of the two runs, long ones only. Those that take longest begin
+# first, so that at the end none is waited for alone. A run with workers writes what it measured to
+# .stack/durations.json.
+DURATIONS: dict[str, dict[str, float]] = json.loads(
+    Path(__file__).with_name("durations.json").read_text()
+)
 
 # Quick in `make test`, thorough in `make test-all`. On a busy machine any example may be slow.
 settings.register_profile(
     "quick", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.register_profile("thorough", settings.get_profile("quick"), max_examples=1000)
+settings.register_profile("thorough", settings.get_profile("quick"), max_examples=400)
 settings.load_profile("quick")
 
 
@@ -63,12 +66,18 @@ def _interrupt_once(number: int, frame: FrameType | None) -> None:
     signal.default_int_handler(number, frame)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def run_of(config: pytest.Config) -> str:
+    """Which of the two runs this is most like."""
+    return "make test-all" if config.getoption("markexpr").startswith("slow") else "make test"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the tests into their order."""
+    seconds = DURATIONS[run_of(config)]
 
     def rank(item: pytest.Item) -> tuple[float, str, int]:
         unit, file = unit_of(item.nodeid), item.nodeid.partition("::")[0]
-        return -DURATIONS.get(unit, 0), unit, SHARING.index(file) if file in SHARING else 0
+        return -seconds.get(unit, 0), unit, SHARING.index(file) if file in SHARING else 0
 
     items.sort(key=rank)
     for item in items:
@@ -94,7 +103,8 @@ class ByFile(LoadScopeScheduling):  # type: ignore[misc]
 class Stopwatch:
     """Keeps how long each unit took."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: str) -> None:
+        self._run = run
         self._seconds: dict[str, float] = defaultdict(float)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -105,7 +115,7 @@ class Stopwatch:
         long = {unit: round(seconds) for unit, seconds in longest if seconds >= 5}
         file = CHECKOUT / ".stack" / "durations.json"
         file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps(long, indent=1) + "\n")
+        file.write_text(json.dumps({self._run: long}, indent=1) + "\n")
 
 
 class Interrupt:
@@ -120,7 +130,7 @@ class Interrupt:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
     """Instead of xdist's groups, which pytest 9.2 does not know (pytest-xdist issue 1386)."""
     config.pluginmanager.register(Interrupt())
-    config.pluginmanager.register(Stopwatch())
+    config.pluginmanager.register(Stopwatch(run_of(config)))
     NodeManager.EXIT_TIMEOUT = 30
     return ByFile(config, log)
 

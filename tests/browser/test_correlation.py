@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.browser.conftest import MakePool, idle, wait_until
+from tests.browser.conftest import idle, wait_until
 from tests.browser.site import Site
 from tests.canaries import FORMS, build
 from tests.canary_app import leaks
@@ -17,7 +17,7 @@ from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.browser import BrowserPool, LeasedContext, LeasedPage
 from transcript_service.telemetry import current_trace_id, get_logger, log_context, span
 
-THREADS, REQUESTS, PAGES = 16, 200, 4
+THREADS, PAGES = 16, 4
 
 
 def test_what_a_page_writes_to_its_console_is_a_line_of_the_request_that_opened_it(
@@ -60,14 +60,14 @@ def test_no_secret_that_a_page_writes_to_its_console_gets_into_the_log(
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("requests", [50, pytest.param(200, marks=pytest.mark.slow)])
 def test_every_span_and_line_of_many_requests_has_its_own_trace_also_after_the_browser(
-    make_pool: MakePool, telemetry: InMemoryTelemetry
+    pool: BrowserPool, telemetry: InMemoryTelemetry, requests: int
 ) -> None:
-    """16 threads of 200 requests, each with an executor hop and a hop to a page of Chromium.
+    """Of 16 threads, each request with an executor hop and a hop to a page of Chromium.
 
     A context for each request would take an hour, so four pages serve them all.
     """
-    pool = make_pool(max_contexts=PAGES)
     log = get_logger("tests")
     pages: list[LeasedPage] = []
     loops: list[asyncio.AbstractEventLoop] = []
@@ -104,7 +104,7 @@ def test_every_span_and_line_of_many_requests_has_its_own_trace_also_after_the_b
             log.info("transcript.request.finished", request=request)
 
     def client(number: int, executor: ThreadPoolExecutor) -> None:
-        for n in range(REQUESTS):
+        for n in range(requests):
             serve(f"{number}-{n}", number, executor)
 
     with ThreadPoolExecutor(PAGES) as holders, ThreadPoolExecutor(8) as executor:
@@ -125,7 +125,7 @@ def test_every_span_and_line_of_many_requests_has_its_own_trace_also_after_the_b
             future.result(60)
     wait_until(lambda: idle(pool))  # a pool that is closed while it cleans waits for a time limit
 
-    count = THREADS * REQUESTS
+    count = THREADS * requests
     assert answered == {True: count}
     assert len(set(trace_ids.values())) == count
     assert len(lines) == 4 * count

@@ -1,4 +1,7 @@
-"""The simulator's pages behave in a real browser as YouTube's do."""
+"""The simulator's pages behave in a real browser as YouTube's do.
+
+Slow, because `make test` uses the same pages in the tests of the stage that reads them.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,8 @@ MODERN_ROW = 'transcript-segment-view-model span.ytAttributedStringHost[role="te
 CLASSIC_PANEL = '[target-id="engagement-panel-searchable-transcript"]'
 MODERN_PANEL = '[target-id="PAmodern_transcript_view"]'
 TIMEOUT_MS = 30_000
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

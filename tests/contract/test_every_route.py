@@ -29,7 +29,7 @@ from transcript_service.web.openapi import document
 
 WEBHOOK_TOKEN = "t0ken-of-the-webhook"
 pytestmark = pytest.mark.hypothesis  # more examples in `make test-all`
-EXAMPLES = settings().max_examples // 4
+EXAMPLES = settings().max_examples // 10
 OPERATIONS = [
     (method.upper(), path)
     for path, operations in document()["paths"].items()

@@ -1,4 +1,7 @@
-"""The Collector is away for a while under load: every span and log line is accounted for."""
+"""The Collector is away for a while under load: every span and log line is accounted for.
+
+Slow, because the first row of tests/faults/test_matrix.py does the same without the service.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from tests.live import (
 )
 
 SERVICE = "tldw-transcript-service"
+OUTAGE_S = 120
 # More requests than the small queues below hold spans and lines of.
 LEAST_REQUESTS = 400
 # When each worker's newest accounts were taken.
@@ -90,10 +94,10 @@ def lines_in_victorialogs(stack: LiveStack) -> int:
     return int(found["lines"])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("outage_s", [15, pytest.param(120, marks=pytest.mark.slow)])
 def test_created_is_exported_plus_dropped_and_what_was_exported_is_stored(
-    stack: LiveStack, outage_s: float
+    stack: LiveStack,
 ) -> None:
     began = time.time() - 60
     supervisor = Supervisor(stack.layout)
@@ -103,7 +107,7 @@ def test_created_is_exported_plus_dropped_and_what_was_exported_is_stored(
         supervisor.stop(["otel-collector"])
         away = time.monotonic()
         load.more(LEAST_REQUESTS)
-        wait_for("the end of the outage", lambda: time.monotonic() - away >= outage_s, outage_s + 9)
+        wait_for("the end of the outage", lambda: time.monotonic() - away >= OUTAGE_S, OUTAGE_S + 9)
         assert not supervisor.processes()["otel-collector"].pid
         supervisor.launch("otel-collector")
         load.more(20)

@@ -13,6 +13,9 @@ from tests.faults.matrix.ledger import Account
 from tests.faults.matrix.rig import Rig, running_rig
 from tests.live import wait_for
 
+# Where the rows are that it judges.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def rig() -> Iterator[Rig]:

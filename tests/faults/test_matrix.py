@@ -1,5 +1,7 @@
 """Every row of the fault matrix that can be run here, on one set of real engines.
 
+`make test` has those whose fault no other of its tests makes.
+
 Each run notes what it measured in .stack/reliability.json; `make reliability` runs all rows and
 takes that into docs/reliability.md.
 """

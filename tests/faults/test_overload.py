@@ -129,7 +129,7 @@ def burst(server: Gunicorn, count: int, path: str) -> list[Any]:
     return list(json.loads(done.stdout))
 
 
-@pytest.mark.parametrize("count", [500, 2000])
+@pytest.mark.parametrize("count", [500, pytest.param(2000, marks=pytest.mark.slow)])
 def test_a_burst_is_bounded_and_health_and_dashboard_answer_during_it(
     server: Gunicorn, simulator: RunningSimulator, count: int
 ) -> None:

@@ -12,7 +12,15 @@ from pydantic import HttpUrl, SecretStr
 
 from simulator.catalogue import by_title
 from simulator.testing import RunningSimulator, running_simulator
-from tests.faults.fault_table import FAULTS, REFUSALS, SURVIVED, USUAL, Row
+from tests.faults.fault_table import (
+    FAULTS,
+    QUICK_REFUSALS,
+    REFUSALS,
+    SLOW_IN_A_BROWSER,
+    SURVIVED,
+    USUAL,
+    Row,
+)
 from tests.needed import require_chromium
 from tests.speech_server import SpeechServer, speech_server
 from tests.telemetry_memory import InMemoryTelemetry
@@ -78,6 +86,7 @@ def settings(
         youtube_ca_file=simulator.ca_file,
         state_dir=tmp_path_factory.mktemp("state"),
         read_timeout_s=2,
+        browser_acquire_timeout_s=60,  # a busy machine starts Chromium in more than fifteen
         asr_audio_sources=("player",),
         asr_endpoint=HttpUrl(speech.url),
     )
@@ -184,7 +193,21 @@ def fetch(pipeline: Pipeline, row: Row) -> TranscriptError:
     return failure.value
 
 
-@pytest.mark.parametrize("row", FAULTS, ids=str)
+def _slow_if(slow: bool) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.slow] if slow else []
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(
+            row,
+            marks=_slow_if(row.stage == "youtubei" and row.fault in SLOW_IN_A_BROWSER),
+            id=str(row),
+        )
+        for row in FAULTS
+    ],
+)
 def test_a_fault_is_named_counted_and_traced(
     bench: Bench, telemetry: InMemoryTelemetry, monkeypatch: pytest.MonkeyPatch, row: Row
 ) -> None:
@@ -262,7 +285,10 @@ def test_no_refusal_in_the_table_is_an_answer_about_the_video() -> None:
     assert [row for row in refused if outcome_of(row.error_type) == "no_captions"] == []
 
 
-@pytest.mark.parametrize("fault", REFUSALS)
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(fault, marks=_slow_if(fault not in QUICK_REFUSALS)) for fault in REFUSALS],
+)
 def test_a_refusal_at_all_stages_is_never_reported_as_no_captions(
     bench: Bench, settings: Settings, simulator: RunningSimulator, fault: str
 ) -> None:

@@ -5,6 +5,9 @@ took less. How much more it took is the machine's business, so quantiles are com
 of the tries that the answers list. Only the first two stages take part; the others spend their
 time in a browser and in a speech engine.
 
+Slow, because tests/integration/test_dashboard_numbers.py compares the same quantiles with what was
+recorded; here the whole service measures.
+
 Quantiles of a list are by nearest rank, as `histogram_quantile` means them: the smallest value
 that at least the wanted share of all values does not exceed. The numbers of tries are such that
 no wanted rank is a whole number, where a quantile could be either of two values.
@@ -125,6 +128,7 @@ def stored(stack: LiveStack) -> float:
     return stack.number("sum(histogram_count(transcript_stage_duration_seconds))") or 0
 
 
+@pytest.mark.slow
 def test_quantiles_of_every_stage_are_those_of_its_tries(
     stack: LiveStack, videos: list[Video]
 ) -> None:

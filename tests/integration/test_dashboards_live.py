@@ -40,7 +40,7 @@ def stack() -> Iterator[LiveStack]:
 @contextmanager
 def _load(place: Layout) -> Iterator[None]:
     command = [sys.executable, "-m", "simulator", "load", "--target", place.url("service")]
-    command += ["--rate", "8", "--duration", "600", "--concurrency", "8", "--seed", "7"]
+    command += ["--rate", "5", "--duration", "600", "--concurrency", "8", "--seed", "7"]
     command += ["--videos", "mix", "--faults", "3", "--ca-file", str(place.simulator_ca)]
     command += ["--control", f"https://{place.address('simulator')}"]
     with (place.state_dir / "load.log").open("wb") as log:
@@ -49,7 +49,7 @@ def _load(place: Layout) -> Iterator[None]:
         yield
     finally:
         load.terminate()
-        load.wait(30)
+        load.wait(120)
 
 
 def _pid(stack: LiveStack, program: str) -> int:
@@ -73,6 +73,7 @@ def test_annotations_and_variables_are_queries_that_prometheus_takes(stack: Live
             stack.query(expand(place.expression))  # raises on an error
 
 
+@pytest.mark.slow  # tests/faults/test_killed_engines.py is the quick one
 @pytest.mark.parametrize("engine", ["otel-collector", "prometheus"])
 def test_dashboards_recover_by_themselves_when_an_engine_is_killed(
     stack: LiveStack, engine: str

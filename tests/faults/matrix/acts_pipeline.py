@@ -83,7 +83,7 @@ def _kill_with_full_queue(scene: Scene) -> None:
 def killed_with_full_queue(scene: Scene) -> Outcome:
     """kill -9 while everything waits in the Collector."""
     recovery_s = 0.0
-    for _ in range(10 if scene.thorough else 2):
+    for _ in range(10):
         _kill_with_full_queue(scene)
         scene.rig.start(COLLECTOR)
         _connect(scene)
@@ -97,7 +97,7 @@ def killed_while_writing(scene: Scene) -> Outcome:
     """kill -9 at random instants under load: no crash loop, everything arrives."""
     dice = random.Random(25)
     scene.account.collector_killed = True
-    times = 50 if scene.thorough else 5
+    times = 50
     with scene.generating() as generator:
         generator.tell("rate", 300)
         for _ in range(times):

@@ -40,18 +40,19 @@ ROWS = (
         "2",
         "The Collector takes connections and never answers.",
         "No request waits; nothing is lost.",
+        run="thorough",
     ),
     Row(
         "3",
         "kill -9 of the Collector with full queues.",
         "Everything it acknowledged is delivered after its restart; duplicates are allowed.",
-        run="both",
+        run="thorough",
     ),
     Row(
         "4",
         "kill -9 of the Collector at random instants under load.",
         "It starts again each time; nothing is lost, duplicates are allowed.",
-        run="both",
+        run="thorough",
     ),
     Row(
         "4b",
@@ -81,6 +82,7 @@ ROWS = (
         "6",
         "kill -9 of Prometheus under load.",
         "No point that was acknowledged is lost; the Collector keeps what comes meanwhile.",
+        run="thorough",
     ),
     Row(
         "7",
@@ -180,6 +182,7 @@ ROWS = (
         edge="VictoriaLogs acknowledges a line before it is on disk: kill -9 costs the lines of "
         "the last seconds (docs/decisions/victorialogs.md).",
         allows=("store took", "were counted as lost"),
+        run="thorough",
     ),
     Row(
         "20b",
