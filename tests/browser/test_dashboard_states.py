@@ -50,7 +50,15 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     engine = FakeEngine()
-    app = service(tmp_path, engine.url, dashboard_cache_ttl_s=0.001, dashboard_stale_s=0)
+    app = service(
+        tmp_path,
+        engine.url,
+        dashboard_cache_ttl_s=0.001,
+        dashboard_stale_s=0,
+        # The engine answers at once, but the machine may be busy.
+        dashboard_query_timeout_s=15,
+        dashboard_deadline_s=30,
+    )
     server = make_server("127.0.0.1", 0, app, threaded=True)
     serving = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     serving.start()
