@@ -58,7 +58,7 @@ test-compose: setup ## docker compose up with the committed file, where a contai
 
 .PHONY: secrets
 secrets: setup ## the files that containers read their secrets from, made once
-	@$(PY) service/create_secrets.py
+	@$(PY) -m stack.create_secrets
 
 .PHONY: soak
 soak: setup ## 15 minutes of healthy load without an alert; HOURS=n: random faults for n hours, a ledger each

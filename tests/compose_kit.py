@@ -161,7 +161,7 @@ class Compose:
 
     def make_secrets(self) -> None:
         """What `make secrets` does; secrets that exist stay."""
-        _must(sys.executable, "service/create_secrets.py")
+        _must(sys.executable, "-m", "stack.create_secrets")
 
     def __call__(self, *arguments: str) -> str:
         return _must(*self.command, *arguments, env=self.env)

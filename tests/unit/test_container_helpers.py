@@ -1,4 +1,4 @@
-"""The two scripts that containers need before anything of the project is installed."""
+"""What containers need before anything of the project is installed: secrets, and a way to wait."""
 
 from __future__ import annotations
 
@@ -8,25 +8,19 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-SERVICE = Path(__file__).resolve().parent.parent.parent / "service"
+from stack import create_secrets
 
-
-def _script(name: str) -> ModuleType:
-    """A script that lies beside the package, not in it."""
-    spec = importlib.util.spec_from_file_location(name, SERVICE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-create_secrets = _script("create_secrets")
-wait_for = _script("wait_for")
+# A script that lies beside the package, not in it.
+_spec = importlib.util.spec_from_file_location(
+    "wait_for", Path(__file__).parents[2] / "service/wait_for.py"
+)
+assert _spec is not None
+assert _spec.loader is not None
+wait_for = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(wait_for)
 
 
 def test_secrets_are_made_once_and_never_replaced(tmp_path: Path) -> None:

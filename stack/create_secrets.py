@@ -6,13 +6,9 @@
 from __future__ import annotations
 
 import secrets
-import sys
 from pathlib import Path
 
-# Found as a script, too.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from stack import credentials
+from . import credentials
 
 NAMES = ("grafana_admin_password", "alert_webhook_token", "engine_password")
 
@@ -40,6 +36,5 @@ def create(folder: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent / "secrets"
-    for file in create(target):
+    for file in create(Path(__file__).parent.parent / "secrets"):
         print(f"created {file}")
