@@ -35,7 +35,7 @@ class ProblemDocument(TypedDict):
     ]
     title: Annotated[str, Field(examples=["Bad Request"])]
     status: Annotated[int, Field(examples=[400])]
-    detail: Annotated[str, Field(examples=["hours must be a decimal number above 0."])]
+    detail: Annotated[str, Field(examples=["hours: Input should be greater than 0."])]
     instance: NotRequired[Annotated[str, Field(examples=["/api/dashboard/metrics"])]]
     code: Annotated[
         str, Field(description="Stable word for programs.", examples=["invalid_parameter"])

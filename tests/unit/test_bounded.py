@@ -11,17 +11,19 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 
+import orjson
 import pytest
 import requests
 
 from tests.serving import serving
-from transcript_service.resilience import Deadline, DeadlineExceeded
-from transcript_service.resilience.bounded import (
-    BodyTooLarge,
-    BoundedAdapter,
-    BoundedClient,
-    InvalidAnswer,
+from transcript_service.dashboard.upstream import (
+    Upstream,
+    UpstreamInvalid,
+    UpstreamTimeout,
+    UpstreamUnreachable,
 )
+from transcript_service.resilience import Deadline
+from transcript_service.resilience.bounded import BodyTooLarge, BoundedAdapter
 
 TEXT = b"words " * 1000
 
@@ -60,7 +62,7 @@ def test_the_size_is_that_of_the_unpacked_body(url: str) -> None:
         get(url, 5_999)
 
 
-# --- the client of one server ------------------------------------------------------------------
+# --- the client of one engine ------------------------------------------------------------------
 
 PACKED = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -95,13 +97,12 @@ class Peer:
 @contextmanager
 def client_of(
     behave: Callable[[socket.socket], None], most: int = 1000
-) -> Iterator[tuple[BoundedClient, Peer]]:
+) -> Iterator[tuple[Upstream, Peer]]:
     peer = Peer(behave)
-    client = BoundedClient(peer.url, max_body_bytes=most)
+    client = Upstream(peer.url, timeout_s=10, max_bytes=most)
     try:
         yield client, peer
     finally:
-        client.close()
         with suppress(OSError):  # a test did
             peer.close()
 
@@ -127,14 +128,13 @@ def _dripping(connection: socket.socket) -> None:
 def test_a_connection_is_used_again() -> None:
     with client_of(_answering(100)) as (client, peer):
         for _ in range(5):
-            assert client.get("/x", {"a": "b c"}, Deadline(10)).body == b"{}"
+            assert client.get("/x", {"a": "b c"}, Deadline(10), orjson.loads) == {}
         assert peer.met == 1
 
 
 def test_a_kept_connection_that_the_server_closed_is_replaced_unseen() -> None:
     with client_of(_answering(2)) as (client, peer):
-        bodies = [client.get("/", {}, Deadline(10)).body for _ in range(6)]
-        assert bodies == [b"{}"] * 6
+        assert [client.get("/", {}, Deadline(10), orjson.loads) for _ in range(6)] == [{}] * 6
         assert peer.met == 3
 
 
@@ -143,44 +143,41 @@ def test_who_is_left_behind_in_a_header_that_never_ends_is_let_go() -> None:
         deadline = Deadline(0.2)
         threading.Timer(0.3, deadline.leave_behind).start()
         began = time.monotonic()
-        with pytest.raises(DeadlineExceeded):
-            client.get("/", {}, deadline)
+        with pytest.raises(UpstreamTimeout):
+            client.get("/", {}, deadline, orjson.loads)
         assert time.monotonic() - began < 10
 
 
 def test_a_server_that_says_nothing_is_late() -> None:
     with (
         client_of(lambda connection: time.sleep(30)) as (client, _),
-        pytest.raises(DeadlineExceeded),
+        pytest.raises(UpstreamTimeout),
     ):
-        client.get("/", {}, Deadline(0.1))
+        client.get("/", {}, Deadline(0.1), orjson.loads)
 
 
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * 2000, BodyTooLarge),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\nx", InvalidAnswer),
-        (
-            PACKED + b"xx",
-            InvalidAnswer,
-        ),
-        (b"SSH-2.0-OpenSSH\r\n\r\n", InvalidAnswer),
-        (b"", OSError),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * 2000, UpstreamInvalid),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\nx", UpstreamInvalid),
+        (PACKED + b"xx", UpstreamInvalid),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", UpstreamInvalid),
+        (b"", UpstreamUnreachable),
     ],
 )
 def test_what_is_no_whole_answer_is_an_error_of_its_kind(
     answer: bytes, error: type[Exception]
 ) -> None:
     with client_of(_answering(1, answer)) as (client, _), pytest.raises(error):
-        client.get("/", {}, Deadline(10))
+        client.get("/", {}, Deadline(10), orjson.loads)
 
 
 def test_a_server_that_is_not_there_is_an_error_of_the_system() -> None:
     with client_of(_answering(1)) as (client, peer):
         peer.close()
-        with pytest.raises(ConnectionError):
-            client.get("/", {}, Deadline(10))
+        with pytest.raises(UpstreamUnreachable):
+            client.get("/", {}, Deadline(10), orjson.loads)
 
 
 def test_user_and_password_of_the_address_are_sent_as_basic_authentication() -> None:
@@ -192,6 +189,8 @@ def test_user_and_password_of_the_address_are_sent_as_basic_authentication() -> 
 
     with closing(Peer(behave)) as peer:
         url = peer.url.replace("://", "://stack:p%40ss@")
-        with closing(BoundedClient(url, max_body_bytes=1000)) as client:
-            assert client.get("/x", {}, Deadline(5)).status == 200
+        assert (
+            Upstream(url, timeout_s=5, max_bytes=1000).get("/x", {}, Deadline(5), orjson.loads)
+            == {}
+        )
     assert f"authorization: Basic {b64encode(b'stack:p@ss').decode()}".encode() in heads[0]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, wait
-from typing import ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
+from urllib.parse import unquote, urlencode
+
+import urllib3
+from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
 
 from ..problem import Problem
-from ..resilience.bounded import Answer, BodyTooLarge, BoundedClient, InvalidAnswer
+from ..resilience.bounded import POOLS, BodyTooLarge, connections_ending, whole
 from ..resilience.deadline import Deadline, DeadlineExceeded
 
 T = TypeVar("T")
+# Connections that are kept to one engine; more threads than that seldom ask it at once.
+_KEPT: Final = 16
 # How much of a rejection's text goes to the log.
 _EXCERPT: Final = 500
 
@@ -101,17 +108,21 @@ def worst(failures: Iterable[UpstreamError]) -> UpstreamError:
 
 
 class Upstream:
-    """GETs at one engine.
+    """GETs at one engine, from any thread.
 
-    Args:
-        base_url: where the engine listens.
-        timeout_s: seconds from sending a request to its last byte.
-        max_bytes: largest answer that is read (after decompression).
+    A user and a password in its address are sent as basic authentication. An answer takes at
+    most `timeout_s` seconds to its last byte and has at most `max_bytes`, unpacked.
     """
 
     def __init__(self, base_url: str, *, timeout_s: float, max_bytes: int) -> None:
-        self._client = BoundedClient(base_url, max_body_bytes=max_bytes)
+        url = urllib3.util.parse_url(base_url)
+        self._pool = POOLS[url.scheme or "http"](url.host or "", url.port, maxsize=_KEPT)
+        self._base = (url.path or "").rstrip("/")
+        self._headers = urllib3.util.make_headers(
+            accept_encoding="gzip", basic_auth=unquote(url.auth) if url.auth else None
+        )
         self._timeout_s = timeout_s
+        self._max_bytes = max_bytes
 
     def get(
         self,
@@ -139,17 +150,51 @@ class Upstream:
         except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
             raise UpstreamInvalid(f"{type(error).__name__}: {told}") from error
 
-    def _answer(self, path: str, parameters: Mapping[str, str], deadline: Deadline) -> Answer:
+    def _answer(
+        self, path: str, parameters: Mapping[str, str], deadline: Deadline
+    ) -> tuple[int, bytes]:
+        """Status and unpacked body, those of a redirect too."""
+        mine = Deadline(min(self._timeout_s, deadline.remaining()))
         try:
-            mine = Deadline(deadline.timeout(self._timeout_s))
-            with deadline.ending(mine.leave_behind):
-                return self._client.get(path, parameters, mine)
-        except DeadlineExceeded as error:
-            raise UpstreamTimeout(path) from error
-        except (InvalidAnswer, BodyTooLarge) as error:
-            raise UpstreamInvalid(f"{path}: {error}") from error
-        except OSError as error:
-            raise UpstreamUnreachable(f"{path}: {type(error).__name__}") from error
+            with deadline.ending(mine.leave_behind), connections_ending(mine):
+                raw = self._ask(f"{self._base}{path}?{urlencode(parameters)}", mine)
+                return raw.status, whole(raw, mine, self._max_bytes)
+        except (DeadlineExceeded, OSError, HTTPError) as error:
+            # Whatever it looks like, being late is the reason where it is.
+            kind = UpstreamTimeout if mine.expired else _kind_of(error)
+            raise kind(f"{path}: {type(error).__name__}") from error
+
+    def _ask(self, target: str, deadline: Deadline) -> Any:
+        def ask() -> Any:
+            return self._pool.urlopen(
+                "GET",
+                target,
+                headers=self._headers,
+                timeout=deadline.timeout(math.inf),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+
+        try:
+            return ask()
+        except ProtocolError as error:
+            if not _is_hung_up(error):
+                raise
+            return ask()  # a kept connection may have been closed while nobody looked
+
+
+def _is_hung_up(error: Exception) -> bool:
+    return isinstance(error, ProtocolError) and isinstance(error.args[-1], ConnectionError)
+
+
+def _kind_of(error: Exception) -> type[UpstreamError]:
+    if isinstance(error, NewConnectionError) or _is_hung_up(error):
+        return UpstreamUnreachable
+    if isinstance(error, DeadlineExceeded | urllib3.exceptions.TimeoutError):
+        return UpstreamTimeout
+    is_network = isinstance(error, OSError) and not isinstance(error, BodyTooLarge)
+    return UpstreamUnreachable if is_network else UpstreamInvalid
 
 
 def _refusal(status: int) -> type[UpstreamError]:

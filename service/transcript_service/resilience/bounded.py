@@ -11,22 +11,18 @@ from __future__ import annotations
 import math
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any, Final, NamedTuple
-from urllib.parse import unquote, urlencode
+from typing import Any, Final
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import NewConnectionError, ProtocolError
 
-from .deadline import Deadline, DeadlineExceeded
+from .deadline import Deadline
 
-# Connections that are kept to one server; more threads than that seldom ask it at once.
-_KEPT: Final = 16
 # Who is told of the connections that this thread uses.
 _told: ContextVar[Callable[[socket.socket], None]] = ContextVar("told")
 
@@ -36,7 +32,7 @@ class BodyTooLarge(requests.RequestException):
 
 
 @contextmanager
-def _ending(deadline: Deadline) -> Iterator[None]:
+def connections_ending(deadline: Deadline) -> Iterator[None]:
     """Shuts down what this thread uses meanwhile when the deadline's work is left behind."""
     used: list[socket.socket] = []
     left_behind = False
@@ -93,7 +89,8 @@ class _SecurePool(_Pool, urllib3.HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
-_POOLS: Final = {"http": _Pool, "https": _SecurePool}
+# Pools whose connections `connections_ending` can shut down.
+POOLS: Final = {"http": _Pool, "https": _SecurePool}
 
 
 class BoundedAdapter(HTTPAdapter):
@@ -102,24 +99,29 @@ class BoundedAdapter(HTTPAdapter):
     Args:
         deadline: of the job.
         max_body_bytes: largest body that is read.
-        connect_s: seconds to open a connection.
-        read_s: seconds to wait for bytes.
+        connect_s: seconds to open a connection, if there are fewer than the deadline leaves.
+        read_s: seconds to wait for bytes, likewise.
     """
 
     def __init__(
-        self, deadline: Deadline, *, max_body_bytes: int, connect_s: float, read_s: float
+        self,
+        deadline: Deadline,
+        *,
+        max_body_bytes: int,
+        connect_s: float = math.inf,
+        read_s: float = math.inf,
     ) -> None:
         self._deadline = deadline
         self._max_body_bytes = max_body_bytes
         self._connect_s = connect_s
         self._read_s = read_s
         super().__init__(max_retries=0)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
+        self.poolmanager.pool_classes_by_scheme = POOLS
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """As the base does, with connections that can be shut down."""
         manager: Any = super().proxy_manager_for(proxy, **kwargs)
-        manager.pool_classes_by_scheme = _POOLS
+        manager.pool_classes_by_scheme = POOLS
         return manager
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
@@ -135,10 +137,10 @@ class BoundedAdapter(HTTPAdapter):
             self._deadline.timeout(self._read_s),
         )
         kwargs["stream"] = True
-        with _ending(self._deadline):
+        with connections_ending(self._deadline):
             response: Any = super().send(request, *args, **kwargs)
             try:
-                response._content = _whole(response.raw, self._deadline, self._max_body_bytes)
+                response._content = whole(response.raw, self._deadline, self._max_body_bytes)
             except BodyTooLarge:  # which is an OSError as well, as all errors of requests are
                 raise
             except urllib3.exceptions.TimeoutError as error:
@@ -149,7 +151,14 @@ class BoundedAdapter(HTTPAdapter):
         return response
 
 
-def _whole(raw: urllib3.BaseHTTPResponse, deadline: Deadline, most: int) -> bytes:
+def whole(raw: urllib3.BaseHTTPResponse, deadline: Deadline, most: int) -> bytes:
+    """The body of an answer, unpacked.
+
+    Raises:
+        DeadlineExceeded: it is not there in time, or the work was left behind.
+        BodyTooLarge: it is longer than `most` bytes.
+        OSError, urllib3.exceptions.HTTPError: the connection fails, or what comes is damaged.
+    """
     body = bytearray()
     try:
         # read1 returns what has arrived, so a body that dribbles cannot hold us.
@@ -162,84 +171,3 @@ def _whole(raw: urllib3.BaseHTTPResponse, deadline: Deadline, most: int) -> byte
     finally:
         raw.close()  # the connection too, unless it was read to its end
     return bytes(body)
-
-
-class InvalidAnswer(Exception):
-    """What came is not HTTP, was cut short or cannot be unpacked."""
-
-
-class Answer(NamedTuple):
-    """A whole answer, unpacked. Redirects are answers as any other."""
-
-    status: int
-    body: bytes
-
-
-class BoundedClient:
-    """GETs at one server, which end in time as a whole and in size; for any threads.
-
-    Args:
-        base_url: scheme, host, port and the path that stands before all others; a user and a
-            password in it are sent as basic authentication.
-        max_body_bytes: largest body that is read, unpacked.
-    """
-
-    def __init__(self, base_url: str, *, max_body_bytes: int) -> None:
-        url = urllib3.util.parse_url(base_url)
-        self._pool = _POOLS[url.scheme or "http"](url.host or "", url.port, maxsize=_KEPT)
-        self._base = (url.path or "").rstrip("/")
-        self._max_body_bytes = max_body_bytes
-        self._headers = urllib3.util.make_headers(
-            accept_encoding="gzip", basic_auth=unquote(url.auth) if url.auth else None
-        )
-
-    def get(self, path: str, parameters: Mapping[str, str], deadline: Deadline) -> Answer:
-        """The answer to a GET.
-
-        Raises:
-            DeadlineExceeded: it was not there in time, or the work was left behind.
-            BodyTooLarge: it is beyond the size limit.
-            InvalidAnswer: it is no answer.
-            OSError: the server cannot be reached, or hung up.
-        """
-        target = f"{self._base}{path}?{urlencode(parameters)}"
-        try:
-            with _ending(deadline):
-                raw = self._ask(target, deadline)
-                return Answer(raw.status, _whole(raw, deadline, self._max_body_bytes))
-        except (OSError, urllib3.exceptions.HTTPError) as error:
-            deadline.check()  # whatever it looks like, being late is the reason
-            if isinstance(error, OSError):
-                raise
-            if isinstance(error, NewConnectionError) or _is_hung_up(error):
-                raise ConnectionError("no connection") from error
-            if isinstance(error, urllib3.exceptions.TimeoutError):
-                raise DeadlineExceeded("no answer in time") from error
-            raise InvalidAnswer(type(error).__name__) from error
-
-    def _ask(self, target: str, deadline: Deadline) -> Any:
-        def ask() -> Any:
-            return self._pool.urlopen(
-                "GET",
-                target,
-                headers=self._headers,
-                timeout=deadline.timeout(math.inf),
-                retries=False,
-                redirect=False,
-                preload_content=False,
-            )
-
-        try:
-            return ask()
-        except ProtocolError as error:
-            if not _is_hung_up(error):
-                raise
-            return ask()  # a kept connection may have been closed while nobody looked
-
-    def close(self) -> None:
-        """Close the connections that are kept."""
-        self._pool.close()
-
-
-def _is_hung_up(error: Exception) -> bool:
-    return isinstance(error, ProtocolError) and isinstance(error.args[-1], ConnectionError)
