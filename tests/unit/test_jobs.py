@@ -20,9 +20,10 @@ from tests.live import wait_for
 from tests.ports import free_port
 from tests.redis_server import Server
 from tests.telemetry_memory import InMemoryTelemetry
+from transcript_service.problem import Problem
 from transcript_service.settings import Settings
 from transcript_service.telemetry import span
-from transcript_service.transcripts.job_store import JobRecord, JobStore, QueueFull
+from transcript_service.transcripts.job_store import JobRecord, JobStore
 from transcript_service.transcripts.jobs import JobRunner
 from transcript_service.transcripts.model import Segment, Transcript, TranscriptError
 from transcript_service.transcripts.pipeline import Pipeline
@@ -145,7 +146,7 @@ def test_a_failure_is_kept_with_its_error_type(
 def test_the_queue_has_a_bound(store: JobStore) -> None:
     for language in ("en", "de", "fr"):
         store.submit(Wanted(VIDEO, (language,)))
-    with pytest.raises(QueueFull):
+    with pytest.raises(Problem, match="Too many"):
         store.submit(Wanted(VIDEO, ("it",)))
     joined = store.submit(Wanted(VIDEO, ("de",)))  # the one that waits
     assert joined.wanted.languages == ("de",)

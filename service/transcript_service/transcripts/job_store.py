@@ -24,6 +24,7 @@ from pydantic import TypeAdapter
 from redis.exceptions import RedisError
 
 from ..private_files import make_file
+from ..problem import Problem
 from ..resilience.shared_redis import connect
 from ..settings import Settings
 from ..telemetry import get_logger, instruments
@@ -42,10 +43,6 @@ _LOST_S: Final = 15.0
 # One run and, after a crash, one more: a video that kills workers must not do it for ever.
 _RUNS: Final = 2
 _REDIS_ANSWER_S: Final = 10.0
-
-
-class QueueFull(Exception):
-    """There are as many jobs waiting as may wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +87,7 @@ _RECORD: Final = TypeAdapter(JobRecord)
 
 
 class JobStore:
-    """Records, results and the queue. Safe between processes.
-
-    Args:
-        settings: where the storage is and its bounds.
-        clock: seconds since the epoch.
-    """
+    """Records, results and the queue. Safe between processes. `clock` tells Unix seconds."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
@@ -114,7 +106,7 @@ class JobStore:
         """Put a job into the queue, in the current trace, or join an equal one.
 
         Raises:
-            QueueFull: too many are waiting.
+            Problem: 429 `queue_full`, too many are waiting.
         """
         carrier: dict[str, str] = {}
         TRACE_CONTEXT.inject(carrier)
@@ -123,7 +115,8 @@ class JobStore:
         if other and (equal := self.get(other.decode())) and not equal.finished:
             return equal
         if self._storage.queue_size() >= self._most:
-            raise QueueFull
+            detail = "Too many requests wait to be answered later."
+            raise Problem(429, "queue_full", detail, retry_after_s=30)
         self.save(job)
         self._storage.put_data(job.same, job.id.encode())
         self._storage.enqueue(job.id.encode())

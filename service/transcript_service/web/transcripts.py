@@ -11,7 +11,7 @@ from ..telemetry import current_trace_id, instruments, vocabulary
 from ..telemetry.vocabulary import ErrorType
 from ..transcripts.admission import Places
 from ..transcripts.formats import FORMATS
-from ..transcripts.job_store import JobStore, QueueFull
+from ..transcripts.job_store import JobStore
 from ..transcripts.model import TranscriptError, listed
 from ..transcripts.pipeline import Pipeline
 from ..transcripts.wanted import Wanted, parse_wanted
@@ -53,16 +53,8 @@ def create_blueprint(pipeline: Pipeline, jobs: JobStore, places: Places) -> Blue
             )
             raise _problem(error) from None
         if fmt == "json" and _wants_it_later():
-            try:
-                with storage_at_hand():
-                    return accepted(jobs.submit(wanted))
-            except QueueFull:
-                raise Problem(
-                    429,
-                    "queue_full",
-                    "Too many requests wait to be answered later.",
-                    retry_after_s=30,
-                ) from None
+            with storage_at_hand():
+                return accepted(jobs.submit(wanted))
         try:
             result = pipeline.fetch(wanted, admission=places)
         except TranscriptError as error:
