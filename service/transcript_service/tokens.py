@@ -85,14 +85,7 @@ _TOKENS: Final = TypeAdapter(list[Token])
 
 
 class TokenStore:
-    """The token file.
-
-    Args:
-        path: JSON, created with the first token, readable by its owner only.
-
-    Attributes:
-        path: the same.
-    """
+    """The token file: JSON, created with the first token, readable by its owner only."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

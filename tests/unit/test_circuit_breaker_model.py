@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import get_args
 
 import pytest
 from hypothesis import settings
@@ -31,7 +32,7 @@ from transcript_service.resilience import (
     CircuitBreakerConfig,
     Permit,
 )
-from transcript_service.resilience.circuit_breaker import FORCED_STATES, ForcedState
+from transcript_service.resilience.circuit_breaker import ForcedState
 
 # Quarters of a second, which floats add exactly; the thresholds themselves are among them.
 PAUSES = st.sampled_from([0.25, 0.75, 1.0, 3.75, 4.0, 4.75, 5.0, 7.0, 20.0])
@@ -182,7 +183,7 @@ class BreakerMachine(RuleBasedStateMachine):
     def lose_call(self, call: tuple[Permit, Call]) -> None:
         """Its thread died: no verdict ever comes."""
 
-    @rule(state=st.sampled_from(FORCED_STATES), luck=RARELY)
+    @rule(state=st.sampled_from(get_args(ForcedState)), luck=RARELY)
     def force(self, state: ForcedState, luck: int) -> None:
         if luck == LUCKY:
             self.breaker.force(state)

@@ -55,10 +55,6 @@ def test_a_timeout_of_zero_is_never_handed_out(clock: Clock) -> None:
         deadline.timeout(3)
 
 
-def test_its_text_says_what_is_left(clock: Clock) -> None:
-    assert repr(Deadline(1.5, clock)) == "Deadline(1.500 s left)"
-
-
 def test_work_that_is_left_behind_is_ended_once() -> None:
     ended: list[str] = []
     deadline = Deadline(60)

@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
+from playwright.async_api import BrowserContext, Page
 from playwright.async_api import Error as PlaywrightError
 
 from ..telemetry import get_logger
@@ -24,9 +25,6 @@ from ..telemetry import instruments as metric
 from .errors import LostReason
 from .identity import Identity
 from .process import ChromiumProcess
-
-if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext, Page
 
 log = get_logger(__name__)
 

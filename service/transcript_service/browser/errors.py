@@ -23,10 +23,8 @@ LostReason = Literal["expired", "crash", "shutdown", "returned"]
 class BrowserUnavailable(Exception):
     """No browser context can be had now.
 
-    Attributes:
-        reason: one word of `UnavailableReason`.
-        retry_after_s: seconds after which another try makes sense (HTTP `Retry-After`),
-            `None` where waiting does not help.
+    `retry_after_s`: seconds after which another try makes sense (HTTP `Retry-After`), `None`
+    where waiting does not help.
     """
 
     error_type: Final = "browser_unavailable"
@@ -40,11 +38,7 @@ class BrowserUnavailable(Exception):
 
 
 class LeaseLost(Exception):
-    """The context was taken away: the lease is over or the browser died.
-
-    Attributes:
-        reason: one word of `LostReason`.
-    """
+    """The context was taken away: the lease is over or the browser died."""
 
     def __init__(self, reason: LostReason) -> None:
         super().__init__(

@@ -73,10 +73,7 @@ class MemoryPressure:
     ) -> Literal["threshold", "cgroup"] | None:
         """Take a measurement into account; the reason where it is the first that is too high.
 
-        Args:
-            used_bytes: what the browser takes now.
-            baseline_bytes: what it took when idle.
-            cgroup: whether the container is near its own limit.
+        `cgroup` says whether the container is near its own limit.
         """
         was_high, self.used_bytes = self.high, used_bytes
         over = used_bytes - baseline_bytes > self._threshold_bytes

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from ..proxies import configured_proxies
+from ..proxies import YOUTUBE_DOMAINS, configured_proxies
 from ..settings import Settings
 from .errors import BrowserUnavailable
 
@@ -68,17 +68,6 @@ SWITCHES: Final = {
     ),
 }
 
-# Names that belong to YouTube, and the hosts its pages load from.
-YOUTUBE_HOSTS: Final = (
-    "youtube.com",
-    "*.youtube.com",
-    "youtu.be",
-    "*.youtube-nocookie.com",
-    "*.googlevideo.com",
-    "*.ytimg.com",
-    "youtubei.googleapis.com",
-    "*.ggpht.com",
-)
 # Names and literal addresses of this machine and of private networks, as Chromium writes
 # them (RFC 1122, 1918, 3927, 6598, 6761; `0x7f.1` and the like are 127.0.0.1 by then). No
 # page has business with an IPv6 literal.
@@ -136,7 +125,8 @@ class LaunchOptions:
         """
         rules = []
         if self.resolve_to:
-            rules += [f"MAP {host} {self.resolve_to}" for host in YOUTUBE_HOSTS]
+            for name in YOUTUBE_DOMAINS:
+                rules += [f"MAP {name} {self.resolve_to}", f"MAP *.{name} {self.resolve_to}"]
         rules += [f"MAP {address} {address}" for address in self.reachable]
         rules += [f"MAP {host} ~NOTFOUND" for host in PRIVATE_HOSTS]
         if self.resolve_to:

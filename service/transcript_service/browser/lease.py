@@ -10,15 +10,14 @@ import functools
 import inspect
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
+
+from playwright.async_api import Page, Response
 
 from ..telemetry import set_attributes, span
 from .context import DEFAULT_TIMEOUT_MS, PooledContext
 from .errors import LeaseLost, LostReason
-
-if TYPE_CHECKING:
-    from playwright.async_api import Page, Response
 
 # What a leaseholder may do to a context and cleaning takes back. Anything else (init
 # scripts, exposed functions, clocks, HAR and socket routes, raw sessions, Playwright's own

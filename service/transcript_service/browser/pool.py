@@ -57,14 +57,7 @@ class ContextPool:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Nothing is started before the first lease.
-
-        Args:
-            settings: limits.
-            launch: starts a browser or raises `BrowserUnavailable`.
-            timing: when it looks after its contexts.
-            clock: what ages of contexts are measured with, in seconds.
-        """
+        """Nothing is started before the first lease. Ages of contexts are measured by `clock`."""
         self._settings = settings
         self._timing = timing
         self._most = settings.browser_max_contexts
@@ -91,7 +84,6 @@ class ContextPool:
         """Lease a context.
 
         Args:
-            identity: which context may serve.
             wait_s: most seconds to wait for one; BROWSER_ACQUIRE_TIMEOUT_S if not given.
             hold_s: seconds until the lease is ended by force; BROWSER_LEASE_TIMEOUT_S if not given.
 
@@ -330,11 +322,7 @@ class ContextPool:
                 log.exception("browser.janitor.failed")
 
     async def close(self, grace_s: float) -> None:
-        """Refuse new leases, wait for the present ones, then close everything.
-
-        Args:
-            grace_s: seconds the leaseholders get to return.
-        """
+        """Refuse new leases, give the present ones `grace_s` seconds, then close everything."""
         self.stock.closing = True
         self._refuse_all(BrowserUnavailable("shutting_down", "The browser pool is shutting down."))
         with suppress(TimeoutError):

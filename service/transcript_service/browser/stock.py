@@ -14,7 +14,9 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+from playwright.async_api import BrowserContext, ConsoleMessage, Page
 
 from ..settings import Settings
 from ..telemetry import get_logger, instruments, span
@@ -23,9 +25,6 @@ from .health import Launches, MemoryPressure, Wear
 from .identity import Identity
 from .memory import cgroup_pressure
 from .process import ChromiumProcess, Tasks
-
-if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext, ConsoleMessage, Frame, Page
 
 log = get_logger(__name__)
 
@@ -166,9 +165,6 @@ class Stock:
     def _follow(self, entry: PooledContext, page: Page) -> None:
         """Watch a page: where it goes, what it says, if it crashes or may be."""
 
-        def navigated(frame: Frame) -> None:
-            entry.saw_url(frame.url)
-
         def crashed(_: Page) -> None:
             log.warning("browser.context.crashed", **entry.named, uses=entry.uses)
             entry.condemn("crash")
@@ -189,7 +185,7 @@ class Stock:
         if entry.state is State.IDLE:  # left over from a lease, past cleaning
             self.retire(entry, "unhealthy", detail="stray page")
         entry.saw_url(page.url)
-        page.on("framenavigated", navigated)
+        page.on("framenavigated", lambda frame: entry.saw_url(frame.url))
         page.on("crash", crashed)
         page.on("console", said)
 

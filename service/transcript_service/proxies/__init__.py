@@ -9,12 +9,13 @@ from typing import Final
 from ..resilience.shared_redis import connect
 from ..settings import Settings, SettingsError
 from ..telemetry import register_secrets
-from .enforce import DirectConnectionRefused, refuse_direct_connections
+from .enforce import YOUTUBE_DOMAINS, DirectConnectionRefused, refuse_direct_connections
 from .pool import JobProxy, NoProxyAvailable, ProxyPool, RotationReason
 from .preflight import Preflight, probe_youtube
 from .proxy import Proxy, read_entries, tunnel_refusal
 
 __all__ = [
+    "YOUTUBE_DOMAINS",
     "DirectConnectionRefused",
     "JobProxy",
     "NoProxyAvailable",

@@ -12,10 +12,14 @@ from __future__ import annotations
 import sys
 from typing import Any, Final
 
-_NAMES: Final = (
-    ".youtube.com", ".youtu.be", ".youtube-nocookie.com", ".googlevideo.com", ".ytimg.com",
-    ".video.google.com", ".consent.google.com", ".youtubei.googleapis.com",
+# What belongs to YouTube, and where its pages load from.
+YOUTUBE_DOMAINS: Final = (
+    "youtube.com", "youtu.be", "youtube-nocookie.com", "googlevideo.com", "ytimg.com",
+    "youtubei.googleapis.com", "ggpht.com",
 )  # fmt: skip
+_NAMES: Final = tuple(
+    f".{name}" for name in (*YOUTUBE_DOMAINS, "video.google.com", "consent.google.com")
+)
 _EVENTS: Final = frozenset({"socket.getaddrinfo", "socket.gethostbyname"})
 
 _installed = False

@@ -47,13 +47,10 @@ class ProxyPool:
     """The proxies of this process. Thread-safe; no lock is held during a probe.
 
     Args:
-        entries: the list; empty means that everything goes out directly.
+        entries: without any, everything goes out directly.
         preflight: probes a proxy before a job gets it; `None` to trust the list.
         session_template: how a sticky session is written into the user name; without
             `{session}` the proxies themselves are the sessions.
-        enforce: nothing may leave directly.
-        quarantine_s: how long a proxy that failed is left alone.
-        clock: monotonic seconds.
         client: Redis, through which a proxy that failed one is left alone by all.
     """
 
@@ -68,8 +65,6 @@ class ProxyPool:
         clock: Callable[[], float] = time.monotonic,
         client: Redis | None = None,
     ) -> None:
-        if enforce and not entries:
-            raise ValueError("proxies are enforced, but there is none")
         self._entries = tuple(entries)
         self._preflight = preflight
         self._template = session_template
@@ -194,6 +189,3 @@ class JobProxy:
         instruments.PROXY_ROTATIONS.add(reason=reason)
         log.info("proxy.rotated", reason=reason, proxy=other.id)
         return True
-
-    def __repr__(self) -> str:
-        return f"JobProxy({self.identity or 'direct'})"

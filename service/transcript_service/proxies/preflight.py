@@ -47,12 +47,7 @@ def probe_youtube(proxy: Proxy, timeout_s: float, ca_file: Path | None = None) -
         session.trust_env = False
         session.proxies = proxy.as_requests()
         session.verify = str(ca_file) if ca_file else True
-        session.mount(
-            "https://",
-            BoundedAdapter(
-                deadline, max_body_bytes=_MOST_BYTES, connect_s=timeout_s, read_s=timeout_s
-            ),
-        )
+        session.mount("https://", BoundedAdapter(deadline, max_body_bytes=_MOST_BYTES))
         end.start()
         try:
             response = session.get(PROBE_URL, allow_redirects=False)
@@ -82,13 +77,8 @@ class Preflight:
     """Results of probes, kept and rationed. Thread-safe.
 
     Good results expire at times that differ by 10 %, so that not all do together. Bad ones are not
-    kept: the pool's quarantine is their memory.
-
-    Args:
-        settings: how long, how many and how often.
-        probe: makes one probe, within so many seconds.
-        clock: monotonic seconds.
-        client: Redis, through which a good result is believed by all.
+    kept: the pool's quarantine is their memory. Through Redis, the `client`, a good result is
+    believed by all.
     """
 
     def __init__(

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from functools import cache
-from typing import TypeVar
+from typing import Final, TypeVar
+
+from pydantic import TypeAdapter
 
 from ..settings import Settings, SettingsError
 from ..telemetry import get_logger
 from ..telemetry.vocabulary import STAGES, Stage
 from .breaker_state import CircuitBreakerConfig
 from .breaker_store import LocalStore, RedisStore
-from .circuit_breaker import FORCED_STATES, CircuitBreaker, ForcedState
+from .circuit_breaker import CircuitBreaker, ForcedState
 from .shared_redis import connect
 
 log = get_logger(__name__)
 
 T = TypeVar("T")
+_FORCED: Final = TypeAdapter[ForcedState](ForcedState)
 
 
 @cache
@@ -35,7 +38,9 @@ def breakers(settings: Settings) -> dict[Stage, CircuitBreaker]:
     slow_call_s = _by_stage(
         "CIRCUIT_BREAKER_SLOW_CALL_S", settings.circuit_breaker_slow_call_s, float
     )
-    forced = _by_stage("CIRCUIT_BREAKER_FORCED", settings.circuit_breaker_forced, _forced_state)
+    forced = _by_stage(
+        "CIRCUIT_BREAKER_FORCED", settings.circuit_breaker_forced, _FORCED.validate_python
+    )
     client = connect(settings)
     store = LocalStore() if client is None else RedisStore(client)
     made: dict[Stage, CircuitBreaker] = {
@@ -75,9 +80,3 @@ def _by_stage(variable: str, pairs: Iterable[str], read: Callable[[str], T]) -> 
         except ValueError:
             raise SettingsError(f"{variable}: {value!r} cannot be used for {stage}") from None
     return found
-
-
-def _forced_state(value: str) -> ForcedState:
-    if value not in FORCED_STATES:
-        raise ValueError(value)
-    return value

@@ -19,7 +19,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Literal, Self, get_args
+from typing import Literal, Self
 
 from opentelemetry import trace
 
@@ -39,7 +39,6 @@ log = get_logger(__name__)
 
 Result = Literal["successful", "failed", "ignored"]
 ForcedState = Literal["disabled", "forced_open", "metrics_only"]
-FORCED_STATES: Final[tuple[ForcedState, ...]] = get_args(ForcedState)
 
 
 class CallNotPermitted(Exception):
@@ -186,8 +185,8 @@ class Permit:
         """The source did what was asked."""
         self._conclude("successful")
 
-    def failure(self, error: BaseException | None = None) -> None:
-        """The source failed; `error` is for the reader of the calling code."""
+    def failure(self) -> None:
+        """The source failed."""
         self._conclude("failed")
 
     def ignore(self) -> None:
@@ -209,6 +208,6 @@ class Permit:
         if error is None:
             self.success()
         elif isinstance(error, Exception):
-            self.failure(error)
+            self.failure()
         else:  # the process or the job is being stopped; the source did nothing wrong
             self.ignore()

@@ -87,6 +87,3 @@ class Deadline:
             hanging, self._hanging = self._hanging or [], None
         for end in hanging:
             end()
-
-    def __repr__(self) -> str:
-        return f"Deadline({self.remaining():.3f} s left)"

@@ -59,12 +59,7 @@ class Shared:
 
     While Redis is away it is asked every five seconds, the other calls do without at once. One that
     answers and refuses (it is full, a replica, or forbids the command) is not away: what it still
-    does is worth having.
-
-    Args:
-        client: of `connect`; `None` without Redis.
-        kind: what is kept, the second part of its keys.
-        clock: monotonic seconds.
+    does is worth having. `kind` says what is kept, and is the second part of its keys.
     """
 
     def __init__(
@@ -130,11 +125,6 @@ class SharedMarks:
 
     While Redis is away this process goes on with the marks that it knows, its own included. Those
     that it makes then are its own alone.
-
-    Args:
-        client: Redis, if there is one.
-        kind: what the marks mean, a part of their keys.
-        clock: monotonic seconds.
     """
 
     def __init__(
