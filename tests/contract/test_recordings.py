@@ -28,7 +28,7 @@ from transcript_service.transcripts.player import (
     check_watch_page,
     read_player,
 )
-from transcript_service.transcripts.stages.base import Job, Stage
+from transcript_service.transcripts.stages.base import Job, TranscriptStage
 from transcript_service.transcripts.stages.timedtext import TimedtextStage
 from transcript_service.transcripts.stages.youtube_api import YouTubeApiStage
 from transcript_service.transcripts.wanted import Wanted
@@ -63,7 +63,9 @@ def player_of(body: bytes) -> Player:
     return read_player(body, named)
 
 
-def fetch(stage: Stage, video: str, languages: tuple[str, ...] = ()) -> tuple[Segment, ...]:
+def fetch(
+    stage: TranscriptStage, video: str, languages: tuple[str, ...] = ()
+) -> tuple[Segment, ...]:
     return stage.fetch(Job(Wanted(video, languages), Deadline(20), DIRECT)).segments
 
 

@@ -27,7 +27,7 @@ from transcript_service.transcripts.audio import download_with_yt_dlp
 from transcript_service.transcripts.http import YouTubeSession, is_youtubes
 from transcript_service.transcripts.model import TranscriptError
 from transcript_service.transcripts.stages.asr import AsrStage
-from transcript_service.transcripts.stages.base import Job, Stage
+from transcript_service.transcripts.stages.base import Job, TranscriptStage
 from transcript_service.transcripts.stages.timedtext import TimedtextStage
 from transcript_service.transcripts.stages.youtube_api import YouTubeApiStage
 from transcript_service.transcripts.wanted import Wanted
@@ -133,7 +133,7 @@ def _nobody_came() -> Iterator[None]:
     assert LISTENER.visits == before
 
 
-def assert_refused(stage: Stage, video: str, simulator: RunningSimulator) -> None:
+def assert_refused(stage: TranscriptStage, video: str, simulator: RunningSimulator) -> None:
     with pytest.raises(TranscriptError, match="leads away") as refusal:
         stage.fetch(Job(Wanted(video.ljust(11, "_")), Deadline(60), DIRECT))
     assert refusal.value.error_type == "parse_error"

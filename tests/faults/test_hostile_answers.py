@@ -19,7 +19,7 @@ from transcript_service.proxies import JobProxy, ProxyPool
 from transcript_service.resilience import Deadline
 from transcript_service.settings import Settings
 from transcript_service.transcripts.model import TranscriptError
-from transcript_service.transcripts.stages.base import Job, Stage
+from transcript_service.transcripts.stages.base import Job, TranscriptStage
 from transcript_service.transcripts.stages.timedtext import TimedtextStage
 from transcript_service.transcripts.stages.youtube_api import YouTubeApiStage
 from transcript_service.transcripts.wanted import Wanted
@@ -73,7 +73,7 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimul
         yield running
 
 
-def seconds(stage: Stage, video: str) -> float:
+def seconds(stage: TranscriptStage, video: str) -> float:
     """Processor time of this thread for one job: the simulator works in another."""
     job = Job(Wanted(video), Deadline(300), JobProxy(ProxyPool([]), "test", None))
     began = time.thread_time()

@@ -23,13 +23,13 @@ from transcript_service.transcripts.cache import TranscriptCache
 from transcript_service.transcripts.cache_file import CacheFile
 from transcript_service.transcripts.model import Segment, Track, Transcript, TranscriptError
 from transcript_service.transcripts.pipeline import Pipeline
-from transcript_service.transcripts.stages.base import Job, Stage
+from transcript_service.transcripts.stages.base import Job, TranscriptStage
 from transcript_service.transcripts.wanted import Wanted
 
 VIDEO = "a-B_9cD3eFg"
 
 
-class Scripted(Stage):
+class Scripted(TranscriptStage):
     """A stage that does as it is told and counts how often it was asked."""
 
     def __init__(

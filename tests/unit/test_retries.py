@@ -171,10 +171,10 @@ NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
         ("Friday, 20-Nov-26 12:00:30 GMT", 30.0),
         ("Fri Nov 20 12:00:30 2026", 30.0),
         ("Fri, 20 Nov 2026 11:00:00 GMT", 0.0),
-        ("9" * 400, 86_400.0),
-        ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400.0),
-        ("Fri, 20 Nov 2026 12:00:30 +" + "9" * 30, None),
-        (None, None),
+        ("9" * 400, 21_600.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 21_600.0),
+        ("Fri, 20 Nov 2026 12:00:30 +" + "9" * 30, 0.0),
+        ("9" * 5000, None),
         ("", None),
         ("soon", None),
         ("-5", None),
@@ -183,9 +183,10 @@ NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
     ],
 )
 def test_retry_after_is_read_as_the_rfc_writes_it(
-    header: str | None, seconds: float | None
+    header: str, seconds: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert parse_retry_after(header, NOW) == seconds
+    monkeypatch.setattr("time.time", NOW.timestamp)
+    assert parse_retry_after(header) == seconds
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from .cache import transcript_cache
 from .cookies import jar_for
 from .pipeline import Pipeline
 from .stages.asr import AsrStage
-from .stages.base import Stage
+from .stages.base import TranscriptStage
 from .stages.timedtext import TimedtextStage
 from .stages.youtube_api import YouTubeApiStage
 from .stages.youtubei import YoutubeiStage
@@ -26,7 +26,7 @@ def create_pipeline(settings: Settings) -> Pipeline:
     """
     for profile in PROFILES:
         jar_for(settings, profile)  # told at the start, not by each job
-    makers: tuple[tuple[bool, Callable[[Settings], Stage]], ...] = (
+    makers: tuple[tuple[bool, Callable[[Settings], TranscriptStage]], ...] = (
         (settings.enable_youtube_api, YouTubeApiStage),
         (settings.enable_timedtext, TimedtextStage),
         (settings.enable_youtubei, YoutubeiStage),

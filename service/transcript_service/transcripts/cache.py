@@ -176,7 +176,6 @@ class TranscriptCache:
         It is `cached` unless this very call fetched it.
 
         Args:
-            key: what to look up.
             load: fetches it; called without any lock.
             deadline: of this caller; it also ends waiting for another one's `load`.
             admit: entered by all whom the cache cannot serve, those included that wait for

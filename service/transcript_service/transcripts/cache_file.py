@@ -40,8 +40,6 @@ _CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _USE_GRAIN_S: Final = 60.0
 # Evict a little more than needed, or a full cache evicts at every write.
 _EVICT_TO: Final = 0.9
-# Kept for inspection; older ones would fill the disk if something keeps breaking the file.
-_KEEP_CORRUPT: Final = 2
 
 
 class Kept(NamedTuple):
@@ -187,17 +185,12 @@ class CacheFile:
         self._close()
         if replaced:
             return True
-        aside = self.path.with_name(f"{self.path.name}.corrupt-{time.time_ns()}")
+        aside = self.path.with_name(f"{self.path.name}.corrupt")  # the last one is kept
         try:
-            self.path.rename(aside)
+            self.path.replace(aside)
             for suffix in ("-wal", "-shm"):
                 with suppress(FileNotFoundError):
-                    Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
-            older = sorted(self.path.parent.glob(f"{self.path.name}.corrupt-*"))
-            names = sorted({path.name.removesuffix("-wal").removesuffix("-shm") for path in older})
-            for path in older:
-                if not path.name.startswith(tuple(names[-_KEEP_CORRUPT:])):
-                    path.unlink(missing_ok=True)
+                    Path(f"{self.path}{suffix}").replace(f"{aside}{suffix}")
         except OSError as error:
             log.warning(
                 "transcript.cache.failed", operation="rename", error_type=type(error).__name__

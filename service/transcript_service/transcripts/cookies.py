@@ -10,14 +10,14 @@ import re
 from functools import cache
 from http.cookiejar import Cookie, MozillaCookieJar
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from requests.cookies import create_cookie
+
+from ..browser.identity import Cookie as BrowserCookie
 from ..settings import Settings, SettingsError
 from ..telemetry import get_logger, register_secrets
 from ..telemetry.vocabulary import Profile
-
-if TYPE_CHECKING:
-    from ..browser.identity import Cookie as BrowserCookie
 
 log = get_logger(__name__)
 
@@ -138,21 +138,14 @@ def _cookie(line: str) -> Cookie | None:
         raise ValueError("has an expiry that is no number")
     # 0 and -1 are cookies of a session, not of 1970.
     ends = min(int(float(expires or 0)), _LATEST)
-    return Cookie(
-        version=0,
-        name=name or value,
-        value=value if name else None,
-        port=None,
-        port_specified=False,
+    made: Cookie = create_cookie(  # type: ignore[no-untyped-call]
+        name or value,
+        value if name else None,
         domain=domain,
-        domain_specified=domain.startswith("."),
-        domain_initial_dot=domain.startswith("."),
         path=path or "/",
-        path_specified=bool(path),
         secure=secure.upper() == "TRUE",
         expires=ends if ends > 0 else None,
         discard=ends <= 0,
-        comment=None,
-        comment_url=None,
         rest={"HTTPOnly": ""} if is_http_only else {},
     )
+    return made

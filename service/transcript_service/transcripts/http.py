@@ -6,14 +6,13 @@ by them too, and so is every hop of a redirect.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
 from requests.utils import select_proxy
+from urllib3.exceptions import InvalidHeader
 
 from ..proxies import Proxy, tunnel_refusal
 from ..resilience.bounded import BodyTooLarge, BoundedAdapter
@@ -30,8 +29,6 @@ MAX_BODY_BYTES = 20 * 1024 * 1024
 DOMAINS = ("youtube.com", "googlevideo.com")
 # Where YouTube sends whom it wants to consent, to log in or to solve a captcha.
 GATES = frozenset({"consent.google.com", "accounts.google.com", "www.google.com"})
-# Nobody waits for longer than a day, whatever a server says: infinity cannot be told on.
-_MOST_ASKED_S: Final = 86_400.0
 
 
 class ForeignAddress(requests.RequestException):
@@ -80,7 +77,7 @@ class YouTubeSession(requests.Session):
         except requests.RequestException as error:
             raise _classified(error) from None
         if response.status_code >= 400:
-            wait_s = parse_retry_after(response.headers.get("Retry-After"))
+            wait_s = parse_retry_after(response.headers.get("Retry-After", ""))
             raise refused(response.status_code, wait_s)
         return response
 
@@ -165,22 +162,13 @@ def refused(status: int, retry_after_s: float | None = None) -> TranscriptError:
     return TranscriptError(error_type, detail, retry_after_s=retry_after_s, status=status)
 
 
-def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:
+def parse_retry_after(value: str) -> float | None:
     """Seconds to wait according to a `Retry-After` header (RFC 9110, section 10.2.3).
 
-    Returns `None` when the header is absent or is neither seconds nor a date; a date in
-    the past is 0, and more than a day is a day.
+    Returns `None` for what is neither seconds nor a date; a date in the past is 0, and more
+    than six hours are six hours.
     """
-    if value is None:
-        return None
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        return min(float(value), _MOST_ASKED_S)
     try:
-        date = parsedate_to_datetime(value)
-        if date.tzinfo is None:  # "-0000" and the obsolete forms: the RFC says GMT
-            date = date.replace(tzinfo=UTC)
-        wait_s = (date - (now or datetime.now(UTC))).total_seconds()
-    except (ValueError, OverflowError):  # the latter of absurd numbers
+        return float(urllib3.Retry().parse_retry_after(value))
+    except (InvalidHeader, ValueError, OverflowError):  # the latter two of absurd numbers
         return None
-    return min(max(0.0, wait_s), _MOST_ASKED_S)

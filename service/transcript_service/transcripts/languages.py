@@ -73,8 +73,6 @@ def choose_translation(
     region: its own words are better than a machine's.
 
     Args:
-        track: the chosen track.
-        wanted: a language code.
         offered: the languages that YouTube translates this video's captions into.
         tracks: all there are, for the error.
 

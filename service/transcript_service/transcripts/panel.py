@@ -12,20 +12,18 @@ import re
 from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs, quote, urlsplit
 
 import orjson
 from playwright.async_api import Error as PlaywrightError
+from playwright.async_api import Page, Response, Route
 from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 from .captions import parse_get_panel, parse_get_transcript, with_durations
 from .http import refused
 from .model import Segment, Track, TranscriptError
 from .player import another_video
-
-if TYPE_CHECKING:
-    from playwright.async_api import Page, Response, Route
 
 _PARSERS: Final[dict[str, Callable[[bytes], list[Segment]]]] = {
     "get_panel": parse_get_panel,

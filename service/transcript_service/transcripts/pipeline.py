@@ -25,12 +25,11 @@ from ..resilience.circuit_breaker import CallNotPermitted, CircuitBreaker
 from ..resilience.deadline import Deadline, DeadlineExceeded
 from ..settings import Settings
 from ..telemetry import get_logger, instruments, log_context, set_attributes, span
-from ..telemetry.vocabulary import ANSWERS, ErrorType
-from ..telemetry.vocabulary import Stage as StageName
+from ..telemetry.vocabulary import ANSWERS, ErrorType, Stage
 from .admission import Places
 from .cache import TranscriptCache
 from .model import Attempt, NotTried, Transcript, TranscriptError
-from .stages.base import Job, Notes, Stage, rotation_reason_of
+from .stages.base import Job, Notes, TranscriptStage, rotation_reason_of
 from .wanted import Wanted
 
 log = get_logger(__name__)
@@ -43,7 +42,7 @@ _FINAL: Final = ANSWERS - {"transcripts_disabled"}
 _NEEDS_LOGIN: Final[frozenset[ErrorType]] = frozenset(
     {"age_restricted", "video_private", "members_only", "payment_required"}
 )
-_NEEDS_CAPTIONS: Final[frozenset[StageName]] = frozenset({"youtube_api", "timedtext", "youtubei"})
+_NEEDS_CAPTIONS: Final[frozenset[Stage]] = frozenset({"youtube_api", "timedtext", "youtubei"})
 # Worth a second try at once: the next answer may well be a good one.
 _RETRYABLE: Final[frozenset[ErrorType]] = frozenset(
     {"timeout", "connection_error", "http_5xx", "empty_body", "parse_error"}
@@ -80,8 +79,8 @@ class Pipeline:
     def __init__(
         self,
         settings: Settings,
-        stages: Sequence[Stage],
-        breakers: Mapping[StageName, CircuitBreaker],
+        stages: Sequence[TranscriptStage],
+        breakers: Mapping[Stage, CircuitBreaker],
         proxies: ProxyPool,
         cache: TranscriptCache | None = None,
     ) -> None:
@@ -94,7 +93,7 @@ class Pipeline:
         self._final = _FINAL
         if settings.cookies_file or settings.cookies_file_desktop or settings.cookies_file_mobile:
             self._final = _FINAL - _NEEDS_LOGIN
-        self._counted: dict[tuple[StageName, str], float] = {}
+        self._counted: dict[tuple[Stage, str], float] = {}
         # A call that hangs where no timeout reaches (DNS, a library) is left behind on
         # these threads when the deadline passes; what it hangs on is ended, or ends by
         # its own timeouts.
@@ -107,7 +106,7 @@ class Pipeline:
         wanted: Wanted,
         *,
         deadline_s: float | None = None,
-        on_stage: Callable[[StageName], None] | None = None,
+        on_stage: Callable[[Stage], None] | None = None,
         admission: Places | None = None,
     ) -> Transcript:
         """The transcript of a video.
@@ -186,7 +185,9 @@ class Pipeline:
         telling.attempts = tuple(attempts)
         raise telling
 
-    def _attempt(self, stage: Stage, job: Job) -> tuple[Attempt, Transcript | TranscriptError]:
+    def _attempt(
+        self, stage: TranscriptStage, job: Job
+    ) -> tuple[Attempt, Transcript | TranscriptError]:
         """One stage, measured; never raises."""
         started = time.perf_counter()
         if job.on_stage is not None:
@@ -234,7 +235,7 @@ class Pipeline:
                 )
         return attempt, result
 
-    def _guarded(self, stage: Stage, job: Job) -> Transcript | TranscriptError:
+    def _guarded(self, stage: TranscriptStage, job: Job) -> Transcript | TranscriptError:
         """Deadline, breaker, retry, call: every way it can end as a result."""
         try:
             job.deadline.check()
@@ -252,7 +253,7 @@ class Pipeline:
                         permit.ignore()
                         raise DeadlineExceeded("the stage was given too little time") from error
                     if self._counts(error, stage.name, job.video_id):
-                        permit.failure(error)
+                        permit.failure()
                     else:
                         permit.ignore()
                     return error
@@ -268,7 +269,7 @@ class Pipeline:
             log.exception("transcript.stage.failed", error_type=type(error).__name__)
             return TranscriptError("internal", "The stage failed unexpectedly.")
 
-    def _counts(self, error: TranscriptError, stage: StageName, video_id: str) -> bool:
+    def _counts(self, error: TranscriptError, stage: Stage, video_id: str) -> bool:
         """Whether an error counts against the stage's breaker: whether it is about the stage.
 
         An answer is about the video, a refused translation about translations.
@@ -298,7 +299,7 @@ class Pipeline:
             raise DeadlineExceeded("the call did not end in time") from None
 
 
-def _tries(stage: Stage, job: Job) -> Transcript:
+def _tries(stage: TranscriptStage, job: Job) -> Transcript:
     """What a stage gives in as many tries as it has; none begins after the deadline."""
     job.deadline.check()
     while True:
@@ -325,11 +326,8 @@ def _wait_s(tried: int, asked_s: float | None) -> float:
     """Seconds to wait after a failed try.
 
     The wait has jitter (see "Exponential Backoff And Jitter", AWS Architecture Blog, 2015),
-    also where the server said when: not all clients come back at the same instant.
-
-    Args:
-        tried: the number of the try that failed, from 1.
-        asked_s: what the server asked for (`Retry-After`), if it did.
+    also where the server said when (`asked_s`, its `Retry-After`): not all clients come back
+    at the same instant.
     """
     jitter_s = random.uniform(0.0, _JITTER_S)  # noqa: S311 - no secret
     if asked_s is not None:

@@ -64,10 +64,7 @@ class SpeechEngine(ABC):
     def recognise(self, pcm: Iterator[bytes], language: str | None, deadline: Deadline) -> Spoken:
         """Recognise signed 16-bit mono samples at 16 kHz; the work may go on with each segment.
 
-        Args:
-            pcm: the samples, in pieces of any length.
-            language: what to expect, `None` to find out.
-            deadline: when to give up.
+        Without a `language` it finds out which one is spoken.
 
         Raises:
             TranscriptError: `asr_unavailable`, `timeout`.

@@ -15,22 +15,22 @@ from opentelemetry.trace import Span
 
 from ...settings import Settings
 from ...telemetry import set_attributes, span
-from ...telemetry.vocabulary import Stage as StageName
+from ...telemetry.vocabulary import Stage
 from .. import audio
 from ..http import YouTubeSession
 from ..languages import same_language
 from ..model import NotTried, Segment, Transcript, TranscriptError
 from ..player import Player, ask_player, read_player
 from ..speech import SpeechEngine, create_engine
-from .base import Job, Stage
+from .base import Job, TranscriptStage
 
 _TELL_EVERY_S: Final = 2.0
 
 
-class AsrStage(Stage):
+class AsrStage(TranscriptStage):
     """Transcripts by speech recognition."""
 
-    name: StageName = "asr"
+    name: Stage = "asr"
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)

@@ -10,8 +10,7 @@ from typing import Final
 from ...proxies import JobProxy, RotationReason
 from ...resilience.deadline import Deadline
 from ...settings import Settings
-from ...telemetry.vocabulary import ErrorType, Profile
-from ...telemetry.vocabulary import Stage as StageName
+from ...telemetry.vocabulary import ErrorType, Profile, Stage
 from ..languages import choose_track
 from ..model import Track, Transcript, TranscriptError
 from ..wanted import Wanted
@@ -37,17 +36,17 @@ class Job:
     deadline: Deadline
     proxy: JobProxy
     notes: Notes = field(default_factory=Notes)
-    on_stage: Callable[[StageName], None] | None = None
+    on_stage: Callable[[Stage], None] | None = None
 
     @property
     def video_id(self) -> str:
         return self.wanted.video_id
 
 
-class Stage(ABC):
+class TranscriptStage(ABC):
     """One way to a transcript. `fetch` is called from several threads at once."""
 
-    name: StageName
+    name: Stage
     # Calls of `fetch` in a row, where a retry may help.
     attempts = 1
     # Whether it can have captions translated; one that cannot is not asked to.

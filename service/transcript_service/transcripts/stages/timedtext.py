@@ -10,22 +10,22 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
-from ...telemetry.vocabulary import Stage as StageName
+from ...telemetry.vocabulary import Stage
 from ..captions import Format, parse_captions
 from ..http import YouTubeSession
 from ..languages import choose_translation
 from ..model import Segment, Track, Transcript, TranscriptError
 from ..player import another_video, ask_player, read_player
-from .base import Job, Stage
+from .base import Job, TranscriptStage
 
 # json3 first: exact milliseconds and no escaping; the others in case it is refused.
 _FORMATS: Final[tuple[Format, ...]] = ("json3", "srv1", "srv3")
 
 
-class TimedtextStage(Stage):
+class TimedtextStage(TranscriptStage):
     """Transcripts from the caption file that a player's answer names."""
 
-    name: StageName = "timedtext"
+    name: Stage = "timedtext"
     attempts = 2
     translates = True
 

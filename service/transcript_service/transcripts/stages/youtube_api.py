@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import requests
 from youtube_transcript_api import CouldNotRetrieveTranscript, YouTubeTranscriptApi
 
-from ...telemetry.vocabulary import Stage as StageName
+from ...telemetry.vocabulary import Stage
 from ..http import YouTubeSession
 from ..model import TranscriptError
 from ..player import check_watch_page
@@ -58,7 +58,7 @@ class _Library:
 class YouTubeApiStage(TimedtextStage):
     """The same as `TimedtextStage`, after a player's answer that the library got."""
 
-    name: StageName = "youtube_api"
+    name: Stage = "youtube_api"
 
     def player_answer(self, session: YouTubeSession, video_id: str) -> bytes:
         library = _Library(session)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 from urllib.parse import urlencode
 
 import orjson
 from opentelemetry import trace
 from playwright.async_api import Error as PlaywrightError
+from playwright.async_api import Page, Response
 from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 from ...browser import (
@@ -25,17 +26,13 @@ from ...browser import (
 )
 from ...proxies import Proxy
 from ...telemetry import get_logger, set_attributes
-from ...telemetry.vocabulary import ANSWERS, PROFILES, ErrorType, Profile
-from ...telemetry.vocabulary import Stage as StageName
+from ...telemetry.vocabulary import ANSWERS, PROFILES, ErrorType, Profile, Stage
 from ..cookies import for_browser
 from ..http import refused
 from ..model import NotTried, Track, Transcript, TranscriptError
 from ..panel import Captured, open_and_capture, pass_consent
 from ..player import check_watch_page, read_player
-from .base import Job, Stage, rotation_reason_of
-
-if TYPE_CHECKING:
-    from playwright.async_api import Page, Response
+from .base import Job, TranscriptStage, rotation_reason_of
 
 log = get_logger(__name__)
 
@@ -54,10 +51,10 @@ _CONTENT: Final = """() => [document.head, document.body]
     .map(part => part ? part.innerHTML : '').join('')"""
 
 
-class YoutubeiStage(Stage):
+class YoutubeiStage(TranscriptStage):
     """Transcripts from the watch page's panel."""
 
-    name: StageName = "youtubei"
+    name: Stage = "youtubei"
 
     def fetch(self, job: Job) -> Transcript:
         first: TranscriptError | None = None
