@@ -30,15 +30,21 @@ from playwright.async_api import Browser, async_playwright
 
 from bench.rows import Row, row
 from tests.pool_stats import stats
-from transcript_service.browser import BrowserPool, LaunchOptions, find_chromium
-from transcript_service.browser.launch import Way
+from transcript_service.browser import BrowserPool, find_chromium
+from transcript_service.browser.launch import Way, launch_options
 from transcript_service.browser.memory import usage_bytes
 from transcript_service.settings import Settings
 from transcript_service.telemetry import configure_logging
 
 _row = partial(row, "browser")
 ROUNDS = 15
-_LAUNCH = LaunchOptions(reachable=("127.0.0.1",))  # the pages are of this machine
+_SETTINGS = Settings(
+    _env_file=None,
+    browser_acquire_timeout_s=120,
+    browser_context_max_uses=10_000,
+    browser_private_hosts=("127.0.0.1",),  # the pages are of this machine
+)
+_BARE = Way(sandbox=False, other_user=False)
 LEASES = 1000
 LEASES_MOST_S = 900.0
 MIB = 2**20
@@ -91,10 +97,7 @@ def run() -> list[Row]:
     with site() as url:
         per_request = asyncio.run(_browser_per_request())
         fresh = asyncio.run(_fresh_context(url))
-        settings = Settings(
-            _env_file=None, browser_acquire_timeout_s=120, browser_context_max_uses=10_000
-        )
-        pool = BrowserPool(settings, _LAUNCH)
+        pool = BrowserPool(_SETTINGS)
         try:
             acquire, load = _pooled(pool, url)
             cycle = _back_to_back(pool, url)
@@ -153,10 +156,8 @@ async def _browser_per_request() -> list[float]:
     """The baseline: with a running driver, launch Chromium and open a page, per request."""
     times = []
     async with async_playwright() as driver:
-        options = _LAUNCH.playwright_options(
-            find_chromium(None, driver.chromium.executable_path),
-            Way(sandbox=False, other_user=False),
-        )
+        program = find_chromium(None, driver.chromium.executable_path)
+        options = launch_options(_SETTINGS, program, _BARE)
         for _ in range(ROUNDS):
             started = time.perf_counter()
             browser = await driver.chromium.launch(**options)
@@ -170,10 +171,8 @@ async def _fresh_context(url: str) -> list[float]:
     """Context, page and navigation, in a browser that runs already."""
     times = []
     async with async_playwright() as driver:
-        options = _LAUNCH.playwright_options(
-            find_chromium(None, driver.chromium.executable_path),
-            Way(sandbox=False, other_user=False),
-        )
+        program = find_chromium(None, driver.chromium.executable_path)
+        options = launch_options(_SETTINGS, program, _BARE)
         browser: Browser = await driver.chromium.launch(**options)
         for _ in range(ROUNDS):
             started = time.perf_counter()
@@ -341,6 +340,7 @@ def _crawlee(url: str) -> dict[str, list[float]] | str:
                 subprocess.run(command, check=True, capture_output=True, timeout=INSTALL_MOST_S)
         except (subprocess.SubprocessError, OSError) as error:
             return f"not installed ({type(error).__name__})"
+        program = find_chromium()
         try:
             done = subprocess.run(
                 [
@@ -348,8 +348,8 @@ def _crawlee(url: str) -> dict[str, list[float]] | str:
                     "-c",
                     _CRAWLEE_SCRIPT,
                     url,
-                    find_chromium(),
-                    json.dumps(_LAUNCH.switches()),
+                    program,
+                    json.dumps(launch_options(_SETTINGS, program, _BARE)["args"]),
                     str(ROUNDS),
                 ],
                 check=True,

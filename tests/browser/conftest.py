@@ -16,12 +16,12 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 from tests.browser.pages import PATIENT_MS
 from tests.browser.site import Site, serve
-from tests.browser_settings import pool_limits
+from tests.browser_settings import alive, pool_limits
 from tests.chromium import running_chromium
 from tests.needed import require_chromium
 from tests.pool_stats import stats
 from transcript_service.browser import BrowserPool
-from transcript_service.browser.memory import alive, process_tree
+from transcript_service.browser.memory import process_tree
 
 
 class MakePool(Protocol):

@@ -18,10 +18,11 @@ from playwright.sync_api import Error as PlaywrightError
 
 from tests.browser.conftest import MakePool, browser_processes, idle, wait_until
 from tests.browser.site import Site
+from tests.browser_settings import alive
 from tests.pool_stats import stats
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.browser import BrowserPool, BrowserUnavailable, LeaseLost
-from transcript_service.browser.memory import alive, usage_bytes
+from transcript_service.browser.memory import usage_bytes
 
 THREADS = 16
 # Fault: how many of two hundred leases. The rest behave.

@@ -16,7 +16,6 @@ from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.browser import (
     BrowserPool,
     BrowserUnavailable,
-    LaunchOptions,
     find_chromium,
     process,
 )
@@ -69,7 +68,9 @@ def engine() -> Iterator[Site]:
 @pytest.fixture(scope="module")
 def secluded(site: Site) -> Iterator[BrowserPool]:
     """For YouTube's names alone, and started where the environment names proxies."""
-    pool = BrowserPool(*pool_limits(launch=LaunchOptions(resolve_to=site.address), wait_s=60.0))
+    pool = BrowserPool(
+        *pool_limits(youtube_resolve_to=site.address, browser_private_hosts=(), wait_s=60.0)
+    )
     with pytest.MonkeyPatch.context() as environment:
         for name in ("http_proxy", "https_proxy", "all_proxy"):
             environment.setenv(name, "http://127.0.0.1:1")
@@ -89,7 +90,7 @@ def test_a_hostile_page_reaches_no_engine_of_this_machine(
 ) -> None:
     pool = secluded
     if reachable:
-        pool = make_pool(launch=LaunchOptions(reachable=reachable, resolve_to=site.address))
+        pool = make_pool(browser_private_hosts=reachable, youtube_resolve_to=site.address)
     port = engine.address.split(":")[1]
     forms = [f"http://{host}:{port}" for host in ("127.0.0.1", "localhost", "0x7f.1", "[::1]")]
     with pool.lease() as context:
@@ -108,7 +109,7 @@ def test_a_hostile_page_reaches_no_engine_of_this_machine(
 def test_a_proxy_on_this_machine_is_no_way_to_the_rest_of_it(
     make_pool: MakePool, site: Site, engine: Site
 ) -> None:
-    pool = make_pool(launch=LaunchOptions(reachable=(site.address,)))
+    pool = make_pool(browser_private_hosts=(site.address,))
     with pool.lease(proxy={"server": site.url}) as context:
         page = context.new_page()
         page.goto("http://anywhere.test/watch")  # the site answers in the proxy's place
@@ -165,7 +166,7 @@ esac
 def test_without_a_sandbox_it_is_said_aloud(
     make_pool: MakePool, without_namespaces: str, telemetry: InMemoryTelemetry
 ) -> None:
-    pool = make_pool(launch=LaunchOptions(executable=without_namespaces))
+    pool = make_pool(browser_executable=without_namespaces)
     with pool.lease() as context:
         assert context.new_page().evaluate("1") == 1
     (said,) = telemetry.events("browser.unsandboxed")
@@ -175,7 +176,7 @@ def test_without_a_sandbox_it_is_said_aloud(
 def test_where_a_sandbox_is_demanded_there_is_no_browser_without(
     make_pool: MakePool, without_namespaces: str
 ) -> None:
-    pool = make_pool(launch=LaunchOptions(executable=without_namespaces, sandbox=True))
+    pool = make_pool(browser_executable=without_namespaces, browser_sandbox=True)
     with pytest.raises(BrowserUnavailable) as refused, pool.lease():
         pass
     assert refused.value.reason == "launch_failed"

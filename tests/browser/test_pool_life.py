@@ -21,16 +21,16 @@ from playwright.sync_api import Error as PlaywrightError
 
 from tests.browser.conftest import MakePool, browser_processes, wait_until
 from tests.browser.site import Site, serve
-from tests.browser_settings import THIS_MACHINE
+from tests.browser_settings import alive
 from tests.pool_stats import stats
 from transcript_service.browser import (
     BrowserPool,
     BrowserUnavailable,
-    LaunchOptions,
     LeaseLost,
     get_browser_pool,
 )
-from transcript_service.browser.memory import alive, process_tree
+from transcript_service.browser.launch import Way, launch_options
+from transcript_service.browser.memory import process_tree
 from transcript_service.browser.process import profile_of
 from transcript_service.settings import Settings
 
@@ -78,9 +78,9 @@ def test_the_running_browser_knows_every_switch_it_is_given(pool: BrowserPool) -
             name = switch.removeprefix("--").split("=", 1)[0]
             return code.find(b"\0" + name.encode() + b"\0") >= 0
 
-        switches = LaunchOptions(reachable=THIS_MACHINE).switches()
+        switches = launch_options(pool.settings, "chromium", Way(True, False))["args"]
         assert {*switches} <= {*given}
-        for switch in (*switches, *LaunchOptions(resolve_to="127.0.0.1:1").switches()):
+        for switch in switches:
             assert known(switch), switch
         assert not known("--memory-pressure-off")
 
@@ -109,10 +109,7 @@ def test_youtubes_names_lead_where_they_are_told_and_others_nowhere(
     make_pool: MakePool, site: Site
 ) -> None:
     with serve(trustme.CA().issue_cert("*.youtube.com", "*.googlevideo.com")) as stand_in:
-        trusting = make_pool(
-            launch=LaunchOptions(resolve_to=stand_in.address, reachable=THIS_MACHINE),
-            ignore_https_errors=True,
-        )
+        trusting = make_pool(youtube_resolve_to=stand_in.address, ignore_https_errors=True)
         with trusting.lease() as context:
             page = context.new_page()
             for host in ("www.youtube.com", "m.youtube.com", "rr1---sn-x.googlevideo.com"):
@@ -123,7 +120,7 @@ def test_youtubes_names_lead_where_they_are_told_and_others_nowhere(
             with pytest.raises(PlaywrightError, match="ERR_NAME_NOT_RESOLVED"):
                 page.goto("http://www.example.com/")
         # Without the operator's CA a stranger's certificate is refused as ever.
-        strict = make_pool(launch=LaunchOptions(resolve_to=stand_in.address))
+        strict = make_pool(browser_private_hosts=(), youtube_resolve_to=stand_in.address)
         with strict.lease() as context, pytest.raises(PlaywrightError, match="ERR_CERT_AUTH"):
             context.new_page().goto("https://www.youtube.com/")
 

@@ -10,7 +10,13 @@ from pydantic import SecretStr
 from transcript_service.browser import BrowserPool, launch
 from transcript_service.browser.errors import BrowserUnavailable
 from transcript_service.browser.identity import Identity
-from transcript_service.browser.launch import LaunchOptions, Way, find_chromium
+from transcript_service.browser.launch import (
+    Way,
+    find_chromium,
+    launch_options,
+    resolver_rules,
+    ways,
+)
 from transcript_service.browser.pool import ContextPool
 from transcript_service.settings import Settings
 
@@ -70,7 +76,7 @@ def test_every_switch_has_its_reason_and_is_given_once() -> None:
 
 
 def test_names_of_youtube_lead_to_the_given_address_and_all_others_nowhere() -> None:
-    rules = LaunchOptions(resolve_to="127.0.0.1:8443").resolver_rules()
+    rules = resolver_rules(Settings(_env_file=None, youtube_resolve_to="127.0.0.1:8443"))
     assert "MAP *.youtube.com 127.0.0.1:8443" in rules
     assert "MAP *.googlevideo.com 127.0.0.1:8443" in rules
     # Chromium takes the first rule that matches.
@@ -78,7 +84,7 @@ def test_names_of_youtube_lead_to_the_given_address_and_all_others_nowhere() -> 
 
 
 def test_no_public_name_is_mapped_unless_asked_for() -> None:
-    rules = LaunchOptions().resolver_rules()
+    rules = resolver_rules(Settings(_env_file=None))
     assert rules
     assert all(rule.endswith(" ~NOTFOUND") for rule in rules)
     assert not any("youtube" in rule or "MAP * " in rule for rule in rules)
@@ -86,15 +92,17 @@ def test_no_public_name_is_mapped_unless_asked_for() -> None:
 
 @pytest.mark.parametrize("resolve_to", [None, "127.0.0.1:8443"])
 def test_private_addresses_lead_nowhere_but_where_the_operator_says(resolve_to: str | None) -> None:
-    options = LaunchOptions(reachable=("10.0.0.5:3128",), resolve_to=resolve_to)
-    rules = options.resolver_rules()
+    settings = Settings(
+        _env_file=None, browser_private_hosts=("10.0.0.5:3128",), youtube_resolve_to=resolve_to
+    )
+    rules = resolver_rules(settings)
     assert not any(rule.startswith("EXCLUDE") for rule in rules)
     for host in ("localhost", "127.*", "10.*", "172.31.*", "192.168.*", "169.254.*", "[*"):
         assert rules.index(f"MAP {host} ~NOTFOUND") > rules.index("MAP 10.0.0.5:3128 10.0.0.5:3128")
 
 
 @pytest.mark.parametrize(
-    ("uid", "sandbox", "ways"),
+    ("uid", "sandbox", "expected"),
     [
         (1000, None, [(True, False), (False, False)]),
         (1000, True, [(True, False)]),
@@ -106,27 +114,26 @@ def test_private_addresses_lead_nowhere_but_where_the_operator_says(resolve_to: 
     ],
 )
 def test_the_sandbox_is_on_wherever_it_works(
-    monkeypatch: pytest.MonkeyPatch, uid: int, sandbox: bool | None, ways: list[tuple[bool, bool]]
+    monkeypatch: pytest.MonkeyPatch,
+    uid: int,
+    sandbox: bool | None,
+    expected: list[tuple[bool, bool]],
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: uid)
-    assert LaunchOptions(sandbox=sandbox).ways() == ways
+    assert ways(sandbox) == expected
 
 
 def test_the_environments_proxies_stay_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("https_proxy", "HTTP_PROXY", "all_proxy", "no_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    given = LaunchOptions().playwright_options("chromium", Way(True, False))["env"]
+    given = launch_options(Settings(_env_file=None), "chromium", Way(True, False))["env"]
     assert not [name for name in given if "proxy" in name.lower()]
     assert "PATH" in given
 
 
 def test_signals_are_left_to_the_worker() -> None:
-    options = LaunchOptions().playwright_options("chromium", Way(True, False))
+    options = launch_options(Settings(_env_file=None), "chromium", Way(True, False))
     assert {options[f"handle_{name}"] for name in ("sigint", "sigterm", "sighup")} == {False}
-
-
-def test_a_browser_as_configured_by_nothing_is_guarded() -> None:
-    assert LaunchOptions.of(Settings(_env_file=None)) == LaunchOptions()
 
 
 def test_proxies_of_the_list_are_reachable_wherever_they_are() -> None:
@@ -135,15 +142,16 @@ def test_proxies_of_the_list_are_reachable_wherever_they_are() -> None:
         proxy_list=SecretStr("u:p@10.0.0.5:3128 [::1]:3128"),
         browser_private_hosts=("127.0.0.1:8080",),
     )
-    reachable = LaunchOptions.of(settings).reachable
-    assert reachable == ("127.0.0.1:8080", "10.0.0.5:3128", "[::1]:3128")
+    reachable = ("127.0.0.1:8080", "10.0.0.5:3128", "[::1]:3128")
+    assert resolver_rules(settings)[:3] == [f"MAP {host} {host}" for host in reachable]
 
 
 def test_the_environment_sets_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROWSER_MAX_CONTEXTS", "3")
     monkeypatch.setenv("YOUTUBE_RESOLVE_TO", "127.0.0.1:8443")
-    assert BrowserPool(Settings(_env_file=None)).settings.browser_max_contexts == 3
-    assert LaunchOptions.of(Settings(_env_file=None)).resolve_to == "127.0.0.1:8443"
+    settings = BrowserPool(Settings(_env_file=None)).settings
+    assert settings.browser_max_contexts == 3
+    assert "MAP youtube.com 127.0.0.1:8443" in resolver_rules(settings)
 
 
 def test_only_with_a_ca_of_the_operators_pages_may_have_any_certificate(

@@ -2,14 +2,13 @@
 
 from .errors import OVERLOAD, BrowserUnavailable, LeaseLost
 from .facade import BrowserPool, get_browser_pool, get_optimized_browser_context
-from .launch import LaunchOptions, find_chromium
+from .launch import find_chromium
 from .lease import LeasedContext, LeasedPage
 
 __all__ = [
     "OVERLOAD",
     "BrowserPool",
     "BrowserUnavailable",
-    "LaunchOptions",
     "LeaseLost",
     "LeasedContext",
     "LeasedPage",

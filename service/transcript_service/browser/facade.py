@@ -17,7 +17,6 @@ from ..settings import Settings, get_settings
 from ..telemetry import set_attributes, span
 from .errors import BrowserUnavailable, LeaseLost
 from .identity import Cookie, Identity
-from .launch import LaunchOptions
 from .lease import Lease, LeasedContext
 from .pool import ContextPool
 from .process import ChromiumProcess
@@ -53,11 +52,9 @@ class BrowserPool:
     def __init__(
         self,
         settings: Settings | None = None,
-        launch: LaunchOptions | None = None,
         timing: Timing | None = None,
     ) -> None:
         self.settings = settings or get_settings()
-        self._launch = launch or LaunchOptions.of(self.settings)
         self._timing = timing or Timing()
         self._start_lock = threading.Lock()
         self._running: _Running | None = None
@@ -208,7 +205,7 @@ class BrowserPool:
                 )
                 thread.start()
                 core = ContextPool(
-                    self.settings, lambda: ChromiumProcess.launch(self._launch), self._timing
+                    self.settings, lambda: ChromiumProcess.launch(self.settings), self._timing
                 )
                 self._running = _Running(loop, thread, core)
                 # A script that ends without closing the pool must not leave a browser.

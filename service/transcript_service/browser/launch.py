@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -83,91 +82,61 @@ BROWSER_UID: Final = 65530
 _AS_USER: Final = Path(__file__).with_name("as_user.sh")
 
 
-@dataclass(frozen=True)
-class LaunchOptions:
-    """How to start one browser.
-
-    Attributes:
-        sandbox: Chromium's own; `None` for wherever it works.
-        resolve_to: `host:port` that YouTube's names lead to; then no other name exists.
-        reachable: `host:port` on this machine or in private networks, such as proxies, that
-            pages reach all the same.
-    """
-
-    executable: str | None = None
-    timeout_s: float = 30.0
-    sandbox: bool | None = None
-    resolve_to: str | None = None
-    reachable: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, settings: Settings) -> LaunchOptions:
-        """As the operator configured it."""
-        proxies = (urlsplit(proxy.server).netloc for proxy in configured_proxies(settings))
-        return cls(
-            executable=settings.browser_executable,
-            timeout_s=settings.browser_launch_timeout_s,
-            sandbox=settings.browser_sandbox,
-            resolve_to=settings.youtube_resolve_to,
-            reachable=(*settings.browser_private_hosts, *proxies),
-        )
-
-    def switches(self) -> list[str]:
-        """The command line's switches, without their reasons."""
-        return [*SWITCHES, f"--host-resolver-rules={', '.join(self.resolver_rules())}"]
-
-    def resolver_rules(self) -> list[str]:
-        """Chromium's `--host-resolver-rules`: of those that match a host, the first counts.
-
-        They also hold for literal addresses and for a proxy's own, not for what is asked of
-        a proxy. Names that turn out to be private addresses are no matter of theirs; from a
-        page of a public site Chromium refuses those itself (Local Network Access).
-        """
-        rules = []
-        if self.resolve_to:
-            for name in YOUTUBE_DOMAINS:
-                rules += [f"MAP {name} {self.resolve_to}", f"MAP *.{name} {self.resolve_to}"]
-        rules += [f"MAP {address} {address}" for address in self.reachable]
-        rules += [f"MAP {host} ~NOTFOUND" for host in PRIVATE_HOSTS]
-        if self.resolve_to:
-            rules.append("MAP * ~NOTFOUND")
-        return rules
-
-    def ways(self) -> list[Way]:
-        """How Chromium may be started here, the best first."""
-        sandboxes = (True, False) if self.sandbox is None else (self.sandbox,)
-        users = (True, False) if os.geteuid() == 0 else (False,)
-        ways = [Way(sandbox, other) for other in users for sandbox in sandboxes]
-        # Root's own browser refuses to have one.
-        return [way for way in ways if way.other_user or not way.sandbox or os.geteuid() != 0]
-
-    def playwright_options(self, executable: str, way: Way) -> dict[str, Any]:
-        """Keyword arguments for Playwright's `chromium.launch`."""
-        environment = {
-            name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
-        }
-        if way.other_user:
-            environment |= {"BROWSER_UID": str(BROWSER_UID), "BROWSER_PROGRAM": executable}
-        return {
-            "executable_path": str(_AS_USER) if way.other_user else executable,
-            "args": self.switches(),
-            "env": environment,
-            "chromium_sandbox": way.sandbox,
-            "timeout": self.timeout_s * 1000,
-            # The worker decides when to stop: a signal to the process group must not
-            # take the browser away from requests that are still being answered.
-            "handle_sigint": False,
-            "handle_sigterm": False,
-            "handle_sighup": False,
-        }
-
-
 class Way(NamedTuple):
     """One way to start Chromium."""
 
     sandbox: bool
     other_user: bool
     """Not as root, which this process is."""
+
+
+def ways(sandbox: bool | None) -> list[Way]:
+    """How Chromium may be started here, the best first; BROWSER_SANDBOX says which will do."""
+    sandboxes = (True, False) if sandbox is None else (sandbox,)
+    users = (True, False) if os.geteuid() == 0 else (False,)
+    found = [Way(sandboxed, other) for other in users for sandboxed in sandboxes]
+    # Root's own browser refuses to have one.
+    return [way for way in found if way.other_user or not way.sandbox or os.geteuid() != 0]
+
+
+def resolver_rules(settings: Settings) -> list[str]:
+    """Chromium's `--host-resolver-rules`: of those that match a host, the first counts.
+
+    They also hold for literal addresses and for a proxy's own, not for what is asked of
+    a proxy. Names that turn out to be private addresses are no matter of theirs; from a
+    page of a public site Chromium refuses those itself (Local Network Access).
+    """
+    rules = []
+    if address := settings.youtube_resolve_to:
+        for name in YOUTUBE_DOMAINS:
+            rules += [f"MAP {name} {address}", f"MAP *.{name} {address}"]
+    proxies = (urlsplit(proxy.server).netloc for proxy in configured_proxies(settings))
+    rules += [f"MAP {host} {host}" for host in (*settings.browser_private_hosts, *proxies)]
+    rules += [f"MAP {host} ~NOTFOUND" for host in PRIVATE_HOSTS]
+    if settings.youtube_resolve_to:
+        rules.append("MAP * ~NOTFOUND")
+    return rules
+
+
+def launch_options(settings: Settings, executable: str, way: Way) -> dict[str, Any]:
+    """Keyword arguments for Playwright's `chromium.launch`."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
+    }
+    if way.other_user:
+        environment |= {"BROWSER_UID": str(BROWSER_UID), "BROWSER_PROGRAM": executable}
+    return {
+        "executable_path": str(_AS_USER) if way.other_user else executable,
+        "args": [*SWITCHES, f"--host-resolver-rules={', '.join(resolver_rules(settings))}"],
+        "env": environment,
+        "chromium_sandbox": way.sandbox,
+        "timeout": settings.browser_launch_timeout_s * 1000,
+        # The worker decides when to stop: a signal to the process group must not
+        # take the browser away from requests that are still being answered.
+        "handle_sigint": False,
+        "handle_sigterm": False,
+        "handle_sighup": False,
+    }
 
 
 def find_chromium(configured: str | None = None, playwrights_own: str | None = None) -> str:

@@ -53,26 +53,15 @@ def usage_bytes(browser_pid: int) -> int | None:
     return total or None
 
 
-def kill_tree(tree: list[psutil.Process], timeout_s: float = 2.0) -> int:
-    """Kill what is left of a process tree; returns how many were still alive.
+def kill_tree(tree: list[psutil.Process]) -> None:
+    """Kill what is left of a process tree, and wait for it to be gone, two seconds at most.
 
     psutil compares start times, so a process that got an old pid is never hit.
     """
-    _, left = psutil.wait_procs(tree, timeout=timeout_s)
-    left = [process for process in left if alive(process)]
-    for process in left:
+    for process in tree:
         with suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(left, timeout=timeout_s)
-    return len(left)
-
-
-def alive(process: psutil.Process) -> bool:
-    """Whether a process still runs. A zombie does not: it waits for its parent only."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
+    psutil.wait_procs(tree, timeout=2.0)
 
 
 def cgroup_pressure(root: Path = Path("/sys/fs/cgroup"), proc: Path = Path("/proc/self")) -> bool:

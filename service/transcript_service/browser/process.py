@@ -23,11 +23,12 @@ from playwright.async_api import Browser, BrowserContext, CDPSession, Playwright
 from playwright.async_api import Error as PlaywrightError
 from playwright.async_api import TimeoutError as PlaywrightTimeout
 
+from ..settings import Settings
 from ..telemetry import get_logger, span
 from . import memory
 from .errors import BrowserUnavailable
 from .identity import Identity
-from .launch import BROWSER_UID, LaunchOptions, Way, find_chromium
+from .launch import BROWSER_UID, Way, find_chromium, launch_options, ways
 
 log = get_logger(__name__)
 
@@ -78,7 +79,7 @@ class ChromiumProcess:
         self._profile = profile_of(pid)
 
     @classmethod
-    async def launch(cls, options: LaunchOptions) -> ChromiumProcess:
+    async def launch(cls, settings: Settings) -> ChromiumProcess:
         """Start driver and Chromium and measure what they take when idle.
 
         Raises:
@@ -92,9 +93,11 @@ class ChromiumProcess:
                 async_playwright().start(), context=contextvars.Context()
             )
             try:
-                executable = find_chromium(options.executable, driver.chromium.executable_path)
+                executable = find_chromium(
+                    settings.browser_executable, driver.chromium.executable_path
+                )
                 await asyncio.to_thread(sweep_profiles)
-                browser = await _started(driver, executable, options)
+                browser = await _started(driver, executable, settings)
                 control = await browser.new_browser_cdp_session()
                 process = cls(driver, browser, control, await _pid_of(control))
                 process.baseline_bytes = await process.usage_bytes() or 0
@@ -169,14 +172,15 @@ async def _close_late(making: asyncio.Future[BrowserContext]) -> None:
         await (await making).close()
 
 
-async def _started(driver: Playwright, executable: str, options: LaunchOptions) -> Browser:
+async def _started(driver: Playwright, executable: str, settings: Settings) -> Browser:
     """Start Chromium in the best way that works, and say it where that has no sandbox."""
     refusal: PlaywrightError | None = None
-    for way in options.ways():
+    possible = ways(settings.browser_sandbox)
+    for way in possible:
         if way in _refused:
             continue
         try:
-            browser = await driver.chromium.launch(**options.playwright_options(executable, way))
+            browser = await driver.chromium.launch(**launch_options(settings, executable, way))
         except PlaywrightTimeout:
             raise  # slow is no reason to do without
         except PlaywrightError as error:
@@ -184,9 +188,13 @@ async def _started(driver: Playwright, executable: str, options: LaunchOptions) 
             continue
         if refusal is not None:
             # Known from now on to be the machine's fault and not a moment's.
-            _refused.update(options.ways()[: options.ways().index(way)])
+            _refused.update(possible[: possible.index(way)])
         if not way.sandbox:
-            reason = "as configured" if options.sandbox is False else "it does not start with one"
+            reason = (
+                "as configured"
+                if settings.browser_sandbox is False
+                else "it does not start with one"
+            )
             log.warning("browser.unsandboxed", reason=reason, other_user=way.other_user)
         return browser
     raise refusal or AssertionError("no way to start a browser is left")
