@@ -472,6 +472,19 @@ def test_contexts_made_together_do_not_expire_together() -> None:
     run(test())
 
 
+def test_a_context_that_is_closing_when_the_pool_ends_keeps_its_reason() -> None:
+    async def test() -> None:
+        lab = Lab(max_age_s=100)
+        lab.pool.release(await lab.pool.acquire(DESKTOP))
+        await lab.settle()
+        lab.clock.now += 100
+        lab.pool.stock.tick()
+        await lab.pool.close(grace_s=0)
+        assert lab.pool.stock.closed == {"age": 1}
+
+    run(test())
+
+
 def test_a_worn_context_is_replaced_and_a_slow_machine_wears_nothing() -> None:
     async def test() -> None:
         lab = Lab()

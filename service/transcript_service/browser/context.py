@@ -118,10 +118,12 @@ class PooledContext:
         if parts.scheme in ("http", "https") and parts.netloc:
             self.origins.add(f"{parts.scheme}://{parts.netloc}")
 
-    def lose(self, reason: LostReason) -> None:
-        """Take it from whoever holds it."""
+    def lose(self, reason: Literal["expired", "crash", "shutdown"]) -> None:
+        """Take it from whoever holds it. Whatever was planned, this is what happened."""
         if self.state is State.LEASED:
             self.lost = reason
+        if self.state is not State.CLOSING:
+            self.retire, self.detail = reason, None
 
     def condemn(self, reason: RetireReason, detail: str | None = None) -> None:
         """Retire it at the end of its lease. The first reason stays."""

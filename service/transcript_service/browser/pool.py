@@ -243,7 +243,6 @@ class ContextPool:
         lease.entry.lose("expired")
         held_s = round(lease.held_s, 3)
         log.warning("browser.context.lease_expired", **lease.entry.named, held_s=held_s)
-        lease.entry.retire = None  # whatever was planned, this is what happened
         self.stock.retire(lease.entry, "expired")
 
     # Making room

@@ -190,11 +190,8 @@ async def _started(driver: Playwright, executable: str, settings: Settings) -> B
             # Known from now on to be the machine's fault and not a moment's.
             _refused.update(possible[: possible.index(way)])
         if not way.sandbox:
-            reason = (
-                "as configured"
-                if settings.browser_sandbox is False
-                else "it does not start with one"
-            )
+            chosen = settings.browser_sandbox is False
+            reason = "as configured" if chosen else "it does not start with one"
             log.warning("browser.unsandboxed", reason=reason, other_user=way.other_user)
         return browser
     raise refusal or AssertionError("no way to start a browser is left")

@@ -315,7 +315,6 @@ class Stock:
         dead = [entry for entry in self.entries if entry.process is process]
         for entry in dead:
             entry.lose("crash")
-            entry.retire = "crash"
             self._forget(entry)
         self.counts["crashes"] += 1
         lived_s = round(lived_s, 3)
@@ -429,7 +428,6 @@ class Stock:
         """Close all contexts and end all browsers."""
         for entry in list(self.entries):
             entry.lose("shutdown")
-            entry.retire = None  # whatever was planned, it goes with the rest
             self.retire(entry, "shutdown")
         # A context that takes long to close goes with its browser. The second time is for a
         # browser that was still being started.
