@@ -78,7 +78,8 @@ BAD: dict[str, tuple[Behaviour, int, str]] = {
         "query_defect",
     ),
     "422": (fakes.fixed(422, b"execution"), 500, "query_defect"),
-    "401": (fakes.fixed(401, b""), 500, "query_defect"),
+    "401": (fakes.fixed(401, b""), 502, "upstream_denied"),
+    "403": (fakes.fixed(403, b""), 502, "upstream_denied"),
     "500": (fakes.fixed(500, b"Traceback"), 502, "upstream_unreachable"),
     "503": (fakes.fixed(503, b""), 503, "upstream_busy"),
 }

@@ -82,6 +82,15 @@ class UpstreamMissing(UpstreamInvalid):
     detail = "There is nothing by that id."
 
 
+class UpstreamDenied(UpstreamError):
+    """The engine does not take the password of this service."""
+
+    outcome = "rejected"
+    status = 502
+    code = "upstream_denied"
+    detail = "The store of this data refuses this service's password (ENGINE_PASSWORD_FILE)."
+
+
 class QueryDefect(UpstreamError):
     """Prometheus rejects the query. Clients send no PromQL, so it is a defect of this service."""
 
@@ -94,6 +103,7 @@ class QueryDefect(UpstreamError):
 # The failure worth telling first when several queries of one answer failed differently.
 _WORST_FIRST: Final = (
     QueryDefect,
+    UpstreamDenied,
     UpstreamInvalid,
     UpstreamMissing,
     UpstreamBusy,
@@ -139,6 +149,7 @@ class Upstream:
             UpstreamBusy: 429 or 503.
             UpstreamInvalid: redirect, larger than the limit, or not in the form that `read` takes.
             UpstreamMissing: 404.
+            UpstreamDenied: 401 or 403.
             QueryDefect: any other 4xx.
         """
         status, body = self._answer(path, parameters, deadline)
@@ -203,6 +214,8 @@ def _refusal(status: int) -> type[UpstreamError]:
         return UpstreamBusy
     if status == 404:
         return UpstreamMissing
+    if status in (401, 403):
+        return UpstreamDenied
     if 400 <= status < 500:
         return QueryDefect
     return UpstreamUnreachable if status >= 500 else UpstreamInvalid

@@ -8,6 +8,7 @@ const REASONS = {
   upstream_timeout: "The metrics store did not answer in time.",
   upstream_busy: "The metrics store is overloaded.",
   upstream_invalid: "The metrics store sent something unusable.",
+  upstream_denied: "The metrics store refuses this service's password.",
   query_defect: "A query of this service is defective; its operators find it in the log.",
 };
 
