@@ -86,7 +86,7 @@ def test_a_span_that_cannot_be_masked_is_replaced_and_counted(
     def fails(_: object) -> str:
         raise RuntimeError("masking is broken")
 
-    monkeypatch.setattr(redacting, "redact_text", fails)
+    monkeypatch.setattr(redacting, "redact_value", fails)
     (clean,) = redacting.redact_spans([span])
     assert clean.name == FAILED
     assert not clean.attributes
@@ -141,7 +141,7 @@ def test_a_metric_that_cannot_be_masked_is_left_out_and_counted(
     def fails(_: object) -> dict[str, str]:
         raise RuntimeError("masking is broken")
 
-    monkeypatch.setattr(redacting, "redact_mapping", fails)
+    monkeypatch.setattr(redacting, "redact_value", fails)
     assert points(redacting.redact_metrics(data)) == []
     assert telemetry.metric("telemetry.redaction.failures", signal="metrics") == 1
 

@@ -7,10 +7,9 @@ replaced whole and counted: nothing leaves unchecked.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from operator import is_
-from typing import Any
+from typing import Any, TypeVar
 
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.metrics.export import Metric, MetricsData, ScopeMetrics
@@ -18,48 +17,50 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, SpanContext, Status
 
 from . import instruments
-from .redaction import FAILED, count_masks, redact_mapping, redact_text, redact_value
+from .redaction import FAILED, count_masks, redact_value
+
+T = TypeVar("T")
 
 
-def _count(signal: str, *parts: Any) -> None:
-    instruments.TELEMETRY_REDACTIONS.add(count_masks(parts), signal=signal)
+def _masked(signal: str, value: Any) -> Any:
+    """The value with its secrets masked, and counted; itself where there are none."""
+    clean = redact_value(value)
+    if clean is value or clean == value:
+        return value
+    instruments.TELEMETRY_REDACTIONS.add(count_masks(clean), signal=signal)
+    return clean
+
+
+def _guarded(signal: str, mask: Callable[[T], T], record: T, failed: Callable[[T], Any]) -> Any:
+    try:
+        return mask(record)
+    except Exception:
+        instruments.TELEMETRY_REDACTION_FAILURES.add(1, signal=signal)
+        return failed(record)
 
 
 def redact_spans(spans: Sequence[ReadableSpan]) -> list[ReadableSpan]:
     """The spans with name, attributes, events, links and status masked; clean ones as they are."""
-    return [_guarded_span(span) for span in spans]
-
-
-def _guarded_span(span: ReadableSpan) -> ReadableSpan:
-    try:
-        return _redact_span(span)
-    except Exception:
-        instruments.TELEMETRY_REDACTION_FAILURES.add(1, signal="traces")
-        return _copy_span(span, FAILED, None)
+    return [_guarded("traces", _redact_span, span, _copy_span) for span in spans]
 
 
 def _redact_span(span: ReadableSpan) -> ReadableSpan:
-    name, said = span.name, span.status.description or ""
-    given, given_events, given_links = dict(span.attributes or {}), span.events, span.links
-    clean_name, clean_said, attributes = redact_text(name), redact_text(said), redact_mapping(given)
-    events = [_redact_event(event) for event in given_events]
-    links = [_redact_link(link) for link in given_links]
-    if (
-        (clean_name, clean_said) == (name, said)
-        and attributes is given
-        and all(map(is_, events, given_events))
-        and all(map(is_, links, given_links))
-        and not (span.context and span.context.trace_state)
-    ):
+    events, links = list(span.events), list(span.links)
+    given = [span.name, span.status.description, dict(span.attributes or {}), events, links]
+    clean: list[Any] = [
+        *(_masked("traces", part) for part in given[:3]),
+        [_redact_event(event) for event in events],
+        [_redact_link(link) for link in links],
+    ]
+    if clean == given and not (span.context and span.context.trace_state):
         return span
-    inner = [event.attributes for event in events], [link.attributes for link in links]
-    _count("traces", clean_name, clean_said, attributes, inner)
-    return _copy_span(
-        span, clean_name, clean_said or None, attributes=attributes, events=events, links=links
-    )
+    name, said, attributes, events, links = clean
+    return _copy_span(span, name, said, attributes=attributes, events=events, links=links)
 
 
-def _copy_span(span: ReadableSpan, name: str, said: str | None, **parts: Any) -> ReadableSpan:
+def _copy_span(
+    span: ReadableSpan, name: str = FAILED, said: str | None = None, **parts: Any
+) -> ReadableSpan:
     return ReadableSpan(
         name,
         context=_without_state(span.context) if span.context else None,
@@ -75,16 +76,14 @@ def _copy_span(span: ReadableSpan, name: str, said: str | None, **parts: Any) ->
 
 
 def _redact_event(event: Event) -> Event:
-    name, given = redact_text(event.name), event.attributes or {}
-    attributes = redact_mapping(given)
-    same = name == event.name and attributes is given
+    name, attributes = _masked("traces", event.name), _masked("traces", event.attributes)
+    same = name is event.name and attributes is event.attributes
     return event if same else Event(name, attributes, event.timestamp)
 
 
 def _redact_link(link: Link) -> Link:
-    given = link.attributes or {}
-    attributes = redact_mapping(given)
-    same = attributes is given and not link.context.trace_state
+    attributes = _masked("traces", link.attributes)
+    same = attributes is link.attributes and not link.context.trace_state
     return link if same else Link(_without_state(link.context), attributes)
 
 
@@ -95,22 +94,21 @@ def _without_state(context: SpanContext) -> SpanContext:
 
 def redact_logs(records: Sequence[ReadableLogRecord]) -> list[ReadableLogRecord]:
     """The records with body and attributes masked; clean ones as they are."""
-    return [_redact_log(record) for record in records]
+    return [_guarded("logs", _redact_log, record, _copy_log) for record in records]
 
 
 def _redact_log(record: ReadableLogRecord) -> ReadableLogRecord:
     inner = record.log_record
-    try:
-        given = inner.attributes or {}
-        body, attributes = redact_value(inner.body), redact_mapping(given)
-        if body is inner.body and attributes is given:
-            return record
-        _count("logs", body, attributes)
-    except Exception:
-        instruments.TELEMETRY_REDACTION_FAILURES.add(1, signal="logs")
-        body, attributes = FAILED, {}
-    clean = copy.copy(inner)
-    clean.body, clean.attributes = body, dict(attributes)
+    body, attributes = _masked("logs", inner.body), _masked("logs", inner.attributes)
+    same = body is inner.body and attributes is inner.attributes
+    return record if same else _copy_log(record, body, attributes)
+
+
+def _copy_log(
+    record: ReadableLogRecord, body: Any = FAILED, attributes: Any = None
+) -> ReadableLogRecord:
+    clean = copy.copy(record.log_record)
+    clean.body, clean.attributes = body, dict(attributes or {})
     return replace(record, log_record=clean)
 
 
@@ -118,8 +116,8 @@ def redact_metrics(data: MetricsData) -> MetricsData:
     """The data with points' and exemplars' attributes masked; metrics that fail are left out."""
 
     def clean(scope: ScopeMetrics) -> ScopeMetrics:
-        metrics = [made for metric in scope.metrics if (made := _guarded_metric(metric))]
-        return replace(scope, metrics=metrics)
+        made = (_guarded("metrics", _redact_metric, each, lambda _: None) for each in scope.metrics)
+        return replace(scope, metrics=[metric for metric in made if metric])
 
     resources = [
         replace(resource, scope_metrics=[clean(scope) for scope in resource.scope_metrics])
@@ -128,29 +126,15 @@ def redact_metrics(data: MetricsData) -> MetricsData:
     return replace(data, resource_metrics=resources)
 
 
-def _guarded_metric(metric: Metric) -> Metric | None:
+def _redact_metric(metric: Metric) -> Metric:
     data: Any = metric.data  # one of four dataclasses, all with data_points
-    try:
-        points = [_redact_point(point) for point in data.data_points]
-    except Exception:
-        instruments.TELEMETRY_REDACTION_FAILURES.add(1, signal="metrics")
-        return None
-    if all(map(is_, points, data.data_points)):
-        return metric
+    points = [_redact_point(point) for point in data.data_points]
     return replace(metric, data=replace(data, data_points=points))
 
 
 def _redact_point(point: Any) -> Any:
-    given = point.attributes or {}
-    attributes = redact_mapping(given)
-    exemplars = [_redact_exemplar(exemplar) for exemplar in point.exemplars]
-    if attributes is given and all(map(is_, exemplars, point.exemplars)):
-        return point
-    _count("metrics", attributes, [exemplar.filtered_attributes for exemplar in exemplars])
-    return replace(point, attributes=attributes, exemplars=exemplars)
-
-
-def _redact_exemplar(exemplar: Any) -> Any:
-    given = exemplar.filtered_attributes or {}
-    attributes = redact_mapping(given)
-    return exemplar if attributes is given else replace(exemplar, filtered_attributes=attributes)
+    exemplars = [
+        replace(each, filtered_attributes=_masked("metrics", each.filtered_attributes))
+        for each in point.exemplars
+    ]
+    return replace(point, attributes=_masked("metrics", point.attributes), exemplars=exemplars)
