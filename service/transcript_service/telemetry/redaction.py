@@ -14,7 +14,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-import threading
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from operator import is_
@@ -36,44 +35,34 @@ def _words(text: str) -> frozenset[str]:
 
 
 # Names whose value is always a secret. Compared in lower case with `-`, `.` and `:` as `_`.
-_EXACT_KEYS: Final = _words(
-    """
-    auth authorization bearer consent cookie cookies cookie_header cookie_jar credential
-    credentials csrf dsid hsid sid ssid apisid sapisid sapisidhash login_info ysc
-    visitor_info1_live visitor_data visitordata visitorid visitor_id po_token potoken pot
-    sig lsig signature signaturecipher s_cipher key jwt session sessionid session_id
-    session_token ssn credit_card ip ip_address client_ip remote_addr remote_address
-    client_address network_peer_address net_peer_ip net_sock_peer_addr x_forwarded_for
-    x_real_ip forwarded via_proxy proxy_url proxy_user proxy_username proxy_pass
-    proxy_password proxies upstream_proxy proxy_server proxy_config storage_state
-    x_goog_visitor_id x_goog_authuser x_goog_pageid x_youtube_identity_token id_token
-    innertube_api_key mysql_pwd pgpassword env environ headers request_headers
+_EXACT_KEYS: Final = _words("""
+    auth bearer consent cookie_header cookie_jar dsid hsid sid ssid apisid sapisidhash login_info
+    ysc visitor_info1_live visitordata visitorid visitor_id potoken pot sig lsig signaturecipher
+    s_cipher key jwt session sessionid session_id ssn credit_card ip ip_address client_ip
+    remote_addr remote_address client_address network_peer_address net_peer_ip net_sock_peer_addr
+    x_forwarded_for x_real_ip forwarded via_proxy proxy_url proxy_user proxy_username proxy_pass
+    proxies upstream_proxy proxy_server proxy_config storage_state x_goog_visitor_id
+    x_goog_authuser x_goog_pageid mysql_pwd pgpassword env environ headers request_headers
     response_headers html body request_body response_body
-    """
-)
-# A name that ends in one of these (as a whole word) is secret too: `youtube_api_key`,
+""")
+# A name that is one of these or ends in one (as a whole word) is secret too: `youtube_api_key`,
 # `http.request.header.cookie`, `__Secure-3PSID`.
-_KEY_ENDINGS: Final = _words(
-    """
-    password passwd pwd passphrase secret token api_key apikey access_key private_key
-    secret_key authorization cookie cookies credential credentials psid psidts psidcc
-    sapisid csrf xsrf signature po_token visitor_data client_secret webhook_url dsn
-    """
-)
+_KEY_ENDINGS: Final = _words("""
+    password passwd pwd passphrase secret token api_key apikey access_key private_key secret_key
+    authorization cookie cookies credential credentials psid psidts psidcc sapisid csrf xsrf
+    signature visitor_data webhook_url dsn
+""")
 _NOT_SECRET: Final = frozenset({"proxy_used", "po_token_required", "token_count"})
 
 # Attributes that hold a query without its question mark.
 _QUERY_KEYS: Final = frozenset({"url.query", "http.query", "query_string"})
 
 # The parameters of a URL that may be read; all others are masked.
-_ALLOWED_PARAMETERS: Final = _words(
-    """
+_ALLOWED_PARAMETERS: Final = _words("""
     v lang translate fmt itag format hl gl tlang kind hours stage window page limit step start end
     range t list index fields alt prettyprint
-    """
-)
+""")
 _HARMLESS_PARAMETER: Final = re.compile(r"[\w.,:%+-]{0,64}")
-
 
 _TEXT_KEYS: Final = (
     r"(?:[\w.-]{0,40}[_.-])?(?:password|passwd|pwd|passphrase|secret|token|api[_-]?key|apikey"
@@ -141,25 +130,13 @@ _GATE: Final = re.compile(
     r"[:=@%?&]|--|eyJ|AIza|ya29|1//0|[\w-]{20}|\d\.\d|(?i:bearer|basic|cookie|hash) "
 )
 
-
 # The longest text that is worth remembering: longer ones are rarely seen twice. Most fields and
 # span names say the same few words.
 _SHORT: Final = 64
 
-# Secret values known word for word, such as those of this process's environment, what finds
-# them, and how often there was something new to look for.
+# Secret values known word for word, such as those of this process's environment. There are only
+# ever more of them, so their number says what has been looked for.
 _literals: Final[set[str]] = set()
-_pattern: re.Pattern[str] | None = None
-_changes = 0
-_registering = threading.RLock()  # what is collected meanwhile may log
-
-
-def _after_fork() -> None:
-    global _registering  # noqa: PLW0603 - another thread of the parent may have held it
-    _registering = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_after_fork)
 
 
 def text_of(value: Any) -> str:
@@ -172,12 +149,14 @@ def text_of(value: Any) -> str:
 
 def register_secrets(*values: str) -> None:
     """Mask these values wherever they turn up from now on. Ones under 6 characters are ignored."""
-    global _pattern, _changes  # noqa: PLW0603 - for the whole process
-    with _registering:
-        _literals.update(value for value in values if len(value) >= 6)
-        longest_first = sorted(map(re.escape, _literals), key=len, reverse=True)
-        _pattern = re.compile("|".join(longest_first)) if _literals else None
-        _changes += 1  # last: what is remembered under this number has been looked for
+    _literals.update(value for value in values if len(value) >= 6)
+
+
+@lru_cache(1)
+def _known(_: int) -> re.Pattern[str]:
+    """What finds so many literals."""
+    longest_first = sorted(map(re.escape, tuple(_literals)), key=len, reverse=True)
+    return re.compile("|".join(longest_first))
 
 
 def register_environment(environ: Mapping[str, str] = os.environ) -> None:
@@ -209,31 +188,23 @@ def is_secret_key(key: str) -> bool:
     return (
         name in _EXACT_KEYS
         or name.replace("_", "") in _EXACT_KEYS
-        or any(name == ending or name.endswith("_" + ending) for ending in _KEY_ENDINGS)
+        or any(f"_{name}".endswith(f"_{ending}") for ending in _KEY_ENDINGS)
         or name.startswith("secure_")
     )
 
 
 def redact_text(text: str) -> str:
     """The text with every recognised secret replaced by `MASK`."""
-    return _remembered(text, _changes) if len(text) <= _SHORT else _redact_all(text)
+    return _remembered(text, len(_literals)) if len(text) <= _SHORT else _redact_all(text)
 
 
 def _redact_all(text: str, _: int = 0) -> str:
-    clean = _redact(text)
-    return _redact_encoded(clean) if "%" in clean or "\\u" in clean else clean
-
-
-_remembered: Final = lru_cache(4096)(_redact_all)
-
-
-def _redact_encoded(text: str) -> str:
-    """The same for what stands in it percent-encoded (again and again) or as JSON writes it.
+    """Also what stands in it percent-encoded (again and again) or as JSON writes it.
 
     Text that hides nothing stays as it is written.
     """
-    plain = text
-    for _ in range(_MOST_ENCODINGS):
+    text = plain = _redact(text)
+    for _ in range(_MOST_ENCODINGS if "%" in text or "\\u" in text else 0):
         before = plain
         plain = unquote(_JSON_ESCAPE.sub(lambda match: chr(int(match[1], 16)), plain))
         if plain == before:
@@ -244,11 +215,14 @@ def _redact_encoded(text: str) -> str:
     return text
 
 
+_remembered: Final = lru_cache(4096)(_redact_all)
+
+
 def _redact(text: str) -> str:
     if len(text) > MAX_TEXT:
         text = _cut(text)
-    if _pattern is not None:
-        text = _pattern.sub(MASK, text)
+    if _literals:
+        text = _known(len(_literals)).sub(MASK, text)
     if not _GATE.search(text):
         return text
     text = _HEADER.sub(rf"\1\2\3\4\5{MASK}\4\5", text)
