@@ -20,7 +20,6 @@ from typing import Any
 from . import telemetry
 from .browser import get_browser_pool
 from .settings import get_settings
-from .telemetry.gunicorn import GunicornLogger
 
 # What workers write (caches, tokens' uses, the alert log, browser profiles) is nobody else's.
 os.umask(0o077)
@@ -62,7 +61,7 @@ max_requests_jitter = _settings.web_max_requests // 10
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - memory, not a shared name
 control_socket_disable = True
 
-logger_class = GunicornLogger
+logger_class = "transcript_service.web.worker.RootLogger"  # on the service's log path
 loglevel = _settings.log_level.lower()
 # The request span and our own line say more, with the trace id.
 accesslog = None

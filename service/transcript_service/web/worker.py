@@ -24,6 +24,7 @@ from functools import partial
 from typing import Any, Final
 
 from gunicorn import util
+from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from ..problem import MEDIA_TYPE, Problem, condition
@@ -237,6 +238,32 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         for conn, until in self._watched.items():
             if not conn.sock.has_begun and not conn.sock.has_pending:
                 self._watched[conn] = min(until, deadline)
+
+
+class RootLogger(Logger):  # type: ignore[misc] # gunicorn has no types
+    """Sends gunicorn's messages to the root logger, which writes them like any other record.
+
+    Gunicorn would format lines itself and, given a dictConfig, disable loggers that exist.
+    """
+
+    def setup(self, cfg: Any) -> None:
+        """Called at start and at every reload of the configuration."""
+        self.cfg = cfg
+        self._access_log_enabled = self._compute_access_log_enabled()
+        self.loglevel = self.LOG_LEVELS.get(cfg.loglevel.lower(), self.LOG_LEVELS["info"])
+        for log in (self.error_log, self.access_log):
+            log.handlers.clear()
+            log.propagate = True
+            log.setLevel(self.loglevel)
+
+    def warning(self, msg: Any, *args: Any, **kwargs: Any) -> None:
+        """As ever, but what a client sent instead of a request is not repeated.
+
+        Gunicorn quotes pieces of it, and masking does not know half of a line. The event
+        `http.request.refused` says what was wrong.
+        """
+        if not str(msg).startswith("Invalid request from ip="):
+            super().warning(msg, *args, **kwargs)
 
 
 def _group(head: bytes) -> bytes:
