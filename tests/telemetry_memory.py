@@ -28,11 +28,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from transcript_service.settings import Settings
 from transcript_service.telemetry import instruments
+from transcript_service.telemetry.context import TRACER_NAME
 from transcript_service.telemetry.environment import apply_defaults
 from transcript_service.telemetry.http_server import VIEWS, SampleAway
 from transcript_service.telemetry.logs import arrange, stderr
 from transcript_service.telemetry.providers import ContinueCallers
-from transcript_service.telemetry.spans import TRACER_NAME
 
 Attributes = tuple[tuple[str, Any], ...]
 

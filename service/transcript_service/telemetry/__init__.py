@@ -10,6 +10,9 @@ from . import vocabulary as vocabulary
 from .context import current_fields as current_fields
 from .context import current_trace_id as current_trace_id
 from .context import log_context as log_context
+from .context import record_error as record_error
+from .context import set_attributes as set_attributes
+from .context import span as span
 from .environment import apply_defaults as apply_defaults
 from .http_server import instrument_app as instrument_app
 from .http_server import refused as refused
@@ -24,6 +27,3 @@ from .providers import service_identity as service_identity
 from .providers import start as start
 from .redaction import MASK as MASK
 from .redaction import register_secrets as register_secrets
-from .spans import record_error as record_error
-from .spans import set_attributes as set_attributes
-from .spans import span as span

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -20,11 +21,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Variable:
-    """One variable of the specification."""
+    """One variable of the specification. An empty `default` leaves it to the SDK."""
 
     name: str
     default: str
-    """Ours; empty where the SDK's own holds."""
     heeded_by: str
     meaning: str
     fits: Callable[[str], bool] = lambda _: True
@@ -49,10 +49,15 @@ def _pairs(value: str) -> bool:
     return all("=" in part for part in value.split(",") if part.strip())
 
 
+def words(value: str) -> list[str]:
+    """The words of a comma-separated list."""
+    return [word.strip() for word in value.split(",") if word.strip()]
+
+
 def _known(group: str, *ours: str) -> Callable[[str], bool]:
-    """Whether every word of a comma-separated list names something that is installed."""
+    """Whether every word of a comma-separated list is one of ours or what is installed."""
     return lambda value: all(
-        word in ours or any(entry_points(group=group, name=word)) for word in words(value)
+        word.lower() in ours or any(entry_points(group=group, name=word)) for word in words(value)
     )
 
 
@@ -65,40 +70,23 @@ def _propagators(value: str) -> bool:
     return True
 
 
-def _sampler(value: str) -> bool:
-    found = entry_points(group="opentelemetry_traces_sampler", name=value.strip())
-    return value.strip().lower() in _SAMPLERS or bool(found)
+def _each(name: str, *rest: Any) -> Iterator[Variable]:
+    """A variable for each of the words that stand in braces in its name."""
+    before, choices, after = re.split("[{}]", name)
+    return (Variable(f"{before}{word}{after}", *rest) for word in choices.split("|"))
 
 
-def words(value: str) -> list[str]:
-    """The words of a comma-separated list."""
-    return [word.strip() for word in value.split(",") if word.strip()]
+def _otlp(name: str, default: str, *rest: Any) -> Iterator[Variable]:
+    """For all signals, with the default, and for each one."""
+    yield Variable(f"OTEL_EXPORTER_OTLP_{name}", default, *rest)
+    yield from _each(f"OTEL_EXPORTER_OTLP_{{TRACES|METRICS|LOGS}}_{name}", "", *rest)
 
 
-_SAMPLERS: Final = frozenset(
-    f"{based}{name}"
-    for based in ("", "parentbased_")
-    for name in ("always_on", "always_off", "traceidratio")
-)
-_SIGNALS: Final = ("traces", "metrics", "logs")
-_SDK, _OTLP, _WE = "SDK", "OTLP exporter", "service"
+_ROOT_SAMPLERS: Final = ("always_on", "always_off", "traceidratio")
+_SAMPLERS: Final = (*_ROOT_SAMPLERS, *(f"parentbased_{name}" for name in _ROOT_SAMPLERS))
+_SDK, _OTLP, _WE, _NOBODY = "SDK", "OTLP exporter", "service", "nobody"
 _BOOLEAN, _COUNT, _POSITIVE = _one_of("true", "false"), _number(0), _number(1)
 _HISTOGRAMS: Final = ("base2_exponential_bucket_histogram", "explicit_bucket_histogram")
-
-
-def _otlp(
-    name: str, default: str, fits: Callable[[str], bool], meaning: str, heeded_by: str = _OTLP
-) -> list[Variable]:
-    """For all signals, with the default, and for each one."""
-    general = Variable(f"OTEL_EXPORTER_OTLP_{name}", default, heeded_by, meaning, fits)
-    return [
-        general,
-        *(
-            replace(general, name=f"OTEL_EXPORTER_OTLP_{signal.upper()}_{name}", default="")
-            for signal in _SIGNALS
-        ),
-    ]
-
 
 # fmt: off
 VARIABLES: Final = (
@@ -110,60 +98,53 @@ VARIABLES: Final = (
              "`service.instance.id` gets each worker's own part appended.", _pairs),
     *(Variable(f"OTEL_{signal.upper()}_EXPORTER", "otlp", _WE,
                "`otlp`, `console`, `none` or another that is installed; several with commas.",
-               _known(f"opentelemetry_{signal}_exporter", "otlp", "none")) for signal in _SIGNALS),
-    *_otlp("PROTOCOL", "http/protobuf", _one_of("http/protobuf", "grpc"),
-           "`http/protobuf`, or `grpc` with the extra `grpc` installed.", _WE),
-    *_otlp("ENDPOINT", "", _address, "Where the Collector listens."),
-    *_otlp("HEADERS", "", _pairs, "Sent along, as `key=value,…`; never printed."),
-    *_otlp("TIMEOUT", "5", _number(0.0), "Seconds for one request."),
-    *_otlp("COMPRESSION", "gzip", _one_of("gzip", "none", "deflate"),
-           "`gzip`, `none`, or (HTTP) `deflate`."),
-    *_otlp("CERTIFICATE", "", os.path.exists, "File with the authority to trust."),
-    *_otlp("CLIENT_CERTIFICATE", "", os.path.exists, "File for mutual TLS."),
-    *_otlp("CLIENT_KEY", "", os.path.exists, "File with its key."),
-    *_otlp("INSECURE", "", _BOOLEAN, "gRPC without TLS where the endpoint has no scheme."),
+               _known(f"opentelemetry_{signal}_exporter", "otlp", "none"))
+      for signal in ("traces", "metrics", "logs")),
+    *_otlp("PROTOCOL", "http/protobuf", _WE, "`http/protobuf`, or `grpc` with the extra `grpc` "
+           "installed.", _one_of("http/protobuf", "grpc")),
+    *_otlp("ENDPOINT", "", _OTLP, "Where the Collector listens.", _address),
+    *_otlp("HEADERS", "", _OTLP, "Sent along, as `key=value,…`; never printed.", _pairs),
+    *_otlp("TIMEOUT", "5", _OTLP, "Seconds for one request.", _number(0.0)),
+    *_otlp("COMPRESSION", "gzip", _OTLP, "`gzip`, `none`, or (HTTP) `deflate`.",
+           _one_of("gzip", "none", "deflate")),
+    *_otlp("CERTIFICATE", "", _OTLP, "File with the authority to trust.", os.path.exists),
+    *_otlp("CLIENT_CERTIFICATE", "", _OTLP, "File for mutual TLS.", os.path.exists),
+    *_otlp("CLIENT_KEY", "", _OTLP, "File with its key.", os.path.exists),
+    *_otlp("INSECURE", "", _OTLP, "gRPC without TLS where the endpoint has no scheme.", _BOOLEAN),
     Variable("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "", _OTLP,
              "`cumulative`, `delta` or `lowmemory`.", _one_of("cumulative", "delta", "lowmemory")),
     Variable("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", _HISTOGRAMS[0], _OTLP,
              f"Or `{_HISTOGRAMS[1]}`, with which boards and rules show no percentiles.",
              _one_of(*_HISTOGRAMS)),
     Variable("OTEL_TRACES_SAMPLER", "", _SDK, "Which traces are kept; health checks never are.",
-             _sampler),
+             _known("opentelemetry_traces_sampler", *_SAMPLERS)),
     *(Variable(f"OTEL_PYTHON_{kind.upper()}_PROVIDER", "", _WE,
-               f"A subclass of the SDK's, by its entry point `opentelemetry_{kind}_provider`: it "
-               f"is made with our arguments and may add {adds}.",
-               _known(f"opentelemetry_{kind}_provider"))
-      for kind, adds in (("tracer", "processors"), ("meter", "views and readers"),
-                         ("logger", "processors"))),
+               f"A subclass of the SDK's, by its entry point `opentelemetry_{kind}_provider`; made "
+               "with our arguments, it may add processors, views and readers.",
+               _known(f"opentelemetry_{kind}_provider")) for kind in ("tracer", "meter", "logger")),
     Variable("OTEL_TRACES_SAMPLER_ARG", "", _SDK, "The sampler's argument, such as `0.1`."),
     Variable("OTEL_PROPAGATORS", "", _WE,
              "Without it a caller's `traceparent` is continued and nothing is sent on to YouTube; "
              "with it, exactly these headers are read and written.", _propagators),
-    *(Variable(f"OTEL_{what}_LIMIT", "", _SDK, "Limit of what one span or record holds.", _COUNT)
-      for what in ("ATTRIBUTE_COUNT", "ATTRIBUTE_VALUE_LENGTH", "SPAN_ATTRIBUTE_COUNT",
-                   "SPAN_ATTRIBUTE_VALUE_LENGTH", "SPAN_EVENT_COUNT", "SPAN_LINK_COUNT",
-                   "EVENT_ATTRIBUTE_COUNT", "LINK_ATTRIBUTE_COUNT", "LOGRECORD_ATTRIBUTE_COUNT",
-                   "LOGRECORD_ATTRIBUTE_VALUE_LENGTH")),
-    *(Variable(f"OTEL_{kind}_{name}", default, _WE, f"{meaning} of {what}.", _POSITIVE)
-      for kind, what in (("BSP", "spans"), ("BLRP", "log records"))
-      for name, default, meaning in (
-          ("MAX_QUEUE_SIZE", "10000", "Most that wait"),
-          ("SCHEDULE_DELAY", "1000", "Longest wait in ms before a batch"),
-          ("MAX_EXPORT_BATCH_SIZE", "512", "Largest batch"))),
+    *_each("OTEL_{ATTRIBUTE_COUNT|ATTRIBUTE_VALUE_LENGTH|SPAN_ATTRIBUTE_COUNT|"
+           "SPAN_ATTRIBUTE_VALUE_LENGTH|SPAN_EVENT_COUNT|SPAN_LINK_COUNT|EVENT_ATTRIBUTE_COUNT|"
+           "LINK_ATTRIBUTE_COUNT|LOGRECORD_ATTRIBUTE_COUNT|LOGRECORD_ATTRIBUTE_VALUE_LENGTH}_LIMIT",
+           "", _SDK, "Limit of what one span or record holds.", _COUNT),
+    *_each("OTEL_{BSP|BLRP}_MAX_QUEUE_SIZE", "10000", _WE,
+           "Most spans (BSP) or log records (BLRP) that wait.", _POSITIVE),
+    *_each("OTEL_{BSP|BLRP}_SCHEDULE_DELAY", "1000", _WE,
+           "Longest wait in ms of one of them for its batch.", _POSITIVE),
+    *_each("OTEL_{BSP|BLRP}_MAX_EXPORT_BATCH_SIZE", "512", _WE, "Most in one batch.", _POSITIVE),
     Variable("OTEL_METRIC_EXPORT_INTERVAL", "15000", _SDK, "Ms between two collections.",
              _POSITIVE),
     Variable("OTEL_METRIC_EXPORT_TIMEOUT", "", _SDK, "Ms that reading all instruments may take; "
              "sending has `OTEL_EXPORTER_OTLP_TIMEOUT`.", _POSITIVE),
-    *(Variable(name, "", "nobody", f"Warned about by name, as it has no effect: {instead}.",
-               lambda _: False)
-      for name, instead in (
-          ("OTEL_BSP_EXPORT_TIMEOUT", "`OTEL_EXPORTER_OTLP_TIMEOUT` bounds an export"),
-          ("OTEL_BLRP_EXPORT_TIMEOUT", "`OTEL_EXPORTER_OTLP_TIMEOUT` bounds an export"),
-          ("OTEL_LOG_LEVEL", "`LOG_LEVEL` decides"),
-          ("OTEL_CONFIG_FILE", "Python's SDK reads no such file"))),
-    Variable("OTEL_METRICS_EXEMPLAR_FILTER", "trace_based", _SDK,
-             "Which measurements lead to a trace.",
-             _one_of("trace_based", "always_on", "always_off")),
+    *_each("OTEL_{BSP|BLRP}_EXPORT_TIMEOUT", "", _NOBODY,
+           "No effect: `OTEL_EXPORTER_OTLP_TIMEOUT` bounds an export.", _one_of()),
+    Variable("OTEL_LOG_LEVEL", "", _NOBODY, "No effect: `LOG_LEVEL` decides.", _one_of()),
+    Variable("OTEL_CONFIG_FILE", "", _NOBODY, "No effect: Python's SDK reads none.", _one_of()),
+    Variable("OTEL_METRICS_EXEMPLAR_FILTER", "trace_based", _SDK, "Which measurements lead to a "
+             "trace.", _one_of("trace_based", "always_on", "always_off")),
     Variable("OTEL_PYTHON_FLASK_EXCLUDED_URLS", "", "Flask instrumentation",
              "Requests without span and metric; they keep a correlation id."),
     Variable("OTEL_SEMCONV_STABILITY_OPT_IN", "http", "instrumentations",
@@ -211,17 +192,14 @@ def _put_right(variable: Variable, value: str, environ: MutableMapping[str, str]
         if good:
             environ[variable.name] = ",".join(good)
         return "An entry is not `key=value`; it is left out."
-    if variable.heeded_by == "nobody":
+    if variable.heeded_by == _NOBODY:
         return variable.meaning
     used = f"`{variable.default}` is used" if variable.default else "it is ignored"
     return f"It makes no sense; {used}."
 
 
 def plugin(variable: str, group: str, kind: type[T], *arguments: Any, **options: Any) -> T | None:
-    """What the entry point that a variable names makes with these arguments.
-
-    `None` where the variable is not set and, with an entry in `problems`, where it makes no `kind`.
-    """
+    """What the entry point that a variable names makes of these arguments, if it is a `kind`."""
     name = os.environ.get(variable, "").strip()
     if not name:
         return None
@@ -246,9 +224,7 @@ def own_sampler(kind: type[T]) -> T | None:
 
 
 def exporters(signal: str) -> Iterator[tuple[type[Any], str, dict[str, Any]]]:
-    """Of each exporter that `OTEL_*_EXPORTER` names: its class, the name of its entry point and
-    what to make it with. `problems` says which cannot be had.
-    """
+    """Of each named exporter that can be had its class, entry point and what to make it with."""
     for word in words(os.environ[f"OTEL_{signal.upper()}_EXPORTER"]):
         name = word
         if word == "none":

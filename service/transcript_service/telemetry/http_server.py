@@ -24,26 +24,16 @@ from opentelemetry.util.http import sanitize_method
 from opentelemetry.util.types import Attributes
 
 from . import instruments
+from .context import span
 from .redaction import MASK
-from .spans import span
 
-# Without the attributes that a caller chooses, or that say the same for every request.
+# Without the attributes that a caller chooses, or that say the same for every request; the
+# client's are without bound too (hosts of media servers).
+_ANSWER: Final = {"http.request.method", "http.response.status_code", "error.type"}
 VIEWS: Final = (
-    View(
-        instrument_name="http.server.request.duration",
-        attribute_keys={
-            "http.request.method",
-            "http.response.status_code",
-            "http.route",
-            "error.type",
-        },
-    ),
+    View(instrument_name="http.server.request.duration", attribute_keys={*_ANSWER, "http.route"}),
     View(instrument_name="http.server.active_requests", attribute_keys=set()),
-    # The client's own are without bound (hosts of media servers).
-    View(
-        instrument_name="http.client.*",
-        attribute_keys={"http.request.method", "http.response.status_code", "error.type"},
-    ),
+    View(instrument_name="http.client.*", attribute_keys=_ANSWER),
 )
 _SAFE_IN_PATH: Final = "/%:@!$&'()*+,;=~"
 
@@ -69,27 +59,21 @@ class SampleAway(Sampler):
         *rest: Any,
         **named: Any,
     ) -> SamplingResult:
-        """The decision for a span that is about to begin."""
         if kind is SpanKind.SERVER and (attributes or {}).get("url.path") in _untraced:
             return SamplingResult(Decision.DROP)
-        return self._inner.should_sample(
-            parent_context, trace_id, name, kind, attributes, *rest, **named
-        )
+        given = parent_context, trace_id, name, kind, attributes, *rest
+        return self._inner.should_sample(*given, **named)
 
     def get_description(self) -> str:
-        """As the inner one's."""
         return self._inner.get_description()
 
 
 def instrument_app(app: Flask, *, untraced: Collection[str] = ()) -> None:
     """Open a server span and take the time of every request of `app`.
 
-    The span covers the handling, not the sending of a streamed body.
-
-    Args:
-        app: the application, before it has hooks of its own.
-        untraced: paths (routes without variables) whose requests are sampled away, whatever
-            the caller's trace says, with all spans below them (`SampleAway`).
+    The application has no hooks of its own yet. Spans do not cover the sending of a streamed body.
+    The requests of `untraced` paths (routes without variables) are sampled away with all spans
+    below them, whatever the caller's trace says.
     """
     _untraced.update(untraced)
     FlaskInstrumentor.instrument_app(  # type: ignore[no-untyped-call]
@@ -103,15 +87,13 @@ def _correlate_excluded() -> None:
     """A trace id for the lines and the answer of a request that the operator excluded."""
     if not trace.get_current_span().get_span_context().is_valid:
         ids = RandomIdGenerator()
-        nobody = trace.NonRecordingSpan(
-            SpanContext(ids.generate_trace_id(), ids.generate_span_id(), is_remote=False)
-        )
-        g.excluded = otel_context.attach(trace.set_span_in_context(nobody))
+        own = SpanContext(ids.generate_trace_id(), ids.generate_span_id(), is_remote=False)
+        nobody = trace.set_span_in_context(trace.NonRecordingSpan(own))
+        g.excluded = otel_context.attach(nobody)
 
 
 def _leave_excluded(_: BaseException | None) -> None:
-    token = g.pop("excluded", None)
-    if token is not None:
+    if token := g.pop("excluded", None):
         otel_context.detach(token)
 
 
@@ -122,13 +104,9 @@ def refused(status: int) -> Iterator[None]:
     The span is current inside, so that lines and the answer carry its trace id.
     """
     with span("http.request.refused", **{"http.response.status_code": status}):
+        series = {"http_request_method": "_OTHER", "http_response_status_code": str(status)}
         # `error.type` keeps the series apart from those of requests that were read.
-        instruments.HTTP_SERVER_REQUEST_DURATION.record(
-            0.0,
-            http_request_method="_OTHER",
-            http_response_status_code=str(status),
-            error_type="refused",
-        )
+        instruments.HTTP_SERVER_REQUEST_DURATION.record(0.0, error_type="refused", **series)
         yield
 
 

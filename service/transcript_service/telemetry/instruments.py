@@ -1,9 +1,8 @@
 """The registry: every metric instrument of the service, and the only place that makes one.
 
-An instrument is declared with its kind, unit, description and the values its attributes
-may take. At a call an undeclared attribute is dropped and a value outside the list becomes
-`other`, so the number of series is bounded by this file. `docs/metrics.md` is generated
-from it, and every PromQL of the project is tested against it.
+At a call an undeclared attribute is dropped and a value outside its list becomes `other`, so the
+number of series is bounded by this file. `docs/metrics.md` is generated from it, and every PromQL
+of the project is tested against it.
 
 Names follow the OpenTelemetry semantic conventions (dots, seconds, no unit in the name);
 breaker names follow resilience4j's CircuitBreakerMetricNames.
@@ -12,11 +11,11 @@ breaker names follow resilience4j's CircuitBreakerMetricNames.
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from keyword import iskeyword
 from math import prod
@@ -34,17 +33,16 @@ from .vocabulary import BREAKER_STATES, ERROR_TYPES, OUTCOMES, PROFILES, SOURCES
 _Series = tuple[tuple[str, str], ...]
 
 OTHER: Final = "other"
-# Most attribute sets remembered per instrument; beyond it a call only gets slower.
+# Most attribute sets remembered per instrument; beyond it counting only gets slower.
 _REMEMBERED: Final = 4096
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """One attribute of an instrument.
+    """One attribute of an instrument, with the closed list of its values.
 
-    `values` is the closed list. Where the values are only known at run time (a masked
-    proxy id, an alert's name) it is empty and `limit` is how many distinct ones are let
-    through before the rest become `other`.
+    Where they are only known at run time (a masked proxy id, an alert's name) that is empty, and
+    `limit` is how many different ones are let through before the rest become `other`.
     """
 
     key: str
@@ -64,6 +62,8 @@ class Instrument:
     A call only appends to a deque, and what was appended is counted on the thread that collects.
     So a call takes no lock: one made in the middle of another, by `__del__` or a signal handler,
     cannot wait for itself (the SDK's instruments can), and a request pays less.
+
+    Calls take finite numbers; of an attribute, `None` is as good as nothing.
     """
 
     kind: ClassVar[str]
@@ -79,22 +79,14 @@ class Instrument:
         zeros: Iterable[Mapping[str, str]] = (),
         series_limit: int | None = None,
     ) -> None:
-        """Declare an instrument.
+        """Declare an instrument; its unit is UCUM's.
 
-        Args:
-            name: OpenTelemetry name.
-            unit: UCUM unit; annotations such as `{request}` never reach Prometheus.
-            description: one sentence for people.
-            attributes: what a call may say.
-            zeros: attribute sets (by parameter) that exist from the start with 0, because
-                the first increment of a series is invisible to `increase()`. By default, of a
-                counter whose attributes all have closed lists: every combination.
-            series_limit: cardinality budget where it is less than the product of all
-                values, because most combinations cannot occur.
+        `zeros` are attribute sets (by parameter) that exist from the start with 0, because the
+        first increment of a series is invisible to `increase()`. By default, of a counter whose
+        attributes all have closed lists: every combination. `series_limit` is the budget where
+        it is less than the product of all values, because most combinations cannot occur.
         """
-        self.name = name
-        self.unit = unit
-        self.description = description
+        self.name, self.unit, self.description = name, unit, description
         self.attributes = {attribute.parameter: attribute for attribute in attributes}
         self.zeros = list(zeros)
         if not self.zeros and isinstance(self, (Counter, UpDownCounter)):
@@ -117,14 +109,14 @@ class Instrument:
         """Count from now on, zero series included, and let the SDK read it; once stopped."""
         self._read_by(meter)
         for zero in self.zeros:
-            self._of(zero)
+            self._series_of(*zero.items())
         self._started = True
 
     def stop(self) -> None:
         """Forget all series and who refreshes them; calls do nothing until the next `start`."""
         self._started = False
         self._series: dict[_Series, float] = {}
-        self._known: dict[tuple[Any, ...], _Series] = {}
+        self._series_of: Callable[..., _Series] = lru_cache(_REMEMBERED)(self._find)
         self._open_values: dict[str, set[str]] = {p: set() for p in self.attributes}
         self._refreshes: list[WeakMethod[Callable[[], None]]] = []
 
@@ -156,31 +148,22 @@ class Instrument:
             _count_pending()
             return [Observation(value, dict(key)) for key, value in series.copy().items()]
 
-        create = getattr(
-            meter, f"create_observable_{self.kind.replace('-', '_').replace(' ', '_')}"
-        )
+        kind = self.kind.replace("-", "_").replace(" ", "_")
+        create = getattr(meter, f"create_observable_{kind}")
         create(self.name, [read], self.unit, self.description)
 
     def _count(self, value: float, series: _Series, span: SpanContext) -> None:
-        """Count one call."""
         self._series[series] += value
 
-    def _of(self, given: Mapping[str, str | None]) -> _Series:
+    def _find(self, *given: tuple[str, str | None]) -> _Series:
         """The series that a call with these parameters belongs to."""
-        key = tuple(given.items())
-        found = self._known.get(key)
-        if found is None:
-            bounded = (self._bounded(parameter, value) for parameter, value in key)
-            found = tuple(sorted(filter(None, bounded)))
-            if len(self._series) >= self.series_limit and found not in self._series:
-                found = tuple((name, OTHER) for name, _ in found)
-            self._series.setdefault(found, 0)
-            if len(self._known) < _REMEMBERED:
-                self._known[key] = found
+        found = tuple(sorted(filter(None, (self._bounded(*each) for each in given))))
+        if len(self._series) >= self.series_limit and found not in self._series:
+            found = tuple((name, OTHER) for name, _ in found)
+        self._series.setdefault(found, 0)
         return found
 
     def _bounded(self, parameter: str, value: str | None) -> tuple[str, str] | None:
-        """The attribute as it is kept, `None` where it is not."""
         attribute = self.attributes.get(parameter)
         if attribute is None or value is None:
             return None
@@ -197,7 +180,7 @@ class Counter(Instrument):
     least = 0
 
     def add(self, amount: float = 1, /, **attributes: str | None) -> None:
-        """Count `amount`, a finite number that is not negative. `None` leaves an attribute out."""
+        """Count `amount`, which is not negative."""
         self.note(amount, attributes)
 
 
@@ -207,28 +190,24 @@ class UpDownCounter(Instrument):
     kind = "up-down counter"
 
     def add(self, amount: float, /, **attributes: str | None) -> None:
-        """Add `amount`, a finite number; negative to take away."""
+        """Add `amount`; negative to take away."""
         self.note(amount, attributes)
 
 
 class Gauge(Instrument):
-    """The last value that was set."""
+    """The last value that was set. That of what changes by time or elsewhere is refreshed."""
 
     kind = "gauge"
 
     def set(self, value: float, /, **attributes: str | None) -> None:
-        """Replace the value of one series by a finite number."""
+        """Replace the value of one series."""
         self.note(value, attributes)
 
     def _count(self, value: float, series: _Series, span: SpanContext) -> None:
         self._series[series] = value
 
     def refreshed_by(self, refresh: Callable[[], None]) -> None:
-        """Have a method of a measured object called before each collection, until `stop`.
-
-        For what changes by time or elsewhere: the gauge tells the present though nothing happens
-        here. The object is not kept alive.
-        """
+        """Have a method of an object, which is not kept alive, called before each collection."""
         self._refreshes.append(WeakMethod(refresh))
 
 
@@ -239,7 +218,7 @@ class Histogram(Instrument):
     least = 0
 
     def record(self, value: float, /, **attributes: str | None) -> None:
-        """Record one measurement in the instrument's unit, a finite number that is not negative."""
+        """Record one measurement in the instrument's unit, which is not negative."""
         self.note(value, attributes)
 
     def _read_by(self, meter: Meter) -> None:
@@ -253,14 +232,14 @@ class Histogram(Instrument):
 # What was measured and not counted yet, with the span that an exemplar leads to. Far more than
 # come between two collections (6,000 a second); beyond it the oldest is lost and counted.
 _MOST_PENDING: Final = 100_000
-_pending: Final[deque[tuple[Instrument, float, Mapping[str, str | None], SpanContext]]] = deque(
-    maxlen=_MOST_PENDING
-)
+_Call = tuple[Instrument, float, Mapping[str, str | None], SpanContext]
+_pending: Final = deque[_Call](maxlen=_MOST_PENDING)
 _counting = threading.Lock()
 
 
 def _count_unknown(kind: str) -> None:
-    TELEMETRY_UNKNOWN._count(1, TELEMETRY_UNKNOWN._of({"kind": kind}), trace.INVALID_SPAN_CONTEXT)
+    series = TELEMETRY_UNKNOWN._series_of(("kind", kind))
+    TELEMETRY_UNKNOWN._count(1, series, trace.INVALID_SPAN_CONTEXT)
 
 
 def _count_pending() -> None:
@@ -273,29 +252,21 @@ def _count_pending() -> None:
                 break
             instrument, value, attributes, span = _pending.popleft()
             try:
-                instrument._count(value, instrument._of(attributes), span)
+                instrument._count(value, instrument._series_of(*attributes.items()), span)
             except Exception:  # a call that makes no sense costs nobody else's
                 _count_unknown("value")
     finally:
         _counting.release()
 
 
-def _after_fork() -> None:
-    global _counting  # noqa: PLW0603 - another thread of the parent may have held it
-    _counting = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_after_fork)
-
-
 _STAGE, _OUTCOME = Attribute("stage", STAGES), Attribute("outcome", OUTCOMES)
 _SOURCE, _ERROR_TYPE = Attribute("source", SOURCES), Attribute("error.type", ERROR_TYPES)
 _PROFILE, _BREAKER = Attribute("profile", PROFILES), Attribute("name", STAGES)
+_STATE = Attribute("state", BREAKER_STATES)
 _SIGNAL = Attribute("signal", ("traces", "metrics", "logs"))
+_BOOLEAN: Final = ("true", "false")
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "_OTHER")
-_TRANSITIONS: Final = (
-    ("closed", "open"), ("open", "half_open"), ("half_open", "closed"), ("half_open", "open"),
-)  # fmt: skip
+_TRANSITIONS: Final = ("closed open", "open half_open", "half_open closed", "half_open open")
 
 # fmt: off
 # -- requests
@@ -312,8 +283,7 @@ TRANSCRIPT_REQUEST_DURATION: Final = Histogram("transcript.request.duration", "s
     "Time from a transcript request to its answer, all stages together.", _OUTCOME, _SOURCE)
 TRANSCRIPT_STAGE_DURATION: Final = Histogram("transcript.stage.duration", "s",
     "Time one stage took to deliver or to fail, its retries included.",
-    _STAGE, _OUTCOME, _ERROR_TYPE, _PROFILE, Attribute("proxy_used", ("true", "false")),
-    series_limit=600)
+    _STAGE, _OUTCOME, _ERROR_TYPE, _PROFILE, Attribute("proxy_used", _BOOLEAN), series_limit=600)
 TRANSCRIPT_STAGE_SKIPPED: Final = Counter("transcript.stage.skipped", "{stage}",
     "Stages that were not tried, and why.",
     _STAGE, Attribute("reason", ("breaker_open", "deadline_exceeded", "unavailable")))
@@ -327,13 +297,12 @@ JOB_DURATION: Final = Histogram("job.duration", "s",
 
 # -- breakers. Unit "1" on a gauge would make Prometheus append _ratio.
 CIRCUIT_BREAKER_STATE: Final = Gauge("circuit_breaker.state", "",
-    "1 for the state a breaker is in, 0 for the others.",
-    _BREAKER, Attribute("state", BREAKER_STATES))
+    "1 for the state a breaker is in, 0 for the others.", _BREAKER, _STATE)
 CIRCUIT_BREAKER_TRANSITIONS: Final = Counter("circuit_breaker.transitions", "{transition}",
     "State changes of a breaker.",
     _BREAKER, Attribute("from", BREAKER_STATES), Attribute("to", BREAKER_STATES),
     zeros=[{"name": stage, "from_": before, "to": after}
-           for stage in STAGES for before, after in _TRANSITIONS])
+           for stage in STAGES for before, after in map(str.split, _TRANSITIONS)])
 CIRCUIT_BREAKER_CALLS: Final = Counter("circuit_breaker.calls", "{call}",
     "Calls through a breaker by result; `slow` counts in addition to successful or failed.",
     _BREAKER, Attribute("kind", ("successful", "failed", "ignored", "slow", "not_permitted")))
@@ -342,8 +311,7 @@ CIRCUIT_BREAKER_RECOVERY_DURATION: Final = Histogram("circuit_breaker.recovery.d
 
 # -- browsers
 BROWSER_CONTEXTS: Final = UpDownCounter("browser.contexts", "{context}",
-    "Browser contexts that exist, by what they are doing.",
-    _PROFILE, Attribute("state", ("idle", "leased")))
+    "Browser contexts by what they are doing.", _PROFILE, Attribute("state", ("idle", "leased")))
 BROWSER_CONTEXTS_LIMIT: Final = Gauge("browser.contexts.limit", "{context}",
     "Most browser contexts a worker keeps at once.")
 BROWSER_MEMORY_USAGE: Final = Gauge("browser.memory.usage", "By",
@@ -357,8 +325,7 @@ BROWSER_CONTEXTS_CLOSED: Final = Counter("browser.contexts.closed", "{context}",
     Attribute("reason", ("age", "uses", "memory", "wear", "unhealthy", "crash", "expired",
                          "capacity", "shutdown")))
 BROWSER_CONTEXT_LEASES: Final = Counter("browser.context.leases", "{lease}",
-    "Leases given out, on a context used before or a new one.",
-    _PROFILE, Attribute("reused", ("true", "false")))
+    "Leases given out, on a used context or a new one.", _PROFILE, Attribute("reused", _BOOLEAN))
 BROWSER_CONTEXT_WAIT_DURATION: Final = Histogram("browser.context.wait.duration", "s",
     "Time a caller waited for a context.", _PROFILE)
 BROWSER_CONTEXT_AGE: Final = Histogram("browser.context.age", "s",
@@ -419,7 +386,9 @@ REGISTRY: Final[dict[str, Instrument]] = {
 
 def start(meter: Meter) -> None:
     """Start every instrument on this process's meter, zero series included."""
-    stop()  # and forget what a parent process had measured when it forked
+    global _counting  # noqa: PLW0603 - another thread of a parent may have held it at the fork
+    _counting = threading.Lock()
+    stop()  # and forget what the parent had measured
     for instrument in REGISTRY.values():
         instrument.start(meter)
 

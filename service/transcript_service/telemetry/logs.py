@@ -19,8 +19,8 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cache, lru_cache
-from importlib.metadata import version as installed_version
+from functools import lru_cache
+from importlib.metadata import version
 from itertools import count
 from typing import Any, Final
 
@@ -30,13 +30,8 @@ from opentelemetry import trace
 from opentelemetry._logs import Logger
 from opentelemetry.instrumentation.log_utils import std_to_otel
 from structlog.contextvars import merge_contextvars
-from structlog.processors import (
-    CallsiteParameter,
-    CallsiteParameterAdder,
-    TimeStamper,
-    add_log_level,
-)
-from structlog.stdlib import ExtraAdder, ProcessorFormatter
+from structlog.processors import CallsiteParameter, CallsiteParameterAdder, TimeStamper
+from structlog.stdlib import ExtraAdder, ProcessorFormatter, add_log_level
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, ProcessorReturnValue
 
 from ..plain_text import all_visible
@@ -45,6 +40,7 @@ from . import events, instruments
 from .context import current_fields
 from .redaction import FAILED, count_masks, redact_mapping, text_of
 
+VERSION: Final = version("transcript-service")
 # The standard library's numbers.
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _MAX_FRAMES: Final = 30
@@ -55,12 +51,6 @@ _QUIET: Final = ("urllib3", "werkzeug", "asyncio", "requests", "opentelemetry")
 # Of the SDK's own complaints: delivery is reported by `OutageLog`, and a warning about a full
 # log queue would come back as one more log record.
 _REPORTED_ELSEWHERE: Final = ("opentelemetry.exporter.otlp", "opentelemetry.sdk._shared_internal")
-
-
-@cache
-def version() -> str:
-    """The installed version of this service."""
-    return installed_version("transcript-service")
 
 
 class RateLimit:
@@ -91,11 +81,10 @@ class RateLimit:
         return max(0, next(ended) - 1 - self.per_min)
 
     def __call__(self, _: Any, __: str, line: EventDict) -> EventDict:
-        """Leave lines out by event, subject and stage.
+        """Leave out lines, never critical ones, by event, subject and stage.
 
         The subject is the video where a line has one, else the trace, else (outside requests)
-        the logger and text; there is no key that unrelated requests share. Critical lines are
-        never left out.
+        the logger and text; there is no key that unrelated requests share.
         """
         if self.per_min and line["level"] != "critical":
             subject = (
@@ -116,7 +105,6 @@ class Stderr:
     """Where lines end. Each is one system call, so workers that share stderr never mix lines."""
 
     def write(self, line: bytes) -> None:
-        """Write one line."""
         # Nobody reads stderr any more, or its disk is full: the line still goes over OTLP.
         with suppress(OSError):
             os.write(2, line)
@@ -134,7 +122,6 @@ class ToOtlp:
     logger: Logger | None = None
 
     def __call__(self, _: Any, __: str, line: EventDict) -> EventDict:
-        """Emit the line, if there is a logger; pass it on."""
         if self.logger is not None:
             now = time.time_ns()
             severity = std_to_otel(_LEVELS[line["level"]])
@@ -179,9 +166,7 @@ log: Final = get_logger()
 
 
 def _add_context(_: Any, __: str, line: EventDict) -> EventDict:
-    for key, value in current_fields().items():
-        line.setdefault(key, value)
-    return line
+    return {**current_fields(), **line}
 
 
 def _check_event(_: Any, __: str, line: EventDict) -> EventDict:
@@ -247,15 +232,13 @@ def _encodable(value: Any) -> Any:
         return value if value.isascii() else value.encode("utf-8", "replace").decode()
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, (float, int)):
-        fits = math.isfinite(value) if isinstance(value, float) else -(1 << 63) <= value < 1 << 63
-        return value if fits else str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, int):
+        return value if -(1 << 63) <= value < 1 << 63 else str(value)
     if isinstance(value, Mapping):
-        return {
-            _encodable(text_of(key)): _encodable(item)
-            for key, item in value.items()
-            if item is not None
-        }
+        fields = ((text_of(key), item) for key, item in value.items() if item is not None)
+        return {_encodable(key): _encodable(item) for key, item in fields}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_encodable(item) for item in value if item is not None]
     return _encodable(value.isoformat() if isinstance(value, datetime) else text_of(value))
@@ -283,7 +266,7 @@ def arrange(settings: Settings) -> list[Processor]:
     common = {
         "service": _encodable(settings.service_name),
         "environment": _encodable(settings.environment),
-        "version": version(),
+        "version": VERSION,
     }
     least = _LEVELS[settings.log_level.lower()]
 
@@ -324,15 +307,13 @@ class RecordHandler(logging.Handler):
     def __init__(self, processors: list[Processor]) -> None:
         super().__init__()
         self._sdk = RateLimit(1)
-        self.setFormatter(
-            ProcessorFormatter(processors=processors, foreign_pre_chain=[_from_record])
-        )
+        chain = [_from_record, *processors]
+        self.setFormatter(ProcessorFormatter(processors=chain))
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Write the record. Without the lock that handlers take, and never raising.
+        """Write the record. Never raises, and does not take the lock that handlers take.
 
-        A thread that waits for this lock inside a finaliser may hold another that the one
-        which has it wants.
+        Who waits for it inside a finaliser may hold another that the one who has it wants.
         """
         if record.name.startswith(_REPORTED_ELSEWHERE):
             return False

@@ -10,30 +10,33 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from . import instruments
-from .context import log_context
+from .context import log_context, span
 from .instruments import Instrument
 from .logs import get_logger
-from .spans import set_attributes, span
 
 log = get_logger(__name__)
 
-# Factors to the unit that an instrument has, seconds or bytes, by the words for a unit.
-_UNITS: Final = {
-    word: (base, factor)
-    for base, factor, words in (
-        ("s", 1.0, "s sec second seconds"),
-        ("s", 1e-3, "ms millisecond milliseconds"),
-        ("s", 1e-6, "us µs microsecond microseconds"),
-        ("s", 1e-9, "ns nanosecond nanoseconds"),
-        ("s", 60.0, "min minute minutes"),
-        ("s", 3600.0, "h hour hours"),
-        ("By", 1.0, "b by byte bytes"),
-        ("By", 1e3, "kb kilobyte kilobytes"),
-        ("By", 1e6, "mb megabyte megabytes"),
-        ("By", 1e9, "gb gigabyte gigabytes"),
-        *(("By", 1024.0**power, f"{prefix}ib") for power, prefix in enumerate("kmg", start=1)),
-    )
-    for word in words.split()
+# Words for units, by the factor to the unit that an instrument has.
+# fmt: off
+_FACTORS: Final = {
+    "s": {
+        1.0: "s sec second seconds", 1e-3: "ms millisecond milliseconds",
+        1e-6: "us µs microsecond microseconds", 1e-9: "ns nanosecond nanoseconds",
+        60.0: "min minute minutes", 3600.0: "h hour hours",
+    },
+    "By": {
+        1.0: "b by byte bytes", 1e3: "kb kilobyte kilobytes", 1e6: "mb megabyte megabytes",
+        1e9: "gb gigabyte gigabytes", 2.0**10: "kib", 2.0**20: "mib", 2.0**30: "gib",
+    },
+}
+# fmt: on
+
+
+# By their names with underscores, ours and Prometheus'.
+_INSTRUMENTS: Final = {
+    name: instrument
+    for instrument in instruments.REGISTRY.values()
+    for name in (instrument.name.replace(".", "_"), instrument.prometheus_name)
 }
 
 
@@ -59,9 +62,7 @@ def log_performance(name: str, /, **fields: Any) -> Iterator[Measurement]:
     """
     measurement, started = Measurement(name), time.perf_counter()
     error_type: dict[str, str] = {}
-    plain = {
-        key: value for key, value in fields.items() if isinstance(value, (str, bool, int, float))
-    }
+    plain = {key: fields[key] for key in fields if isinstance(fields[key], (str, int, float))}
     with log_context(**fields), span(name, **plain) as opened:
         try:
             yield measurement
@@ -72,7 +73,7 @@ def log_performance(name: str, /, **fields: Any) -> Iterator[Measurement]:
         finally:
             measurement.duration_s = time.perf_counter() - started
             series = {"operation": name, "outcome": measurement.outcome}
-            set_attributes(opened, outcome=measurement.outcome)
+            opened.set_attribute("outcome", measurement.outcome)
             # While the span is current, so that the histogram's exemplar points to it.
             instruments.OPERATION_DURATION.record(measurement.duration_s, **series)
             duration_s = round(measurement.duration_s, 6)
@@ -105,7 +106,7 @@ def emit_performance_metric(
     said = {"metric_type": metric_type, "value": value, "unit": unit, "p50": p50, "p95": p95}
     said = {key: item for key, item in said.items() if item is not None}
     try:
-        instrument = _instruments().get(str(metric_type).lower().replace(".", "_"))
+        instrument = _INSTRUMENTS.get(str(metric_type).lower().replace(".", "_"))
         if instrument is None:
             _unknown("metric", str(metric_type), None)
         else:
@@ -127,36 +128,20 @@ def _record(
             _unknown("label", instrument.name, str(label))
         elif said is not None:
             known[parameter] = str(said).lower() if isinstance(said, bool) else str(said)
-    factor = _factor(instrument, unit)
+    factor = _factor(instrument, str(unit)) if unit and unit != instrument.unit else 1.0
     if factor is None:
         _unknown("unit", instrument.name, unit)
     elif not instrument.note(float(value) * factor, known):
         _warn_once("value", instrument.name, str(value))
 
 
-@functools.cache
-def _instruments() -> dict[str, Instrument]:
-    """By their names with underscores, ours and Prometheus'."""
-    return {
-        name: instrument
-        for instrument in instruments.REGISTRY.values()
-        for name in (instrument.name.replace(".", "_"), instrument.prometheus_name)
-    }
-
-
-def _factor(instrument: Instrument, unit: str | None) -> float | None:
+def _factor(instrument: Instrument, unit: str) -> float | None:
     """What to multiply with; `None` when the unit does not fit the instrument."""
-    if unit is None or unit == instrument.unit:
-        return 1.0
-    base, factor = _UNITS.get(unit.strip().lower(), (None, 1.0))
-    if base == instrument.unit:
-        return factor
     # `request` on a counter of `{request}`, or `1` and `count` on any count.
     counted = instrument.unit.strip("{}")
-    if base is None and instrument.unit not in ("s", "By"):
-        plain = unit.strip("{}").lower()
-        return 1.0 if plain in (counted, f"{counted}s", "1", "count", "") else None
-    return None
+    factors = _FACTORS.get(instrument.unit, {1.0: f"1 count {counted} {counted and counted + 's'}"})
+    plain = unit.strip(" {}").lower()
+    return next((factor for factor, words in factors.items() if plain in words.split()), None)
 
 
 def _unknown(kind: str, metric_type: str, label: str | None) -> None:

@@ -1,7 +1,6 @@
-"""Start and stop the OpenTelemetry SDK in this process.
+"""Start and stop the OpenTelemetry SDK in this process, after gunicorn has forked.
 
-`start` runs after gunicorn has forked: counters, queues and export threads belong to one
-process, and a copy of them counts twice or hangs.
+Counters, queues and export threads belong to one process; a copy of them counts twice or hangs.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from opentelemetry import _logs, metrics, propagate, trace
 from opentelemetry.context import Context
@@ -22,7 +21,7 @@ from opentelemetry.instrumentation.requests import RequestsInstrumentor
 from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
 from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
-from opentelemetry.propagators.textmap import CarrierT, Getter, default_getter
+from opentelemetry.propagators.textmap import Getter, default_getter
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
@@ -33,13 +32,12 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from ..settings import Settings
 from . import environment, http_server, instruments, self_metrics
-from .environment import apply_defaults
+from .context import TRACER_NAME
 from .export_queue import Answer, ExportQueue
-from .logs import configure_logging, get_logger, otlp, version
+from .logs import VERSION, configure_logging, get_logger, otlp
 from .otlp import QueueProcessor, Watch, deliver_with, masking_metrics, watch_for
 from .redacting import redact_logs, redact_spans
 from .redaction import redact_mapping, register_environment
-from .spans import TRACER_NAME
 
 P = TypeVar("P")
 log = get_logger(__name__)
@@ -48,14 +46,12 @@ log = get_logger(__name__)
 _PROCESS_METRICS: Final[dict[str, list[str] | None]] = {
     "process.cpu.time": ["user", "system"],
     "process.cpu.utilization": ["user", "system"],
-    "process.memory.usage": None,
-    "process.memory.virtual": None,
-    "process.open_file_descriptor.count": None,
-    "process.thread.count": None,
     "process.context_switches": ["involuntary", "voluntary"],
-    "cpython.gc.collections": None,
-    "cpython.gc.collected_objects": None,
-}
+    **dict.fromkeys((
+        "process.memory.usage", "process.memory.virtual", "process.open_file_descriptor.count",
+        "process.thread.count", "cpython.gc.collections", "cpython.gc.collected_objects",
+    )),
+}  # fmt: skip
 
 
 def service_resource(settings: Settings) -> Resource:
@@ -67,33 +63,26 @@ def service_resource(settings: Settings) -> Resource:
     """
     given = OTELResourceDetector().detect().attributes
     instance, own = given.get("service.instance.id"), str(uuid.uuid4())
-    created = Resource.create(
-        {
-            "service.name": settings.service_name,
-            "service.version": version(),
-            "deployment.environment.name": settings.environment,
-            **given,
-            "service.instance.id": f"{instance}-{own[:8]}" if instance else own,
-        }
-    )
+    attributes = {
+        "service.name": settings.service_name,
+        "service.version": VERSION,
+        "deployment.environment.name": settings.environment,
+        **given,
+        "service.instance.id": f"{instance}-{own[:8]}" if instance else own,
+    }
+    created = Resource.create(attributes)
     return Resource(dict(redact_mapping(dict(created.attributes))), created.schema_url)
 
 
-class Service(NamedTuple):
-    """How the service is called where its telemetry is kept."""
+def service_identity(settings: Settings) -> tuple[str, str]:
+    """Under which `service.name` traces and lines are kept, and under which `job` metrics.
 
-    name: str
-    """`service.name`, in traces and log lines."""
-    job: str
-    """The label `job` in Prometheus: the name, after `service.namespace` where there is one."""
-
-
-def service_identity(settings: Settings) -> Service:
-    """What to ask the engines for to find the service's own telemetry."""
+    The label `job` is the name, after `service.namespace` where there is one.
+    """
     given = OTELResourceDetector().detect().attributes
     name = str(given.get("service.name", settings.service_name))
     namespace = given.get("service.namespace")
-    return Service(name, f"{namespace}/{name}" if namespace else name)
+    return name, f"{namespace}/{name}" if namespace else name
 
 
 class ContinueCallers(TraceContextTextMapPropagator):
@@ -107,17 +96,13 @@ class ContinueCallers(TraceContextTextMapPropagator):
     fields: Any = frozenset()
 
     def extract(
-        self,
-        carrier: CarrierT,
-        context: Context | None = None,
-        getter: Getter[CarrierT] = default_getter,
+        self, carrier: Any, context: Context | None = None, getter: Getter[Any] = default_getter
     ) -> Context:
-        """The context with the caller's trace and span id, if it sent valid ones."""
         found = getter.get(carrier, "traceparent")
         return super().extract({"traceparent": found} if found else {}, context)
 
     def inject(self, *_: object, **__: object) -> None:
-        """Write nothing."""
+        pass
 
 
 class OutageLog:
@@ -132,26 +117,20 @@ class OutageLog:
     def __call__(self, signal: str, answer: Answer, lost: int = 0) -> None:
         """Take note of an answer, before which `lost` records of the signal had been dropped."""
         with self._lock:
-            others_fail = bool(self._failing)
+            failed_before, began = bool(self._failing), time.monotonic()
             if answer.failed:
-                self._failing.setdefault(signal, (time.monotonic(), lost))
-                if others_fail:
-                    return
+                self._failing.setdefault(signal, (began, lost))
             elif signal in self._failing:
                 began, lost_before = self._failing.pop(signal)
                 self._dropped += lost - lost_before
-                if self._failing:
-                    return
-                dropped, self._dropped = self._dropped, 0
-            else:
+            if failed_before is bool(self._failing):
                 return
+            dropped, self._dropped = self._dropped, 0
         if answer.failed:
             log.warning("telemetry.export.failing", signal=signal, reason=answer.reason)
         else:
-            outage_s = round(time.monotonic() - began, 1)
-            log.info(
-                "telemetry.export.recovered", signal=signal, outage_s=outage_s, dropped=dropped
-            )
+            outage = {"outage_s": round(time.monotonic() - began, 1), "dropped": dropped}
+            log.info("telemetry.export.recovered", signal=signal, **outage)
 
 
 @dataclass
@@ -160,51 +139,46 @@ class Telemetry:
 
     meter_provider: MeterProvider | None = None
     queues: list[ExportQueue[Any]] = field(default_factory=list)
+    _outages: OutageLog = field(default_factory=OutageLog, repr=False)
     _abort: list[Callable[[], None]] = field(default_factory=list, repr=False)
     _stopped: bool = field(default=False, repr=False)
 
     def shutdown(self, timeout_s: float = 8.0) -> bool:
         """Send what is queued and close all three signals, at the same time.
 
-        Returns:
-            Whether everything was delivered within `timeout_s`. What was not is lost; the line
-            `telemetry.shutdown.finished` on stderr says how much.
+        Returns whether everything was delivered within `timeout_s`. What was not is lost; the
+        line `telemetry.shutdown.finished` on stderr says how much.
         """
         meters = self.meter_provider
         if self._stopped or meters is None:
             return True
         self._stopped = True
         began = time.monotonic()
-        closers = [
-            threading.Thread(target=queue.close, args=(timeout_s - 0.2,), daemon=True)
-            for queue in self.queues
-        ]
+        begin = partial(threading.Thread, daemon=True)
+        closing = [begin(target=queue.close, args=(timeout_s - 0.2,)) for queue in self.queues]
 
         def close_metrics() -> None:
             # The last collection counts what the queues delivered, if they are quick.
-            for closer in closers:
+            for closer in closing[:-1]:
                 closer.join(timeout_s * 0.2)
             left_s = began + timeout_s - time.monotonic()
             meters.shutdown(max(0.1, left_s) * 1000)
 
-        closers_and_metrics = [*closers, threading.Thread(target=close_metrics, daemon=True)]
-        for thread in closers_and_metrics:
+        closing.append(begin(target=close_metrics))
+        for thread in closing:
             thread.start()
-        for thread in closers_and_metrics:
+        for thread in closing:
             thread.join(max(0.0, began + timeout_s - time.monotonic()))
         for abort in self._abort:
             abort()
-        in_time = not any(thread.is_alive() for thread in closers_and_metrics)
+        in_time = not any(thread.is_alive() for thread in closing)
         lost: Counter[str] = Counter()
         for queue in self.queues:
-            lost[queue.signal] += queue.ledger().dropped.get("shutdown", 0)
+            what = "lost_spans" if queue.signal == "traces" else "lost_logs"
+            lost[what] += queue.ledger().dropped.get("shutdown", 0)
         otlp.logger = None
-        log.info(
-            "telemetry.shutdown.finished",
-            duration_s=round(time.monotonic() - began, 3),
-            lost_spans=lost.get("traces"),
-            lost_logs=lost.get("logs"),
-        )
+        took_s = round(time.monotonic() - began, 3)
+        log.info("telemetry.shutdown.finished", duration_s=took_s, **lost)
         instruments.stop()
         return in_time and not any(lost.values())
 
@@ -214,37 +188,37 @@ def start(settings: Settings) -> Telemetry:
 
     Never waits for the Collector. With `OTEL_SDK_DISABLED=true` only lines on stderr remain.
     """
-    apply_defaults()
+    environment.apply_defaults()
     register_environment()
     configure_logging(settings)
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return Telemetry()
-    running = Telemetry()
-    resource, outages = service_resource(settings), OutageLog()
-    _start_metrics(running, resource, outages)
-    common: dict[str, Any] = {
-        "resource": resource,
-        "shutdown_on_exit": False,
-        # The SDK would count every span and record as it begins and ends; `self_metrics` reads
-        # the same numbers from the queues.
-        "meter_provider": NoOpMeterProvider(),
-    }
-    tracers = _provider(
-        TracerProvider, "tracer", sampler=environment.own_sampler(Sampler), **common
-    )
+    running, resource = Telemetry(), service_resource(settings)
+    _start_metrics(running, resource)
+    # The SDK would count every span and record as it begins and ends; `self_metrics` reads the
+    # same numbers from the queues.
+    common: dict[str, Any] = {"resource": resource, "meter_provider": NoOpMeterProvider()}
+    sampler: Any = environment.own_sampler(Sampler)
+    tracers = _provider(TracerProvider, "tracer", sampler=sampler, **common)
     tracers.sampler = http_server.SampleAway(tracers.sampler)
-    for spans in _queues(running, outages, "traces", "BSP", redact_spans):
+    for spans in _queues(running, "traces", "BSP", redact_spans):
         tracers.add_span_processor(spans)
     loggers = _provider(LoggerProvider, "logger", **common)
-    for logs in _queues(running, outages, "logs", "BLRP", redact_logs):
+    for logs in _queues(running, "logs", "BLRP", redact_logs):
         loggers.add_log_record_processor(logs)
 
     trace.set_tracer_provider(tracers)
     _logs.set_logger_provider(loggers)
     if not environment.words(os.environ.get("OTEL_PROPAGATORS", "")):  # else the API made them
         propagate.set_global_textmap(ContinueCallers())
-    _instrument_process()
-    otlp.logger = loggers.get_logger(TRACER_NAME, version())
+    for instrumentor in (
+        ThreadingInstrumentor(),
+        RequestsInstrumentor(),
+        SystemMetricsInstrumentor(config=_PROCESS_METRICS),
+    ):
+        if not instrumentor.is_instrumented_by_opentelemetry:
+            instrumentor.instrument()
+    otlp.logger = loggers.get_logger(TRACER_NAME, VERSION)
     for name, what in dict(environment.problems).items():
         log.warning("telemetry.environment.invalid", variable=name, reason=what)
     return running
@@ -252,6 +226,7 @@ def start(settings: Settings) -> Telemetry:
 
 def _provider(sdk: type[P], kind: str, **options: Any) -> P:
     """The SDK's provider, or the operator's subclass of it."""
+    options["shutdown_on_exit"] = False
     group = f"opentelemetry_{kind}_provider"
     own = environment.plugin(f"OTEL_PYTHON_{kind.upper()}_PROVIDER", group, sdk, **options)
     return own or sdk(**options)
@@ -275,30 +250,20 @@ def _exporters(
             yield made, watch
 
 
-def _start_metrics(running: Telemetry, resource: Resource, outages: OutageLog) -> None:
-    masking = partial(masking_metrics, on_answer=partial(outages, "metrics"))
+def _start_metrics(running: Telemetry, resource: Resource) -> None:
+    masking = partial(masking_metrics, on_answer=partial(running._outages, "metrics"))
     made = _exporters(running, "metrics", masking)
     readers = [PeriodicExportingMetricReader(exporter) for exporter, _ in made]
-    provider = _provider(
-        MeterProvider,
-        "meter",
-        metric_readers=readers,
-        resource=resource,
-        shutdown_on_exit=False,
-        views=http_server.VIEWS,
-    )
+    parts: dict[str, Any] = {"metric_readers": readers, "views": http_server.VIEWS}
+    provider = _provider(MeterProvider, "meter", resource=resource, **parts)
     metrics.set_meter_provider(provider)
     if readers:  # what is measured waits for a collection, and without a reader there is none
-        instruments.start(provider.get_meter(TRACER_NAME, version()))
+        instruments.start(provider.get_meter(TRACER_NAME, VERSION))
     running.meter_provider = provider
 
 
 def _queues(
-    running: Telemetry,
-    outages: OutageLog,
-    signal: str,
-    prefix: str,
-    redact: Callable[[Sequence[Any]], Sequence[Any]],
+    running: Telemetry, signal: str, prefix: str, redact: Callable[..., Sequence[Any]]
 ) -> Iterator[QueueProcessor]:
     """A queue for each exporter of a signal."""
     for number, (exporter, watch) in enumerate(_exporters(running, signal)):
@@ -308,19 +273,9 @@ def _queues(
             capacity=int(os.environ[f"OTEL_{prefix}_MAX_QUEUE_SIZE"]),
             batch_size=int(os.environ[f"OTEL_{prefix}_MAX_EXPORT_BATCH_SIZE"]),
             delay_s=float(os.environ[f"OTEL_{prefix}_SCHEDULE_DELAY"]) / 1000,
-            on_answer=outages,
+            on_answer=running._outages,
         )
         running.queues.append(queue)
         if number == 0:  # of several exporters, the first one's numbers: each gets every record
             self_metrics.observe(metrics.get_meter("opentelemetry-sdk"), queue)
         yield QueueProcessor(queue)
-
-
-def _instrument_process() -> None:
-    for instrumentor in (
-        ThreadingInstrumentor(),
-        RequestsInstrumentor(),
-        SystemMetricsInstrumentor(config=_PROCESS_METRICS),
-    ):
-        if not instrumentor.is_instrumented_by_opentelemetry:
-            instrumentor.instrument()

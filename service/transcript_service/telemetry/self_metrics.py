@@ -13,8 +13,12 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from .export_queue import ExportQueue, Ledger
 
-_REASONS: Final = ("queue_full", "refused", "unencodable", "shutdown")
+# A value, by `error.type`.
+_Read = Callable[[Ledger], Mapping[str, int]]
 _NOUNS: Final = {"traces": "span", "logs": "log"}
+_NEVER_TAKEN: Final = ("refused", "unencodable")
+# Every reason exists from the start: the first drop must be visible to increase().
+_DROPPED: Final = dict.fromkeys(("queue_full", *_NEVER_TAKEN, "shutdown"), 0)
 
 
 def observe(meter: Meter, queue: ExportQueue[Any]) -> None:
@@ -24,49 +28,30 @@ def observe(meter: Meter, queue: ExportQueue[Any]) -> None:
         "otel.component.type": "transcript_service.export_queue",
         "otel.component.name": f"transcript_service.export_queue/{noun}",
     }
+    counter, level = meter.create_observable_counter, meter.create_observable_up_down_counter
 
-    def report(
-        kind: str, name: str, said: str, read: Callable[[Ledger], Mapping[str, int]]
-    ) -> None:
+    def report(create: Callable[..., object], name: str, said: str, read: _Read) -> None:
         def callback(_: CallbackOptions) -> list[Observation]:
             return [
-                Observation(value, {**component, "error.type": error} if error else component)
-                for error, value in read(queue.ledger()).items()
+                Observation(count, {**component, "error.type": error} if error else component)
+                for error, count in read(queue.ledger()).items()
             ]
 
-        getattr(meter, f"create_observable_{kind}")(name, [callback], f"{{{noun}}}", said)
+        create(f"otel.sdk.{name}", [callback], f"{{{noun}}}", said)
 
-    report(
-        "counter",
-        "otel.sdk.span.ended" if noun == "span" else "otel.sdk.log.created",
-        "Records made; equals exported + dropped + waiting.",
-        lambda ledger: {"": ledger.accepted},
-    )
-    report(
-        "counter",
-        f"otel.sdk.processor.{noun}.processed",
-        "Records finished; with `error.type` those that were dropped, and why.",
-        # Every reason exists from the start: the first drop must be visible to increase().
-        lambda ledger: {"": ledger.delivered, **dict.fromkeys(_REASONS, 0), **ledger.dropped},
-    )
-    report(
-        "counter",
-        f"otel.sdk.exporter.{noun}.exported",
-        "Records the Collector took; with `error.type` those it will never take.",
-        lambda ledger: {
-            "": ledger.delivered,
-            **{reason: ledger.dropped.get(reason, 0) for reason in ("refused", "unencodable")},
-        },
-    )
-    report(
-        "up_down_counter",
-        f"otel.sdk.processor.{noun}.queue.size",
-        "Records waiting or in flight.",
-        lambda ledger: {"": ledger.waiting + ledger.in_flight},
-    )
-    report(
-        "up_down_counter",
-        f"otel.sdk.processor.{noun}.queue.capacity",
-        "Records that can wait before the oldest is dropped.",
-        lambda _: {"": queue.capacity},
-    )
+    # fmt: off
+    report(counter, "span.ended" if noun == "span" else "log.created",
+           "Records made; equals exported + dropped + waiting.",
+           lambda ledger: {"": ledger.accepted})
+    report(counter, f"processor.{noun}.processed",
+           "Records finished; with `error.type` those that were dropped, and why.",
+           lambda ledger: {"": ledger.delivered, **_DROPPED, **ledger.dropped})
+    report(counter, f"exporter.{noun}.exported",
+           "Records the Collector took; with `error.type` those it will never take.",
+           lambda ledger: {"": ledger.delivered,
+                           **{why: ledger.dropped.get(why, 0) for why in _NEVER_TAKEN}})
+    report(level, f"processor.{noun}.queue.size", "Records waiting or in flight.",
+           lambda ledger: {"": ledger.waiting + ledger.in_flight})
+    report(level, f"processor.{noun}.queue.capacity",
+           "Records that can wait before the oldest is dropped.", lambda _: {"": queue.capacity})
+    # fmt: on

@@ -1,8 +1,4 @@
-"""The closed lists of words that telemetry, API and logs share.
-
-They stand below everything else so that a metric's attribute, an error body's `code`
-and a log field can never drift apart.
-"""
+"""The closed lists of words that a metric's attribute, an error's `code` and a log field share."""
 
 from __future__ import annotations
 
@@ -18,23 +14,14 @@ BreakerState = Literal["closed", "open", "half_open", "disabled", "forced_open",
 # What a caller did wrong; never counted against the service.
 CallerError = Literal["invalid_video_id", "invalid_parameter"]
 # What YouTube says about the video itself: it is not there, or not for everybody.
+# fmt: off
 Missing = Literal[
-    "video_unavailable",
-    "video_removed_by_uploader",
-    "video_removed_by_youtube",
-    "video_removed_copyright",
-    "account_closed",
-    "video_upcoming",
-    "live_stream",
-    "transcripts_disabled",
-    "language_unavailable",
+    "video_unavailable", "video_removed_by_uploader", "video_removed_by_youtube",
+    "video_removed_copyright", "account_closed", "video_upcoming", "live_stream",
+    "transcripts_disabled", "language_unavailable",
 ]
 Closed = Literal[
-    "video_private",
-    "members_only",
-    "payment_required",
-    "age_restricted",
-    "country_blocked",
+    "video_private", "members_only", "payment_required", "age_restricted", "country_blocked",
     "video_unplayable",
 ]
 # What YouTube says about us: come back later, or bring something that we have not got.
@@ -42,17 +29,10 @@ Refused = Literal["request_blocked", "ip_blocked", "rate_limited", "translation_
 Gated = Literal["consent_required", "po_token_required"]
 # Answers that are none.
 Unusable = Literal[
-    "client_outdated",
-    "playability_unknown",
-    "wrong_video",
-    "empty_body",
-    "html_body",
-    "parse_error",
-    "http_4xx",
-    "http_5xx",
-    "proxy_error",
-    "connection_error",
+    "client_outdated", "playability_unknown", "wrong_video", "empty_body", "html_body",
+    "parse_error", "http_4xx", "http_5xx", "proxy_error", "connection_error",
 ]
+# fmt: on
 Late = Literal["timeout", "deadline_exceeded"]
 # What this service has too little of at the moment.
 Busy = Literal["breaker_open", "browser_unavailable", "asr_unavailable", "overloaded"]
@@ -69,22 +49,15 @@ ERROR_TYPES: Final[tuple[ErrorType, ...]] = get_args(ErrorType)
 # and stay out of the availability SLI.
 ANSWERS: Final[frozenset[ErrorType]] = frozenset(get_args(Missing) + get_args(Closed))
 CALLER_ERRORS: Final[frozenset[ErrorType]] = frozenset(get_args(CallerError))
-_BLOCKED: Final[frozenset[ErrorType]] = frozenset(get_args(Refused) + get_args(Gated))
+# "Blocked" and "no captions" are kept apart here and nowhere else.
+_OUTCOMES: Final[dict[ErrorType, Outcome]] = {
+    **dict.fromkeys(ANSWERS, "no_captions"),
+    **dict.fromkeys(get_args(Refused) + get_args(Gated), "blocked"),
+    **dict.fromkeys(get_args(Late), "timeout"),
+    "breaker_open": "skipped",
+}
 
 
 def outcome_of(error_type: ErrorType | None) -> Outcome:
-    """The outcome that an error type belongs to (`success` for `None`).
-
-    "Blocked" and "no captions" are kept apart here and nowhere else.
-    """
-    if error_type is None:
-        return "success"
-    if error_type in ANSWERS:
-        return "no_captions"
-    if error_type in _BLOCKED:
-        return "blocked"
-    if error_type in get_args(Late):
-        return "timeout"
-    if error_type == "breaker_open":
-        return "skipped"
-    return "error"
+    """The outcome that an error type belongs to (`success` for `None`)."""
+    return _OUTCOMES.get(error_type, "error") if error_type else "success"
