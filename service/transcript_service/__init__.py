@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .alerts import AlertLogger as AlertLogger
     from .browser import get_optimized_browser_context as get_optimized_browser_context
-    from .telemetry import AlertLogger as AlertLogger
     from .telemetry import PerformanceLogger as PerformanceLogger
     from .telemetry import emit_performance_metric as emit_performance_metric
     from .telemetry import log_context as log_context
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AlertLogger": "telemetry",
+    "AlertLogger": "alerts",
     "PerformanceLogger": "telemetry",
     "emit_performance_metric": "telemetry",
     "get_optimized_browser_context": "browser",

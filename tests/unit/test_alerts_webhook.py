@@ -104,6 +104,26 @@ def test_an_alert_becomes_one_line_and_one_count(post: Post, telemetry: InMemory
     )
 
 
+@pytest.mark.parametrize(
+    ("severity", "status", "level"),
+    [
+        ("critical", "firing", "error"),
+        ("warning", "firing", "warning"),
+        ("info", "firing", "info"),
+        ("critical", "resolved", "info"),
+        (None, "firing", "info"),
+    ],
+)
+def test_an_alert_is_written_at_its_severity_and_counted(
+    post: Post, telemetry: InMemoryTelemetry, severity: str | None, status: str, level: str
+) -> None:
+    labels = {"alertname": "A"} | ({"severity": severity} if severity else {})
+    post(notification(alert(status=status, labels=labels)))
+    (line,) = telemetry.events("alert.received")
+    assert line["level"] == level
+    assert received(telemetry, alertname="A", severity=severity or "none", status=status) == 1
+
+
 def test_the_same_delivery_again_is_neither_written_nor_counted(
     post: Post, telemetry: InMemoryTelemetry
 ) -> None:

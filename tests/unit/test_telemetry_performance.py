@@ -9,7 +9,7 @@ import pytest
 import transcript_service
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service import emit_performance_metric, log_performance
-from transcript_service.telemetry import AlertLogger, PerformanceLogger, performance
+from transcript_service.telemetry import PerformanceLogger, performance
 
 
 @pytest.fixture(autouse=True)
@@ -161,33 +161,6 @@ def test_a_performance_logger_puts_its_fields_on_everything(
     }
     assert all(line["profile"] == "desktop" for line in telemetry.lines())
     assert len(telemetry.lines()) == 3
-
-
-@pytest.mark.parametrize(
-    ("severity", "status", "level"),
-    [
-        ("critical", "firing", "error"),
-        ("warning", "firing", "warning"),
-        ("info", "firing", "info"),
-        ("critical", "resolved", "info"),
-    ],
-)
-def test_an_alert_is_written_at_its_severity_and_counted(
-    telemetry: InMemoryTelemetry, severity: str, status: str, level: str
-) -> None:
-    AlertLogger().received("CircuitBreakerOpen", severity, status, alert_stage="asr")
-    (line,) = telemetry.events("alert.received")
-    assert (line["level"], line["alertname"], line["alert_stage"]) == (
-        level,
-        "CircuitBreakerOpen",
-        "asr",
-    )
-    assert (
-        telemetry.metric(
-            "alerts.received", alertname="CircuitBreakerOpen", severity=severity, status=status
-        )
-        == 1
-    )
 
 
 def test_the_promised_names_can_be_imported_from_the_package() -> None:

@@ -12,9 +12,9 @@ from flask import Blueprint, Response, abort, request
 
 from ..problem import Problem
 from ..settings import Settings
-from ..telemetry import AlertLogger
 from . import runbooks
-from .log import AlertLog, Notification
+from .log import AlertLog
+from .logger import AlertLogger
 from .webhook import MAX_BODY_BYTES, Alert, NotUnderstood, parse
 
 # Pages without scripts, forms or frames, that load nothing: what a hostile runbook could do.
@@ -51,7 +51,7 @@ def create_blueprint(settings: Settings, alert_log: AlertLog) -> Blueprint:
                     if notification == "duplicate":
                         counts["duplicates"] += 1
                     else:
-                        _write(logger, alert, notification)
+                        logger.received(alert, notification)
                         counts["accepted"] += 1
         except NotUnderstood as error:
             raise Problem(400, "bad_request", f"{error}.") from None
@@ -70,24 +70,6 @@ def create_blueprint(settings: Settings, alert_log: AlertLog) -> Blueprint:
         return abort(404) if page is None else _html(page)
 
     return blueprint
-
-
-def _write(logger: AlertLogger, alert: Alert, notification: Notification) -> None:
-    labels = alert.labels
-    logger.received(
-        labels["alertname"],
-        labels.get("severity", "none"),
-        alert.status,
-        notification=notification,
-        fingerprint=alert.fingerprint,
-        alert_stage=labels.get("stage") or labels.get("name"),
-        alert_labels=", ".join(
-            f"{key}={value}"
-            for key, value in sorted(labels.items())
-            if key not in ("alertname", "severity")
-        ),
-        summary=alert.annotations.get("summary"),
-    )
 
 
 def _authorize(token_file: Path | None) -> None:

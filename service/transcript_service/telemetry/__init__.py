@@ -18,7 +18,6 @@ from .http_server import instrument_app as instrument_app
 from .http_server import refused as refused
 from .logs import configure_logging as configure_logging
 from .logs import get_logger as get_logger
-from .performance import AlertLogger as AlertLogger
 from .performance import PerformanceLogger as PerformanceLogger
 from .performance import emit_performance_metric as emit_performance_metric
 from .performance import log_performance as log_performance

@@ -175,24 +175,3 @@ class PerformanceLogger:
     def event(self, event: str, **fields: Any) -> None:
         """One line of an event of the catalogue."""
         self._log.info(event, **fields)
-
-
-class AlertLogger:
-    """Write alerts that arrive, at the level of their severity, and count them."""
-
-    _LEVELS: Final = {"critical": "error", "warning": "warning"}
-
-    def __init__(self) -> None:
-        self._log = get_logger("transcript_service.alerts")
-
-    def received(self, alertname: str, severity: str, status: str, /, **fields: Any) -> None:
-        """One alert of a notification, as Alertmanager has it; `fields` are for the line only."""
-        instruments.ALERTS_RECEIVED.add(1, alertname=alertname, severity=severity, status=status)
-        name = self._LEVELS.get(severity, "info") if status == "firing" else "info"
-        getattr(self._log, name)(
-            "alert.received", alertname=alertname, severity=severity, status=status, **fields
-        )
-
-    def rejected(self, reason: str, /, **fields: Any) -> None:
-        """A notification that could not be used."""
-        self._log.warning("alert.rejected", reason=reason, **fields)
