@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gunicorn_process import CHECKOUT, gunicorn
+from tests.gunicorn_process import CHECKOUT, gunicorn, patience
 from tests.otlp_sink import OtlpSink, SinkSpan
 from tests.unit.test_telemetry_providers import run
 
@@ -153,7 +153,8 @@ def seen(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             "OTEL_PROPAGATORS": "shop",
         }
         with gunicorn(place, environ, app="shop_telemetry:create_app()", workers=1) as running:
-            connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)
+            wait_s = patience(60)
+            connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=wait_s)
             for number in range(10):
                 connection.request("GET", f"/work/{number}", headers={"x-shop-trace": _TRACE})
                 assert connection.getresponse().read().decode() == _TRACE

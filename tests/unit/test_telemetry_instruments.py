@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from opentelemetry.context import Context
 
 from tests.telemetry_memory import InMemoryTelemetry
 from transcript_service.telemetry import instruments, span
@@ -129,6 +130,34 @@ def test_an_exemplar_is_of_the_span_in_which_it_was_measured(telemetry: InMemory
         context.span_id,
         context.trace_id,
     )
+
+
+def test_what_a_librarys_instrumentation_measures_waits_and_is_counted_all_the_same(
+    telemetry: InMemoryTelemetry,
+) -> None:
+    given = instruments.deferred()
+    assert given is not None
+    meter = given.get_meter("library", "1.0")
+    histogram, running = meter.create_histogram("took"), meter.create_up_down_counter("running")
+    with span("measured"):
+        running.add(1, {"a": "b"})
+        histogram.record(0.5, {"a": "b"})
+    histogram.record(1.5, {"a": "b"}, context=Context())
+    running.add(-1, {"a": "b"})
+    assert len(instruments._pending) == 4
+    points = telemetry._points()
+    key = (("a", "b"),)
+    assert (points["took", key].count, points["took", key].sum) == (2, 2.0)
+    assert points["running", key].value == 0
+    (exemplar,) = points["took", key].exemplars
+    context = telemetry.span("measured").context
+    assert context is not None
+    assert (exemplar.value, exemplar.trace_id) == (0.5, context.trace_id)
+
+
+def test_without_a_collection_instrumentations_have_the_sdks_instruments() -> None:
+    instruments.stop()
+    assert instruments.deferred() is None
 
 
 @pytest.mark.parametrize(("wanted", "count"), [("trace_based", 1), ("always_off", 0)])

@@ -76,8 +76,9 @@ def instrument_app(app: Flask, *, untraced: Collection[str] = ()) -> None:
     below them, whatever the caller's trace says.
     """
     _untraced.update(untraced)
+    hooks: dict[str, Any] = {"request_hook": _name_span, "response_hook": _complete_span}
     FlaskInstrumentor.instrument_app(  # type: ignore[no-untyped-call]
-        app, request_hook=_name_span, response_hook=_complete_span, enable_commenter=False
+        app, **hooks, enable_commenter=False, meter_provider=instruments.deferred()
     )
     app.before_request(_correlate_excluded)
     app.teardown_request(_leave_excluded)

@@ -22,19 +22,18 @@ from math import prod
 from typing import Any, ClassVar, Final
 from weakref import WeakMethod
 
-from opentelemetry import trace
+from opentelemetry import metrics, trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.trace import NonRecordingSpan, SpanContext
 
 from .vocabulary import BREAKER_STATES, ERROR_TYPES, OUTCOMES, PROFILES, SOURCES, STAGES, outcome_of
 
-# The attributes of one series, sorted.
+# The attributes of a call, by parameter; and of one series, sorted.
+_Given = Mapping[str, str | None]
 _Series = tuple[tuple[str, str], ...]
 
 OTHER: Final = "other"
-# Most attribute sets remembered per instrument; beyond it counting only gets slower.
-_REMEMBERED: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,8 @@ class Instrument:
 
     A call only appends to a deque, and what was appended is counted on the thread that collects.
     So a call takes no lock: one made in the middle of another, by `__del__` or a signal handler,
-    cannot wait for itself (the SDK's instruments can), and a request pays less.
-
-    Calls take finite numbers; of an attribute, `None` is as good as nothing.
+    cannot wait for itself (the SDK's instruments can), and a request pays less. Calls take finite
+    numbers; of an attribute, `None` is as good as nothing.
     """
 
     kind: ClassVar[str]
@@ -99,9 +97,7 @@ class Instrument:
 
     @property
     def prometheus_name(self) -> str:
-        """Its name in PromQL, by the default translation of Prometheus' OTLP receiver
-        (UnderscoreEscapingWithSuffixes): annotations such as `{request}` are no unit.
-        """
+        """Its name in PromQL, as Prometheus' OTLP receiver translates it by default."""
         unit = {"s": "_seconds", "By": "_bytes"}.get(self.unit, "")
         return self.name.replace(".", "_") + unit + ("_total" if self.kind == "counter" else "")
 
@@ -116,11 +112,11 @@ class Instrument:
         """Forget all series and who refreshes them; calls do nothing until the next `start`."""
         self._started = False
         self._series: dict[_Series, float] = {}
-        self._series_of: Callable[..., _Series] = lru_cache(_REMEMBERED)(self._find)
+        self._series_of: Callable[..., _Series] = lru_cache(4096)(self._find)
         self._open_values: dict[str, set[str]] = {p: set() for p in self.attributes}
         self._refreshes: list[WeakMethod[Callable[[], None]]] = []
 
-    def note(self, value: Any, attributes: Mapping[str, str | None]) -> bool:
+    def note(self, value: Any, attributes: _Given) -> bool:
         """Note a measurement, to be counted at the next collection.
 
         Returns whether it is a number that a sum survives; else it is only counted as unusable.
@@ -132,10 +128,7 @@ class Instrument:
         if not usable:
             TELEMETRY_UNKNOWN.add(1, kind="value")
         elif self._started:
-            if len(_pending) == _MOST_PENDING:
-                _count_unknown("overflow")
-            span = trace.get_current_span().get_span_context()
-            _pending.append((self, value, attributes, span))
+            _note(self._count, value, attributes)
         return usable
 
     def _read_by(self, meter: Meter) -> None:
@@ -152,21 +145,20 @@ class Instrument:
         create = getattr(meter, f"create_observable_{kind}")
         create(self.name, [read], self.unit, self.description)
 
-    def _count(self, value: float, series: _Series, span: SpanContext) -> None:
-        self._series[series] += value
+    def _count(self, value: float, given: _Given, around: Context) -> None:
+        self._series[self._series_of(*given.items())] += value
 
     def _find(self, *given: tuple[str, str | None]) -> _Series:
         """The series that a call with these parameters belongs to."""
-        found = tuple(sorted(filter(None, (self._bounded(*each) for each in given))))
+        kept = [each for each in given if each[0] in self.attributes and each[1] is not None]
+        found = tuple(sorted(self._bounded(*each) for each in kept))
         if len(self._series) >= self.series_limit and found not in self._series:
             found = tuple((name, OTHER) for name, _ in found)
         self._series.setdefault(found, 0)
         return found
 
-    def _bounded(self, parameter: str, value: str | None) -> tuple[str, str] | None:
-        attribute = self.attributes.get(parameter)
-        if attribute is None or value is None:
-            return None
+    def _bounded(self, parameter: str, value: str | None) -> tuple[str, str]:
+        attribute = self.attributes[parameter]
         text, seen = str(value), self._open_values[parameter]
         if not attribute.values and len(seen) < attribute.limit:
             seen.add(text)
@@ -203,8 +195,8 @@ class Gauge(Instrument):
         """Replace the value of one series."""
         self.note(value, attributes)
 
-    def _count(self, value: float, series: _Series, span: SpanContext) -> None:
-        self._series[series] = value
+    def _count(self, value: float, given: _Given, around: Context) -> None:
+        self._series[self._series_of(*given.items())] = value
 
     def refreshed_by(self, refresh: Callable[[], None]) -> None:
         """Have a method of an object, which is not kept alive, called before each collection."""
@@ -224,22 +216,43 @@ class Histogram(Instrument):
     def _read_by(self, meter: Meter) -> None:
         self._sdk = meter.create_histogram(self.name, self.unit, self.description)
 
-    def _count(self, value: float, series: _Series, span: SpanContext) -> None:
-        around = trace.set_span_in_context(NonRecordingSpan(span), Context())
-        self._sdk.record(float(value), dict(series), around)
+    def _count(self, value: float, given: _Given, around: Context) -> None:
+        self._sdk.record(float(value), dict(self._series_of(*given.items())), around)
+
+
+class Deferred:
+    """The SDK's meter provider, or a meter or instrument of it, on which calls wait as on ours."""
+
+    def __init__(self, of: Any) -> None:
+        self._of = of
+
+    def __getattr__(self, name: str) -> Any:
+        make = getattr(self._of, name)
+        return lambda *told, **named: Deferred(make(*told, **named))
+
+    def add(self, value: float, attributes: Any = None, context: Context | None = None) -> None:
+        _note(self._of.add, value, attributes, context)
+
+    def record(self, value: float, attributes: Any = None, context: Context | None = None) -> None:
+        _note(self._of.record, value, attributes, context)
 
 
 # What was measured and not counted yet, with the span that an exemplar leads to. Far more than
 # come between two collections (6,000 a second); beyond it the oldest is lost and counted.
 _MOST_PENDING: Final = 100_000
-_Call = tuple[Instrument, float, Mapping[str, str | None], SpanContext]
-_pending: Final = deque[_Call](maxlen=_MOST_PENDING)
+_pending: Final = deque[tuple[Callable[..., None], float, Any, SpanContext]](maxlen=_MOST_PENDING)
 _counting = threading.Lock()
 
 
+def _note(count: Callable[..., None], value: float, attributes: Any, at: Any = None) -> None:
+    """Have it counted at the next collection."""
+    if len(_pending) == _MOST_PENDING:
+        _count_unknown("overflow")
+    _pending.append((count, value, attributes, trace.get_current_span(at).get_span_context()))
+
+
 def _count_unknown(kind: str) -> None:
-    series = TELEMETRY_UNKNOWN._series_of(("kind", kind))
-    TELEMETRY_UNKNOWN._count(1, series, trace.INVALID_SPAN_CONTEXT)
+    TELEMETRY_UNKNOWN._count(1, {"kind": kind}, Context())
 
 
 def _count_pending() -> None:
@@ -250,9 +263,10 @@ def _count_pending() -> None:
         for _ in range(len(_pending)):
             if not _pending:  # stopped meanwhile
                 break
-            instrument, value, attributes, span = _pending.popleft()
+            count, value, attributes, span = _pending.popleft()
             try:
-                instrument._count(value, instrument._series_of(*attributes.items()), span)
+                around = trace.set_span_in_context(NonRecordingSpan(span), Context())
+                count(value, attributes, around)
             except Exception:  # a call that makes no sense costs nobody else's
                 _count_unknown("value")
     finally:
@@ -391,6 +405,11 @@ def start(meter: Meter) -> None:
     stop()  # and forget what the parent had measured
     for instrument in REGISTRY.values():
         instrument.start(meter)
+
+
+def deferred() -> Deferred | None:
+    """The meter provider for instrumentations; `None`, the SDK's, where nobody counts later."""
+    return Deferred(metrics.get_meter_provider()) if TELEMETRY_UNKNOWN._started else None
 
 
 def stop() -> None:

@@ -83,8 +83,8 @@ class RateLimit:
     def __call__(self, _: Any, __: str, line: EventDict) -> EventDict:
         """Leave out lines, never critical ones, by event, subject and stage.
 
-        The subject is the video where a line has one, else the trace, else (outside requests)
-        the logger and text; there is no key that unrelated requests share.
+        The subject is nothing that unrelated requests share: the video where a line has one,
+        else the trace, else (outside requests) the logger and text.
         """
         if self.per_min and line["level"] != "critical":
             subject = (
@@ -123,11 +123,9 @@ class ToOtlp:
 
     def __call__(self, _: Any, __: str, line: EventDict) -> EventDict:
         if self.logger is not None:
-            now = time.time_ns()
             severity = std_to_otel(_LEVELS[line["level"]])
             self.logger.emit(
-                timestamp=now,
-                observed_timestamp=now,
+                timestamp=time.time_ns(),
                 severity_number=severity,
                 severity_text=severity.name,
                 body=line["event"],
@@ -328,12 +326,9 @@ class RecordHandler(logging.Handler):
         return True
 
 
-_add_extra: Final = ExtraAdder()
-
-
 def _from_record(logger: Any, name: str, line: EventDict) -> EventDict:
     """What the chain needs of a record: the event `log.record`, with its text as `message`."""
-    line = _add_extra(logger, name, line)
+    line = ExtraAdder()(logger, name, line)
     record: logging.LogRecord = line.pop("_record")
     del line["_from_structlog"]
     line.update(logger=record.name, message=line["event"])
@@ -345,10 +340,7 @@ def _from_record(logger: Any, name: str, line: EventDict) -> EventDict:
 
 
 def configure_logging(settings: Settings) -> None:
-    """Set the log lines up: level, JSON or text, rate limit, the standard library's records.
-
-    Enough for a command-line process; `start` does it too and adds OTLP.
-    """
+    """Set the log lines up, without OTLP: level, form, limit, the standard library's records."""
     root = logging.getLogger()
     root.handlers[:] = [RecordHandler(arrange(settings))]
     root.setLevel(settings.log_level.upper())

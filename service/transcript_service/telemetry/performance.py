@@ -71,13 +71,12 @@ def log_performance(name: str, /, **fields: Any) -> Iterator[Measurement]:
             error_type = {"error_type": type(error).__name__}
             raise
         finally:
-            measurement.duration_s = time.perf_counter() - started
+            took_s = measurement.duration_s = time.perf_counter() - started
             series = {"operation": name, "outcome": measurement.outcome}
             opened.set_attribute("outcome", measurement.outcome)
             # While the span is current, so that the histogram's exemplar points to it.
-            instruments.OPERATION_DURATION.record(measurement.duration_s, **series)
-            duration_s = round(measurement.duration_s, 6)
-            log.info("performance.measured", duration_s=duration_s, **series, **error_type)
+            instruments.OPERATION_DURATION.record(took_s, **series)
+            log.info("performance.measured", duration_s=round(took_s, 6), **series, **error_type)
 
 
 def emit_performance_metric(
@@ -88,20 +87,16 @@ def emit_performance_metric(
     p50: float | None = None,
     p95: float | None = None,
 ) -> None:
-    """Record one measurement under a name of the registry, and log it.
+    """Record one measurement under a name of the registry, and log it. Never raises.
 
-    Args:
-        metric_type: an instrument's name, with dots or underscores, with or without the
-            suffix Prometheus adds (`transcript_stage_duration_seconds`).
-        value: in `unit`.
-        labels: the instrument's attributes, with dots or underscores.
-        unit: of `value`, such as `ms` or `MiB`; without it, the instrument's own.
-        p50: percentile the caller computed, in `unit`. Kept on the log line only: Prometheus
-            computes its own from the histogram, and the two are never mixed.
-        p95: likewise.
+    `metric_type` is an instrument's name, with dots or underscores, with or without the suffix
+    Prometheus adds (`transcript_stage_duration_seconds`), and `labels` are its attributes. `value`
+    and percentiles are in `unit`, such as `ms` or `MiB`; without it, in the instrument's own.
+    `p50` and `p95`, which the caller computed, are kept on the log line only: Prometheus computes
+    its own from the histogram, and the two are never mixed.
 
-    Never raises. An unknown name, label or unit, or a value that is no finite number, is
-    warned about once and counted in `telemetry.unknown`.
+    An unknown name, label or unit, or a value that is no finite number, is warned about once and
+    counted in `telemetry.unknown`.
     """
     said = {"metric_type": metric_type, "value": value, "unit": unit, "p50": p50, "p95": p95}
     said = {key: item for key, item in said.items() if item is not None}

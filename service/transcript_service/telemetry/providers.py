@@ -57,9 +57,8 @@ _PROCESS_METRICS: Final[dict[str, list[str] | None]] = {
 def service_resource(settings: Settings) -> Resource:
     """What is sent about the service with every signal, secrets masked.
 
-    `OTEL_SERVICE_NAME` wins over `OTEL_RESOURCE_ATTRIBUTES`, and that over our own variables.
-    The instance's id always has a part of this process's own, because workers that wrote one
-    series would count over each other.
+    `OTEL_RESOURCE_ATTRIBUTES` wins over our own variables. The instance's id always has a part of
+    this process's own, because workers that wrote one series would count over each other.
     """
     given = OTELResourceDetector().detect().attributes
     instance, own = given.get("service.instance.id"), str(uuid.uuid4())
@@ -141,7 +140,6 @@ class Telemetry:
     queues: list[ExportQueue[Any]] = field(default_factory=list)
     _outages: OutageLog = field(default_factory=OutageLog, repr=False)
     _abort: list[Callable[[], None]] = field(default_factory=list, repr=False)
-    _stopped: bool = field(default=False, repr=False)
 
     def shutdown(self, timeout_s: float = 8.0) -> bool:
         """Send what is queued and close all three signals, at the same time.
@@ -149,10 +147,9 @@ class Telemetry:
         Returns whether everything was delivered within `timeout_s`. What was not is lost; the
         line `telemetry.shutdown.finished` on stderr says how much.
         """
-        meters = self.meter_provider
-        if self._stopped or meters is None:
+        meters, self.meter_provider = self.meter_provider, None
+        if meters is None:
             return True
-        self._stopped = True
         began = time.monotonic()
         begin = partial(threading.Thread, daemon=True)
         closing = [begin(target=queue.close, args=(timeout_s - 0.2,)) for queue in self.queues]
@@ -217,7 +214,7 @@ def start(settings: Settings) -> Telemetry:
         SystemMetricsInstrumentor(config=_PROCESS_METRICS),
     ):
         if not instrumentor.is_instrumented_by_opentelemetry:
-            instrumentor.instrument()
+            instrumentor.instrument(meter_provider=instruments.deferred())
     otlp.logger = loggers.get_logger(TRACER_NAME, VERSION)
     for name, what in dict(environment.problems).items():
         log.warning("telemetry.environment.invalid", variable=name, reason=what)
@@ -265,7 +262,6 @@ def _start_metrics(running: Telemetry, resource: Resource) -> None:
 def _queues(
     running: Telemetry, signal: str, prefix: str, redact: Callable[..., Sequence[Any]]
 ) -> Iterator[QueueProcessor]:
-    """A queue for each exporter of a signal."""
     for number, (exporter, watch) in enumerate(_exporters(running, signal)):
         queue = ExportQueue(
             signal,

@@ -183,8 +183,7 @@ def is_secret_key(key: str) -> bool:
     name = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
     if name in _NOT_SECRET:
         return False
-    if "header_" in name:
-        name = name.rsplit("header_", 1)[1]
+    name = name.rpartition("header_")[2]
     return (
         name in _EXACT_KEYS
         or name.replace("_", "") in _EXACT_KEYS

@@ -15,7 +15,6 @@ from .export_queue import ExportQueue, Ledger
 
 # A value, by `error.type`.
 _Read = Callable[[Ledger], Mapping[str, int]]
-_NOUNS: Final = {"traces": "span", "logs": "log"}
 _NEVER_TAKEN: Final = ("refused", "unencodable")
 # Every reason exists from the start: the first drop must be visible to increase().
 _DROPPED: Final = dict.fromkeys(("queue_full", *_NEVER_TAKEN, "shutdown"), 0)
@@ -23,7 +22,7 @@ _DROPPED: Final = dict.fromkeys(("queue_full", *_NEVER_TAKEN, "shutdown"), 0)
 
 def observe(meter: Meter, queue: ExportQueue[Any]) -> None:
     """Report one queue: created, processed and exported (failures by `error.type`), size."""
-    noun = _NOUNS[queue.signal]
+    noun = "span" if queue.signal == "traces" else "log"
     component = {
         "otel.component.type": "transcript_service.export_queue",
         "otel.component.name": f"transcript_service.export_queue/{noun}",
