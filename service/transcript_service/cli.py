@@ -233,8 +233,9 @@ def create(client: str, scopes: tuple[str, ...], days: int) -> None:
     store = _tokens()
     made, text = store.create(client, scopes or SCOPES, timedelta(days=days))
     click.echo(text)
+    until = made.expires_at.isoformat()
     click.echo(
-        f"Token {made.id} for {client}: {', '.join(made.scopes)}, until {made.expires_at}. "
+        f"Token {made.id} for {client}: {', '.join(made.scopes)}, until {until}. "
         f"It is shown this once; its hash is in {store.path}.",
         err=True,
     )
@@ -255,8 +256,8 @@ def list_tokens(as_json: bool) -> None:
             "client": kept.client,
             "state": kept.state(now),
             "scopes": list(kept.scopes),
-            "created": kept.created_at,
-            "expires": kept.expires_at,
+            "created": kept.created_at.isoformat(),
+            "expires": kept.expires_at.isoformat(),
             "last_used": used.isoformat() if (used := store.last_used(kept.id)) else None,
         }
         for kept in store.tokens()

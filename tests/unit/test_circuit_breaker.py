@@ -530,7 +530,7 @@ def test_a_state_can_be_forced_by_configuration(telemetry: InMemoryTelemetry) ->
         ("circuit_breaker_forced", ("nowhere=disabled",), "'nowhere' is no stage"),
         ("circuit_breaker_forced", ("asr=ajar",), "'ajar' cannot be used for asr"),
         ("circuit_breaker_slow_call_s", ("asr=soon",), "'soon' cannot be used for asr"),
-        ("circuit_breaker_slow_call_s", ("asr=0",), "must be above 0"),
+        ("circuit_breaker_slow_call_s", ("asr=0",), "'0' cannot be used for asr"),
         ("circuit_breaker_minimum_calls", 21, "could never open"),
     ],
 )

@@ -46,14 +46,8 @@ class CircuitBreakerConfig:
     """Seconds after which the place of a probe that never reported is given away."""
 
     def __post_init__(self) -> None:
-        if self.window_size < 1 or self.minimum_calls < 1 or self.half_open_calls < 1:
-            raise ValueError("window_size, minimum_calls and half_open_calls must be at least 1")
         if self.window_type == "count" and self.minimum_calls > self.window_size:
             raise ValueError("minimum_calls does not fit into window_size: it could never open")
-        if not (0 < self.failure_rate <= 1 and 0 < self.slow_call_rate <= 1):
-            raise ValueError("failure_rate and slow_call_rate must be above 0 and at most 1")
-        if min(self.slow_call_s, self.open_s, self.permit_expiry_s) <= 0:
-            raise ValueError("slow_call_s, open_s and permit_expiry_s must be above 0")
 
 
 class Bucket(NamedTuple):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import fields
 from functools import cache
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from ..settings import Settings, SettingsError
 from ..telemetry import get_logger
@@ -21,6 +21,7 @@ log = get_logger(__name__)
 
 T = TypeVar("T")
 _FORCED: Final = TypeAdapter[ForcedState](ForcedState)
+_SECONDS: Final = TypeAdapter[float](Annotated[float, Field(gt=0, allow_inf_nan=False)])
 
 
 @cache
@@ -36,11 +37,9 @@ def breakers(settings: Settings) -> dict[Stage, CircuitBreaker]:
         SettingsError: a stage or a state that does not exist.
     """
     slow_call_s = _by_stage(
-        "CIRCUIT_BREAKER_SLOW_CALL_S", settings.circuit_breaker_slow_call_s, float
+        "CIRCUIT_BREAKER_SLOW_CALL_S", settings.circuit_breaker_slow_call_s, _SECONDS
     )
-    forced = _by_stage(
-        "CIRCUIT_BREAKER_FORCED", settings.circuit_breaker_forced, _FORCED.validate_python
-    )
+    forced = _by_stage("CIRCUIT_BREAKER_FORCED", settings.circuit_breaker_forced, _FORCED)
     client = connect(settings)
     store = LocalStore() if client is None else RedisStore(client)
     made: dict[Stage, CircuitBreaker] = {
@@ -68,15 +67,15 @@ def _config(settings: Settings, slow_call_s: float) -> CircuitBreakerConfig:
         raise SettingsError(f"CIRCUIT_BREAKER_*: {error}") from None
 
 
-def _by_stage(variable: str, pairs: Iterable[str], read: Callable[[str], T]) -> dict[Stage, T]:
-    """The `stage=value` pairs of a variable, each value made by `read`."""
+def _by_stage(variable: str, pairs: Iterable[str], kind: TypeAdapter[T]) -> dict[Stage, T]:
+    """The `stage=value` pairs of a variable."""
     found: dict[Stage, T] = {}
     for pair in pairs:
         stage, _, value = (part.strip() for part in pair.partition("="))
         if stage not in STAGES:
             raise SettingsError(f"{variable}: {stage!r} is no stage ({', '.join(STAGES)})")
         try:
-            found[stage] = read(value)
+            found[stage] = kind.validate_python(value)
         except ValueError:
             raise SettingsError(f"{variable}: {value!r} cannot be used for {stage}") from None
     return found

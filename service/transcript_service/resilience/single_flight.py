@@ -81,14 +81,11 @@ class SingleFlight(Generic[K, T]):
     def _lead(self, key: K, flight: Future[T], work: Callable[[], T]) -> T:
         try:
             value = work()
+            flight.set_result(value)
+            return value
         except BaseException as error:
-            self._land(key)
             flight.set_exception(error)
             raise
-        self._land(key)
-        flight.set_result(value)
-        return value
-
-    def _land(self, key: K) -> None:
-        with self._lock:
-            del self._flights[key]
+        finally:
+            with self._lock:
+                del self._flights[key]
