@@ -114,9 +114,6 @@ class FakeProcess:
             await self._gone.wait()
             raise RuntimeError("the browser is gone")
 
-    def is_connected(self) -> bool:
-        return self.connected
-
     def on_lost(self, callback: Callable[[], None]) -> None:
         self._lost = callback
 

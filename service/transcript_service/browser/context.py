@@ -94,7 +94,6 @@ class PooledContext:
         return {"profile": self.identity.profile, "context_key": self.key}
 
     def enter(self, state: State) -> None:
-        """Change the state."""
         self.state, self.state_since = state, time.monotonic()
         to = _COUNTED_AS.get(state, self.occupancy)
         if to != self.occupancy:

@@ -146,7 +146,6 @@ class LeasedContext:
         self._lease.entry.context.on(event, handler)
 
     def remove_listener(self, event: Any, handler: Callable[..., Any]) -> None:
-        """Stop listening."""
         self._lease.check()
         self._listeners.remove((event, handler))
         self._lease.entry.context.remove_listener(event, handler)

@@ -218,7 +218,6 @@ class ContextPool:
             if entry.key == identity.key
             and entry.state is State.IDLE
             and entry.process is self.stock.process
-            and entry.process.is_connected()
             and self.clock() < entry.expires_at
         ]
         # The one used last has the warmest connections; the others may grow old in peace.

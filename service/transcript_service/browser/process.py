@@ -43,7 +43,6 @@ class Tasks(set[asyncio.Task[Any]]):
     """The tasks under way. A failure is written to the log: nobody else would see it."""
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Run something on its own."""
         task = asyncio.get_running_loop().create_task(work)
         self.add(task)
         task.add_done_callback(self._done)
@@ -118,10 +117,6 @@ class ChromiumProcess:
             baseline_bytes=process.baseline_bytes,
         )
         return process
-
-    def is_connected(self) -> bool:
-        """Whether Playwright believes the browser lives (it cannot tell a dead driver)."""
-        return self._browser.is_connected()
 
     def on_lost(self, callback: Callable[[], None]) -> None:
         """Call back when the browser process ends."""

@@ -109,7 +109,6 @@ class Stock:
     # Contexts
 
     def make(self, identity: Identity) -> None:
-        """Start making a context."""
         # Counted before the task has run: its place is taken from now on.
         self.making[identity.key] += 1
         self._tasks.spawn(self._make(identity))
