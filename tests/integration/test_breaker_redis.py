@@ -224,9 +224,10 @@ def test_a_value_that_is_no_record_is_replaced_and_reported(
 
 
 def test_a_forced_state_stays_in_its_process(server: Server) -> None:
-    first, second = worker(server), worker(server)
-    first.force("forced_open")
-    assert state_of(second) == "closed"
+    store = RedisStore(client(server.url, 30))
+    first = CircuitBreaker("timedtext", CONFIG, store=store, forced="forced_open")
+    assert state_of(first) == "forced_open"
+    assert state_of(worker(server)) == "closed"
 
 
 def keep(server: Server, record: Record) -> None:

@@ -42,8 +42,9 @@ def clock() -> Clock:
     return Clock()
 
 
-def make(clock: Clock, **changes: Any) -> CircuitBreaker:
-    return CircuitBreaker("timedtext", CircuitBreakerConfig(**{**vars(CONFIG), **changes}), clock)
+def make(clock: Clock, forced: ForcedState | None = None, **changes: Any) -> CircuitBreaker:
+    config = CircuitBreakerConfig(**{**vars(CONFIG), **changes})
+    return CircuitBreaker("timedtext", config, clock, forced=forced)
 
 
 def call(breaker: CircuitBreaker, results: str, clock: Clock | None = None) -> None:
@@ -279,15 +280,13 @@ def test_a_failed_probe_starts_the_wait_anew(clock: Clock) -> None:
 
 @pytest.mark.parametrize("state", ["disabled", "metrics_only"])
 def test_a_forced_state_that_allows_calls_never_opens(clock: Clock, state: ForcedState) -> None:
-    breaker = make(clock)
-    breaker.force(state)
+    breaker = make(clock, state)
     call(breaker, "ffffffffff")
     assert state_of(breaker) == state
 
 
 def test_forced_open_refuses_for_ever(clock: Clock) -> None:
-    breaker = make(clock)
-    breaker.force("forced_open")
+    breaker = make(clock, "forced_open")
     clock.now += 1_000_000
     with pytest.raises(CallNotPermitted) as refused, breaker.permit():
         pytest.fail("the call was made")
@@ -378,8 +377,8 @@ def test_a_change_is_marked_on_the_span_that_brought_it(
 def test_a_forced_state_is_seen_in_the_metrics(
     clock: Clock, telemetry: InMemoryTelemetry, state: ForcedState
 ) -> None:
-    breaker = make(clock)
-    breaker.force(state)
+    breaker = make(clock, state)
+    assert breaker.state == state
     assert [name for name, value in state_gauge(telemetry).items() if value] == [state]
     assert (
         telemetry.metric("circuit_breaker.transitions", name="timedtext", from_="closed", to=state)

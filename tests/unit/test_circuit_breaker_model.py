@@ -38,8 +38,8 @@ from transcript_service.resilience.circuit_breaker import ForcedState
 PAUSES = st.sampled_from([0.25, 0.75, 1.0, 3.75, 4.0, 4.75, 5.0, 7.0, 20.0])
 DURATIONS = st.sampled_from([0.0, 0.0, 0.0, 0.25, 1.0, 2.0, 2.25])
 RESULTS = st.sampled_from(["successful", "failed", "failed", "ignored"])
-RARELY = st.integers(0, 15)
-LUCKY = 7
+# Most of the time none.
+FORCED = st.sampled_from([None] * 9 + [*get_args(ForcedState)])
 
 configs = st.builds(
     CircuitBreakerConfig,
@@ -77,7 +77,6 @@ class Model:
     finished: list[tuple[float, bool, bool]] = field(default_factory=list)
     """(when, failed, slow) of every call that counts in this spell."""
     under_way: list[Call] = field(default_factory=list)
-    forced: bool = False
 
     def enter(self, state: str, now: float) -> None:
         self.state, self.entered, self.spell = state, now, self.spell + 1
@@ -133,13 +132,13 @@ class Model:
 class BreakerMachine(RuleBasedStateMachine):
     calls = Bundle("calls")
 
-    @initialize(config=configs)
-    def begin(self, config: CircuitBreakerConfig) -> None:
+    @initialize(config=configs, forced=FORCED)
+    def begin(self, config: CircuitBreakerConfig, forced: ForcedState | None) -> None:
         self.now = 1000.0
         self.telemetry = InMemoryTelemetry()
         self.telemetry.__enter__()
-        self.breaker = CircuitBreaker("asr", config, lambda: self.now)
-        self.model = Model(config)
+        self.breaker = CircuitBreaker("asr", config, lambda: self.now, forced=forced)
+        self.model = Model(config, forced or "closed")
         self.counts = dict.fromkeys(("successful", "failed", "ignored", "not_permitted"), 0)
         self.slow = 0
 
@@ -182,12 +181,6 @@ class BreakerMachine(RuleBasedStateMachine):
     @rule(call=consumes(calls))
     def lose_call(self, call: tuple[Permit, Call]) -> None:
         """Its thread died: no verdict ever comes."""
-
-    @rule(state=st.sampled_from(get_args(ForcedState)), luck=RARELY)
-    def force(self, state: ForcedState, luck: int) -> None:
-        if luck == LUCKY:
-            self.breaker.force(state)
-            self.model.enter(state, self.now)
 
     def ask(self) -> tuple[Permit, Call] | None:
         expected = self.model.ask(self.now)

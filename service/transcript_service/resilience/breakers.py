@@ -42,20 +42,17 @@ def breakers(settings: Settings) -> dict[Stage, CircuitBreaker]:
     forced = _by_stage("CIRCUIT_BREAKER_FORCED", settings.circuit_breaker_forced, _FORCED)
     client = connect(settings)
     store = LocalStore() if client is None else RedisStore(client)
-    made: dict[Stage, CircuitBreaker] = {
+    log.info("circuit_breaker.store_chosen", shared=client is not None)
+    return {
         stage: CircuitBreaker(
             stage,
             _config(settings, slow_call_s.get(stage, CircuitBreakerConfig.slow_call_s)),
             store=store,
+            forced=forced.get(stage),
         )
         for stage in STAGES
         if getattr(settings, f"enable_{stage}")
     }
-    for stage, breaker in made.items():
-        if stage in forced:
-            breaker.force(forced[stage])
-    log.info("circuit_breaker.store_chosen", shared=client is not None)
-    return made
 
 
 def _config(settings: Settings, slow_call_s: float) -> CircuitBreakerConfig:

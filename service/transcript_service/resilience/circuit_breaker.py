@@ -27,6 +27,7 @@ from ..telemetry import get_logger, instruments
 from ..telemetry.vocabulary import BREAKER_STATES, BreakerState
 from .breaker_state import (
     CircuitBreakerConfig,
+    Record,
     Refusal,
     Ticket,
     Transition,
@@ -65,6 +66,8 @@ class CircuitBreaker:
         config: thresholds.
         clock: monotonic seconds; measures calls, and is the store's time when there is none.
         store: where its record lives; a private one in this process by default.
+        forced: the state to stay in. It reaches no shared store, so that it does not outlive
+            the variable that asked for it.
     """
 
     def __init__(
@@ -73,11 +76,15 @@ class CircuitBreaker:
         config: CircuitBreakerConfig | None = None,
         clock: Callable[[], float] = time.monotonic,
         store: Store | None = None,
+        forced: ForcedState | None = None,
     ) -> None:
         self.name = name
         self.config = config or CircuitBreakerConfig()
         self.clock = clock
         self._store: Store = store or LocalStore(clock)
+        if forced is not None:
+            self._store = LocalStore(clock, {name: Record(state=forced)})
+            self._tell([Transition("closed", forced, "forced", None, None)])
         instruments.CIRCUIT_BREAKER_STATE.refreshed_by(self.refresh)
 
     @property
@@ -94,27 +101,14 @@ class CircuitBreaker:
         """
         return Permit(self, lifetime_s)
 
-    def force(self, state: ForcedState) -> None:
-        """Stay in `state` in this process: for operators and configuration.
-
-        A forced state has a record of its own and never reaches a shared store, so it
-        ends with the process and does not outlive the variable that asked for it.
-        """
-        forced = LocalStore(self.clock)
-        transition = Transition(self.state, state, "forced", None, None)
-        forced.update(self.name, lambda record, now: record.enter(state, now, "forced"))
-        self._store = forced
-        self._tell([transition])
-
     def refresh(self) -> None:
         """Say the state to the metrics; another worker may have changed it."""
         state = self.state
         for known in BREAKER_STATES:
             instruments.CIRCUIT_BREAKER_STATE.set(int(known == state), name=self.name, state=known)
 
-    def _acquire(self, lifetime_s: float | None) -> tuple[Store, Ticket]:
-        store = self._store
-        answer, transitions = store.update(
+    def _acquire(self, lifetime_s: float | None) -> Ticket:
+        answer, transitions = self._store.update(
             self.name, lambda record, now: acquire(record, self.config, now, lifetime_s)
         )
         self._tell(transitions)
@@ -122,14 +116,12 @@ class CircuitBreaker:
             instruments.CIRCUIT_BREAKER_CALLS.add(name=self.name, kind="not_permitted")
             log.debug("circuit_breaker.call_refused", breaker=self.name, state=answer.state)
             raise CallNotPermitted(self.name, answer.state, answer.retry_after_s)
-        return store, answer
+        return answer
 
-    def _finish(self, store: Store, ticket: Ticket, result: Result, duration_s: float) -> None:
+    def _finish(self, ticket: Ticket, result: Result, duration_s: float) -> None:
         slow = int(result != "ignored" and duration_s > self.config.slow_call_s)
-        # A call from before a state was forced only gives its place back.
-        verdict: Result = result if store is self._store else "ignored"
-        transitions = store.update(
-            self.name, lambda record, now: finish(record, self.config, now, ticket, verdict, slow)
+        transitions = self._store.update(
+            self.name, lambda record, now: finish(record, self.config, now, ticket, result, slow)
         )
         instruments.CIRCUIT_BREAKER_CALLS.add(name=self.name, kind=result)
         if slow:
@@ -167,17 +159,16 @@ class CircuitBreaker:
 class Permit:
     """Leave for one call. The first verdict counts, later ones are ignored."""
 
-    __slots__ = ("_breaker", "_lifetime_s", "_started", "_store", "_ticket")
+    __slots__ = ("_breaker", "_lifetime_s", "_started", "_ticket")
 
     def __init__(self, breaker: CircuitBreaker, lifetime_s: float | None) -> None:
         self._breaker = breaker
         self._lifetime_s = lifetime_s
         self._ticket: Ticket | None = None
-        self._store: Store
         self._started = 0.0
 
     def __enter__(self) -> Self:
-        self._store, self._ticket = self._breaker._acquire(self._lifetime_s)
+        self._ticket = self._breaker._acquire(self._lifetime_s)
         self._started = self._breaker.clock()
         return self
 
@@ -197,7 +188,7 @@ class Permit:
         ticket, self._ticket = self._ticket, None
         if ticket is not None:
             elapsed = self._breaker.clock() - self._started
-            self._breaker._finish(self._store, ticket, result, elapsed)
+            self._breaker._finish(ticket, result, elapsed)
 
     def __exit__(
         self,
