@@ -10,6 +10,8 @@ import time
 from collections import deque
 from typing import Final, Literal
 
+from playwright.async_api import Error as PlaywrightError
+
 from .context import PROBES_KEPT, PooledContext
 from .errors import BrowserUnavailable
 
@@ -121,9 +123,10 @@ class Launches:
     def failed(self, error: Exception) -> BrowserUnavailable:
         """Remember a failure; the refusal to tell those who wait."""
         if not isinstance(error, BrowserUnavailable):
-            error = BrowserUnavailable(
-                "launch_failed", f"Chromium did not start: {type(error).__name__}"
-            )
+            said = type(error).__name__
+            if isinstance(error, PlaywrightError):
+                said = error.message.strip().splitlines()[0]
+            error = BrowserUnavailable("launch_failed", f"Chromium did not start: {said}")
         error.retry_after_s = min(_RETRY_MOST_S, _RETRY_S * 2**self._failures)
         self._failures += 1
         self._refusal, self._retry_at = error, time.monotonic() + error.retry_after_s

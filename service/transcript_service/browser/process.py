@@ -26,7 +26,6 @@ from playwright.async_api import TimeoutError as PlaywrightTimeout
 from ..settings import Settings
 from ..telemetry import get_logger, span
 from . import memory
-from .errors import BrowserUnavailable
 from .identity import Identity
 from .launch import BROWSER_UID, Way, find_chromium, launch_options, ways
 
@@ -82,7 +81,8 @@ class ChromiumProcess:
         """Start driver and Chromium and measure what they take when idle.
 
         Raises:
-            BrowserUnavailable: there is no Chromium, or it did not start in time.
+            BrowserUnavailable: there is no Chromium.
+            PlaywrightError: it did not start, or not in time.
         """
         started = time.monotonic()
         with span("browser.launch"):
@@ -100,15 +100,10 @@ class ChromiumProcess:
                 control = await browser.new_browser_cdp_session()
                 process = cls(driver, browser, control, await _pid_of(control))
                 process.baseline_bytes = await process.usage_bytes() or 0
-            except BaseException as error:
+            except BaseException:
                 # Stopping the driver ends whatever it had started.
                 with suppress(TimeoutError):
                     await asyncio.wait_for(asyncio.shield(driver.stop()), _CLOSE_S)
-                if isinstance(error, PlaywrightError):
-                    first_line = error.message.strip().splitlines()[0]
-                    raise BrowserUnavailable(
-                        "launch_failed", f"Chromium did not start: {first_line}"
-                    ) from error
                 raise
         log.info(
             "browser.launched",
