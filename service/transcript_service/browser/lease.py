@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from playwright.async_api import Page, Response
 
 from ..telemetry import set_attributes, span
-from .context import DEFAULT_TIMEOUT_MS, PooledContext
+from .context import PooledContext
 from .errors import LeaseLost, LostReason
 
 # What a leaseholder may do to a context and cleaning takes back. Anything else (init
@@ -163,7 +163,7 @@ class LeasedContext:
 
 
 class LeasedPage:
-    """A `playwright.async_api.Page` whose navigations are spans and end with the lease."""
+    """A `playwright.async_api.Page` whose navigations are spans."""
 
     def __init__(self, page: Page, context: LeasedContext) -> None:
         self._page = page
@@ -173,10 +173,6 @@ class LeasedPage:
         """Navigate, in a span `browser.navigate` with the host (never the query) and status."""
         lease = self.context._lease
         lease.check()
-        left_ms = max(1.0, lease.remaining_s * 1000)
-        wanted_ms = options.get("timeout")
-        if wanted_ms is not None or left_ms < DEFAULT_TIMEOUT_MS:
-            options["timeout"] = min(wanted_ms or left_ms, left_ms)  # 0 is no limit to Playwright
         profile, host = lease.entry.identity.profile, urlsplit(url).hostname
         with span("browser.navigate", profile=profile, host=host) as opened:
             response = await self._page.goto(url, **options)
