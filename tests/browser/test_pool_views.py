@@ -156,6 +156,10 @@ def test_run_has_a_hard_limit_even_over_an_endless_script(pool: BrowserPool) -> 
         page = await context.new_page()
         await page.evaluate("() => { while (true); }")
 
+    # Making a context may take longer than that on a busy machine.
+    with pool.lease("mobile", timeout_s=60):
+        pass
+    wait_until(lambda: idle(pool))
     started = time.monotonic()
     with pytest.raises(TimeoutError):
         pool.run(endless, "mobile", timeout_s=3)
