@@ -34,7 +34,9 @@ BATCH_S = 3  # longer than the Collector collects a batch
 JOB = "tldw-transcript-service"
 ASKED = {
     "performance": "/api/dashboard/metrics/performance?hours=1",
-    "traces": "/api/dashboard/traces?hours=1&stage=timedtext",
+    "the newest traces": "/api/dashboard/traces?hours=1&stage=youtube_api",
+    # The recorded requests need no second stage.
+    "traces of which there are none": "/api/dashboard/traces?hours=1&stage=timedtext",
 }
 STORES = {"traces": "jaeger", "logs": "victorialogs", "metrics": "prometheus"}
 

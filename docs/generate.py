@@ -183,7 +183,7 @@ def performance() -> Iterator[str]:
 
 
 def _number(value: float, unit: str) -> str:
-    return f"{value:.4g} {unit}".strip()
+    return f"{value:{',.0f' if value >= 1000 else '.4g'}} {unit}".strip()
 
 
 def main(check: bool) -> int:
