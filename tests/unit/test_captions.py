@@ -71,6 +71,19 @@ GET_TRANSCRIPT = orjson.dumps(
         ]
     }
 )
+OLD_CUES = orjson.dumps(
+    {
+        "cues": [
+            {
+                "transcriptCueRenderer": {
+                    "cue": {"simpleText": "older"},
+                    "startOffsetMs": "1000",
+                    "durationMs": "500",
+                }
+            }
+        ]
+    }
+)
 GET_PANEL = orjson.dumps(
     {
         "contents": [
@@ -102,6 +115,7 @@ def test_each_format_gives_one_segment_per_line(
 
 def test_panel_answers_give_the_same_kind_of_segments() -> None:
     assert parse_get_transcript(GET_TRANSCRIPT) == [Segment(0.06, 3.24, "one line")]
+    assert parse_get_transcript(OLD_CUES) == [Segment(1.0, 0.5, "older")]
     # The modern panel has no ends: a line lasts until the next, the last one is open.
     assert parse_get_panel(GET_PANEL) == [
         Segment(2075.0, 1526.0, "first"),
@@ -118,11 +132,12 @@ def test_panel_answers_give_the_same_kind_of_segments() -> None:
         (b'<transcript><text start="1"> \n </text></transcript>', "empty_body"),
         (b"<!DOCTYPE html><html><body>hello</body></html>", "html_body"),
         (b"\n<HTML lang=en>", "html_body"),
-        (b"<?XML version='1.0'?> <html>", "html_body"),
+        (b"\n<!-- served by x -->\n<!DOCTYPE html>", "html_body"),
+        (b"<?XML version='1.0'?> <!--- a - b --> <!----><html>", "html_body"),
         (b'<html><form action="https://consent.youtube.com/save">', "consent_required"),
         (b'<html><div class="g-recaptcha">', "ip_blocked"),
         (SRV1[:90], "parse_error"),
-        (SRV3, "empty_body"),
+        (SRV3, "parse_error"),
         (JSON3, "parse_error"),
         (b"WEBVTT\n\n00:01.000 --> 00:02.000\nhi", "parse_error"),
         (b'<transcript><text dur="1">no start</text></transcript>', "parse_error"),
@@ -258,6 +273,7 @@ PARSERS: list[tuple[bytes, Callable[[bytes], list[Segment]]]] = [
     (SRV3, lambda body: parse_captions(body, "srv3")),
     (JSON3, lambda body: parse_captions(body, "json3")),
     (GET_TRANSCRIPT, parse_get_transcript),
+    (OLD_CUES, parse_get_transcript),
     (GET_PANEL, parse_get_panel),
 ]
 

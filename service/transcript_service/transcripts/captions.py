@@ -29,10 +29,10 @@ Format = Literal["srv1", "srv3", "json3"]
 _Row = tuple[float | None, float | None, str]
 
 _BOM: Final = b"\xef\xbb\xbf"
+_PROLOGUE = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?", re.IGNORECASE)
+_SPACE = re.compile(rb"\s*")
 _HTML = re.compile(
-    rb"\s*(?:<\?xml[^>]*>\s*)?"
-    rb"<(?:!doctype\s+html|html|head|body|title|meta|script|style|div|form)\b",
-    re.IGNORECASE,
+    rb"<(?:!doctype\s+html|html|head|body|title|meta|script|style|div|form)\b", re.IGNORECASE
 )
 # A page that has it is a watch page, whatever words its video's description holds.
 _KEY = re.compile(rb'"INNERTUBE_API_KEY":\s*"[a-zA-Z0-9_-]+"')
@@ -50,9 +50,13 @@ def parse_captions(body: bytes, expected: Format) -> list[Segment]:
 
     Raises:
         TranscriptError: `empty_body` (also: no caption in it), `html_body`,
-            `consent_required` or `ip_blocked` (a page instead of data), `parse_error`.
+            `consent_required` or `ip_blocked` (a page instead of data), `parse_error`
+            (damaged, or another format than was asked for).
     """
     check_body(body)
+    found = _format_of(body)
+    if found != expected:
+        raise TranscriptError("parse_error", f"Expected {expected} captions, got {found}.")
     return _segments({"srv1": _srv1, "srv3": _srv3, "json3": _json3}[expected](body))
 
 
@@ -64,9 +68,28 @@ def check_body(body: bytes) -> None:
     """
     if not body.strip():
         raise TranscriptError("empty_body", "YouTube answered with an empty body.")
-    if _HTML.match(body.removeprefix(_BOM)):
+    if _is_html(body.removeprefix(_BOM)):
         check_page(body)
         raise TranscriptError("html_body", "YouTube answered with a page instead of data.")
+
+
+def _is_html(body: bytes) -> bool:
+    """Whether it begins like a page; an XML declaration and comments may come first."""
+    # Comments are passed over here and not by the pattern: possessive quantifiers, which would
+    # keep that linear and small, match wrongly around a group before Python 3.11.5.
+    start = _end(_PROLOGUE, body, 0)
+    while body.startswith(b"<!--", start):
+        end = body.find(b"-->", start + 4)
+        if end < 0:
+            return False
+        start = _end(_SPACE, body, end + 3)
+    return _HTML.match(body, start) is not None
+
+
+def _end(always: re.Pattern[bytes], body: bytes, start: int) -> int:
+    """Where the match of a pattern that always matches ends."""
+    found = always.match(body, start)
+    return found.end() if found else start
 
 
 def check_page(body: bytes) -> None:
@@ -110,7 +133,7 @@ def load_json(body: bytes) -> Any:
 
 
 def parse_get_transcript(body: bytes) -> list[Segment]:
-    """The segments of a `get_transcript` answer.
+    """The segments of a `get_transcript` answer: segment renderers, or the older cues.
 
     Raises:
         TranscriptError: as `parse_captions`.
@@ -120,11 +143,17 @@ def parse_get_transcript(body: bytes) -> list[Segment]:
 
 
 def _get_transcript(document: Any) -> Iterator[_Row]:
-    for item in _walk(document, "transcriptSegmentRenderer"):
-        start = seconds(item.get("startMs", 0), 1000)
-        end = start if item.get("endMs") is None else seconds(item["endMs"], 1000)
-        lasts = None if start is None or end is None else round(max(0.0, end - start), 3)
-        yield start, lasts, text_of(item.get("snippet"))
+    for key, item in _walk(document, {"transcriptSegmentRenderer", "transcriptCueRenderer"}):
+        if key == "transcriptSegmentRenderer":
+            start = seconds(item.get("startMs", 0), 1000)
+            end = start if item.get("endMs") is None else seconds(item["endMs"], 1000)
+            lasts = None
+            if start is not None and end is not None:
+                lasts = round(max(0.0, end - start), 3)
+            yield start, lasts, text_of(item.get("snippet"))
+        else:
+            start = seconds(item.get("startOffsetMs", 0), 1000)
+            yield start, seconds(item.get("durationMs", 0), 1000), text_of(item.get("cue"))
 
 
 def parse_get_panel(body: bytes) -> list[Segment]:
@@ -138,7 +167,7 @@ def parse_get_panel(body: bytes) -> list[Segment]:
     """
     check_body(body)
     rows: list[tuple[object, str]] = []
-    for item in _walk(load_json(body), "transcriptSegmentViewModel"):
+    for _, item in _walk(load_json(body), {"transcriptSegmentViewModel"}):
         text = item.get("simpleText")
         if not isinstance(text, str):
             text = text_of(item.get("text") or item.get("snippet"))
@@ -175,6 +204,17 @@ def clock_seconds(clock: object) -> float | None:
     for part in parts:
         clocked = clocked * 60 + int(part)  # reads the digits of every script
     return seconds(clocked)
+
+
+def _format_of(body: bytes) -> Format | Literal["neither"]:
+    head = body.lstrip(_BOM + b" \t\r\n")[:400]
+    if head.startswith(b"{"):
+        return "json3"
+    if b"<transcript" in head:
+        return "srv1"
+    if b"<timedtext" in head:
+        return "srv3"
+    return "neither"
 
 
 def _srv1(body: bytes) -> Iterator[_Row]:
@@ -266,16 +306,16 @@ def text_of(value: object) -> str:
     )
 
 
-def _walk(document: Any, wanted: str) -> Iterator[dict[str, Any]]:
-    """Every object under a key, in document order; a stack, so depth is no limit."""
+def _walk(document: Any, keys: set[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every object under one of `keys`, in document order; a stack, so depth is no limit."""
     stack = [document]
     while stack:
         node = stack.pop()
         if isinstance(node, dict):
             children = []
             for key, value in node.items():
-                if key == wanted and isinstance(value, dict):
-                    yield value
+                if key in keys and isinstance(value, dict):
+                    yield key, value
                 else:
                     children.append(value)
             stack.extend(reversed(children))
