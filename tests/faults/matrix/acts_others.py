@@ -87,10 +87,10 @@ def stores_full(scene: Scene) -> Outcome:
     with scene.generating() as generator:
         with scene.rig.full("victorialogs"), scene.rig.full("jaeger"):
             began = time.monotonic()
-            generator.tell("make", 200, 2000)
-            scene.delivered(generator)
             scene.rig.wait_firing("VictoriaLogsReadOnly")
             alert_s = time.monotonic() - began
+            generator.tell("make", 200, 2000)
+            scene.delivered(generator)
             ended = [name for name in ("victorialogs", "jaeger") if not scene.rig.running(name)]
         for name in ("victorialogs", "jaeger"):
             if not scene.rig.running(name):

@@ -175,7 +175,7 @@ class Generator:
                         )
                 return None
             case "unmask":
-                for name in ("_redact_span", "redact_value"):
+                for name in ("_redact_span", "_redact_log"):
                     vars(redacting)[name] = _now_and_then(vars(redacting)[name], "masking")
                 return None
             case "unencodable":
