@@ -85,9 +85,22 @@ def drag(page: Page, selector: str, start: float, end: float) -> None:
 
 
 def click_point(page: Page, selector: str) -> None:
-    """Click the last point of a chart's last trace."""
+    """Click the last point of a chart's last trace until it leads elsewhere.
+
+    Plotly takes a click only on what it shows as pointed at, and a refresh draws the chart anew.
+    """
+    address = page.url
     point = page.locator(f"{selector} .scatterlayer .trace").last.locator(".point").last
-    point.scroll_into_view_if_needed()
-    box = point.bounding_box()
-    assert box is not None
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+    def led_elsewhere() -> bool:
+        point.scroll_into_view_if_needed()
+        box = point.bounding_box()
+        if box is not None:
+            x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+            page.mouse.move(x, y)
+            page.wait_for_timeout(200)
+            page.mouse.click(x, y)
+            page.wait_for_timeout(500)
+        return page.url != address
+
+    wait_for("a click on a point", led_elsewhere, 90)
