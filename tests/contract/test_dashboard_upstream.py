@@ -285,11 +285,10 @@ def test_a_thousand_equal_questions_are_one_round(tmp_path: Path, engine: FakeEn
 
 
 def test_workers_share_the_limit(tmp_path: Path, engine: FakeEngine) -> None:
-    engine.delay_s = 0.02
+    engine.delay_s = 0.5  # long enough for two to meet on a busy machine
     client = service(tmp_path, engine.url, web_concurrency=4).test_client()
     assert client.get(OVERVIEW).status_code in (200, 504)
-    # Its share of four is one, and one goes to Alertmanager; on a busy machine one after the other.
-    assert engine.peak <= 1 + 1
+    assert engine.peak == 1 + 1  # its share of four is one, and one goes to Alertmanager
 
 
 def test_every_query_is_measured_by_name_and_a_defect_is_logged_with_its_text(

@@ -24,12 +24,28 @@ from .window import MAX_HOURS, Window
 
 MOST_LINES: Final = 500
 MOST_TRACES: Final = 200
+# Decimals in ASCII digits, with a negative exponent as programs write very small numbers.
+# pydantic alone would take "1e2", "1_0", "+1" and spaces around: two ways to write one window.
+_DECIMAL: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,20})?(e-[0-9]{1,3})?", re.ASCII)
+_WHOLE: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 # The days that every month has: a pattern cannot say more.
 _TIME_SCHEMA: Final = (
     "^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
     r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?Z$"
 )
+
+
+def _decimal(text: str) -> float:
+    if not _DECIMAL.fullmatch(text):
+        raise ValueError("must be a decimal number")
+    return float(text)
+
+
+def _whole(text: str) -> int:
+    if not _WHOLE.fullmatch(text):
+        raise ValueError("must be a whole number")
+    return int(text)
 
 
 def _moment(text: str) -> float:
@@ -42,7 +58,8 @@ def _moment(text: str) -> float:
     return at
 
 
-_Duration = Annotated[float, Field(ge=0, le=999_999, allow_inf_nan=False, examples=[5])]
+# Limits stand before the validators, or pydantic's schema does not know them.
+_Duration = Annotated[float, Field(ge=0, le=999_999, examples=[5]), BeforeValidator(_decimal)]
 # Unix seconds; a caller writes RFC 3339.
 _Moment = Annotated[
     float,
@@ -69,10 +86,10 @@ class Recent(Nothing):
         Field(
             gt=0,
             le=MAX_HOURS,
-            allow_inf_nan=False,
             description=f"How far back to look: above 0, at most {MAX_HOURS}.",
             examples=[0.25],
         ),
+        BeforeValidator(_decimal),
     ] = 1
     stage: _Stage = None
     end: Annotated[_Moment | None, Field(description="Where the hours end; now, unless given.")] = (
@@ -98,7 +115,7 @@ class Search(Recent):
         _Duration | None, Field(description="Duration of the whole request, in seconds.")
     ] = None
     max_s: _Duration | None = None
-    limit: Annotated[int, Field(ge=1, le=MOST_TRACES)] = 50
+    limit: Annotated[int, Field(ge=1, le=MOST_TRACES), BeforeValidator(_whole)] = 50
 
     def within(self) -> tuple[float, float]:
         """Start and end in Unix seconds."""
@@ -121,7 +138,7 @@ class Tail(Nothing):
     ] = None
     stage: _Stage = None
     video: _Video = None
-    limit: Annotated[int, Field(ge=1, le=MOST_LINES)] = 200
+    limit: Annotated[int, Field(ge=1, le=MOST_LINES), BeforeValidator(_whole)] = 200
 
 
 def invalid_parameter(detail: str) -> Problem:

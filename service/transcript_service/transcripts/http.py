@@ -29,6 +29,8 @@ MAX_BODY_BYTES = 20 * 1024 * 1024
 DOMAINS = ("youtube.com", "googlevideo.com")
 # Where YouTube sends whom it wants to consent, to log in or to solve a captcha.
 GATES = frozenset({"consent.google.com", "accounts.google.com", "www.google.com"})
+# Nobody waits for longer than a day, whatever a server says: infinity cannot be told on.
+_MOST_ASKED_S: Final = 86_400
 
 
 class ForeignAddress(requests.RequestException):
@@ -166,9 +168,9 @@ def parse_retry_after(value: str) -> float | None:
     """Seconds to wait according to a `Retry-After` header (RFC 9110, section 10.2.3).
 
     Returns `None` for what is neither seconds nor a date; a date in the past is 0, and more
-    than six hours are six hours.
+    than a day is a day.
     """
     try:
-        return float(urllib3.Retry().parse_retry_after(value))
+        return float(urllib3.Retry(retry_after_max=_MOST_ASKED_S).parse_retry_after(value))
     except (InvalidHeader, ValueError, OverflowError):  # the latter two of absurd numbers
         return None
