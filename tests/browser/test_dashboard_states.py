@@ -143,6 +143,18 @@ def test_of_a_stages_reasons_only_failures_are_red_and_answers_stand_where_nothi
     assert (why.get_by_text("+1 more").count() == 1) is bool(red)
 
 
+def test_a_refresh_leaves_the_keyboard_where_it_was(page: Page, place: Place) -> None:
+    place.engine.behave = fakes.valued("4.5")
+    page.goto(place.url)
+    settled(page)
+    link = page.locator("#stages a").first
+    link.focus()
+    link.evaluate("link => { link.dataset.before = 'yes'; }")
+    page.evaluate("[1, 2].forEach(() => document.querySelector('#pause').click())")
+    expect(page.locator("[data-before]")).to_have_count(0)
+    expect(link).to_be_focused()
+
+
 def test_what_could_not_be_had_is_named_and_the_rest_is_there(page: Page, place: Place) -> None:
     place.engine.behave = failing("circuit_breaker", 500)
     page.goto(place.url)

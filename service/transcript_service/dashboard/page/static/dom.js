@@ -22,7 +22,12 @@ export const $ = (selector) => document.querySelector(selector);
 
 /** Replaces the body of a card. */
 export function fill(id, ...content) {
-  $(`#${id} .body`).replaceChildren(...content.flat().filter(Boolean));
+  const body = $(`#${id} .body`);
+  const held = body.contains(document.activeElement) ? document.activeElement : null;
+  body.replaceChildren(...content.flat().filter(Boolean));
+  // Whoever uses the keyboard stays where they are when the card is drawn anew.
+  const same = (other) => other.href === held.href && other.textContent === held.textContent;
+  if (held) [...body.querySelectorAll("a, button, summary")].find(same)?.focus({ preventScroll: true });
 }
 
 /** A moment as an element: the clock time, the full date on demand. */
