@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from supervisor.xmlrpc import Faults
+
 from stack.errors import StackError
 from stack.layout import Layout
 from stack.ports import is_alive, process_ids
@@ -134,9 +136,17 @@ class Supervisor:
         return set(changed)
 
     def launch(self, name: str) -> None:
-        """Starts one program and does not wait for it."""
+        """Starts one program and does not wait for it.
+
+        One that has ended by the time supervisord answers counts as started too: its state says
+        what became of it, whoever was faster.
+        """
         with self._rpc() as server:
-            server.startProcess(name, False)
+            try:
+                server.startProcess(name, False)
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode != Faults.SPAWN_ERROR:
+                    raise
 
     def stop(self, names: Iterable[str]) -> None:
         """Stops programs in good order; returns when they have ended.

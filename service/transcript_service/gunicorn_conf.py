@@ -23,8 +23,6 @@ from .settings import get_settings
 
 # What workers write (caches, tokens' uses, the alert log, browser profiles) is nobody else's.
 os.umask(0o077)
-# Before anything imports an instrumentation: some read these when they are loaded.
-telemetry.apply_defaults()
 _settings = get_settings()
 telemetry.configure_logging(_settings)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from platformdirs import user_state_path
-from pydantic import BeforeValidator, Field, HttpUrl, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, HttpUrl, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -31,6 +31,7 @@ def _split(value: object) -> object:
 
 # `a, b` in the environment, as people write lists in a shell; a tuple in Python.
 CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
 class Settings(BaseSettings):
@@ -47,7 +48,7 @@ class Settings(BaseSettings):
     """`deployment.environment.name` of all telemetry."""
     enable_structured_logging: bool = True
     """JSON lines on stderr; `0` gives coloured text for people."""
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    log_level: Annotated[LogLevel, BeforeValidator(str.upper)] = "INFO"
     """Least severe level that is logged."""
     log_rate_limit_per_min: int = Field(600, ge=0)
     """Lines a minute for each (event, video, stage) before the rest is left out and counted; `0`
@@ -306,11 +307,6 @@ class Settings(BaseSettings):
     browser_private_hosts: CommaList = ()
     """Addresses (`host:port`, comma separated) on this machine or in private networks that pages
     may reach; none else can be. The proxies above are known."""
-
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _upper(cls, value: object) -> object:
-        return value.upper() if isinstance(value, str) else value
 
 
 @cache

@@ -7,14 +7,20 @@ import os
 import shutil
 import signal
 import socket
+import socketserver
 import subprocess
+import threading
 import time
+import xmlrpc.client
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from xmlrpc.server import SimpleXMLRPCDispatcher, SimpleXMLRPCRequestHandler
 
 import pytest
 
-from stack.layout import HOST
+from stack.errors import StackError
+from stack.layout import HOST, Layout
 from stack.pins import ENGINES
 from stack.ports import is_free
 from stack.supervise import Supervisor, orphans
@@ -176,6 +182,40 @@ def test_an_engine_that_ends_at_once_is_named_with_the_end_of_its_log(stack: Fak
     assert log_lines[-1] == "  | last words"
     assert len(log_lines) == 20
     assert nothing_runs(stack)
+
+
+class Supervisord(socketserver.UnixStreamServer, SimpleXMLRPCDispatcher):
+    """supervisord's XML-RPC with one method, which refuses each program with the fault it has."""
+
+    logRequests = False  # noqa: N815 - the name that the handler reads
+
+    class Handler(SimpleXMLRPCRequestHandler):
+        disable_nagle_algorithm = False  # there is none on a Unix socket
+
+    def __init__(self, path: Path, faults: dict[str, xmlrpc.client.Fault]) -> None:
+        SimpleXMLRPCDispatcher.__init__(self)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(str(path), self.Handler)
+        self._faults = faults
+        self.register_function(self._start, "supervisor.startProcess")
+
+    def _start(self, name: Any, _wait: Any) -> Any:
+        raise self._faults[name]
+
+
+def test_a_program_that_ended_before_the_supervisor_answered_was_launched(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    ended = xmlrpc.client.Fault(50, "SPAWN_ERROR: prometheus")
+    unknown = xmlrpc.client.Fault(10, "BAD_NAME: promteheus")
+    faults = {"prometheus": ended, "promteheus": unknown}
+    with Supervisord(layout.supervisor_socket, faults) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+
+        Supervisor(layout).launch("prometheus")  # its state tells the rest, whoever was faster
+        with pytest.raises(StackError, match="BAD_NAME: promteheus"):
+            Supervisor(layout).launch("promteheus")
+
+        server.shutdown()
 
 
 def test_an_engine_that_fails_leaves_a_stack_that_ran_before_alone(stack: FakeStack) -> None:

@@ -19,7 +19,8 @@ _START = """
 import os, json, sys, logging, time
 from transcript_service import telemetry
 from transcript_service.settings import Settings
-telemetry.apply_defaults()
+from transcript_service.telemetry.environment import apply_defaults
+apply_defaults()
 running = telemetry.start(Settings())
 log = telemetry.get_logger("test")
 

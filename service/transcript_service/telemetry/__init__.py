@@ -13,7 +13,6 @@ from .context import log_context as log_context
 from .context import record_error as record_error
 from .context import set_attributes as set_attributes
 from .context import span as span
-from .environment import apply_defaults as apply_defaults
 from .http_server import instrument_app as instrument_app
 from .http_server import refused as refused
 from .logs import configure_logging as configure_logging
