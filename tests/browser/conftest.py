@@ -47,8 +47,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def context(chromium: Browser) -> Iterator[BrowserContext]:
-    # While a page waits for a busy machine, its animation would take a third of a core.
-    context = chromium.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
+    context = chromium.new_context(viewport={"width": 1440, "height": 900})
     context.set_default_timeout(PATIENT_MS)
     yield context
     context.close()

@@ -148,7 +148,7 @@ def test_a_slow_request_leads_to_its_spans_and_its_log_line(page: Page, stack: L
 def test_axe_finds_nothing_serious_and_nothing_is_wider_than_the_screen(
     chromium: Browser, stack: LiveStack, width: int, wider: int | None, schemes: tuple[Any, Any]
 ) -> None:
-    context = chromium.new_context(reduced_motion="reduce")
+    context = chromium.new_context()
     context.set_default_timeout(PATIENT_MS)
     page = context.new_page()
 

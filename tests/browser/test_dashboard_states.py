@@ -104,6 +104,19 @@ def failing(word: str, status: int) -> fakes.Behaviour:
     return behave
 
 
+def test_a_page_that_waits_shows_where_its_numbers_will_be_and_stands_still(
+    page: Page, place: Place
+) -> None:
+    """Anything that moves there takes half a core for as long as the store is slow."""
+    page.route("**/api/dashboard/**", lambda _: None)  # never answered
+    page.goto(place.url)
+    expect(page.locator("#verdict")).to_have_text("loading")
+    expect(page.locator("#stages .body")).to_have_css("min-height", "60px")
+    expect(page.locator("#stages .body")).to_be_visible()
+    assert page.evaluate("document.getAnimations().length") == 0
+    picture(page, "state-waiting")
+
+
 def test_nothing_measured_is_said_in_every_card_and_is_no_zero(page: Page, place: Place) -> None:
     page.goto(place.url)
     settled(page)

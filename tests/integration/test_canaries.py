@@ -177,8 +177,7 @@ def test_the_trace_pages_as_a_browser_shows_them_hold_none(
     ]
     shown = {}
     with running_chromium() as browser:
-        # Waiting for a busy machine, the page's animation would take a third of a core.
-        page = browser.new_page(reduced_motion="reduce")
+        page = browser.new_page()
         for trace_id in [control, *leaking]:
             page.goto(f"http://127.0.0.1:{leaky.port}/dashboard/trace/{trace_id}", timeout=60_000)
             page.wait_for_selector("#main[aria-busy=false]", timeout=60_000)
