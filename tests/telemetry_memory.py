@@ -20,7 +20,11 @@ from opentelemetry import metrics, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 from opentelemetry.sdk.metrics import Histogram, MeterProvider
-from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import (
+    HistogramDataPoint,
+    InMemoryMetricReader,
+    MetricsData,
+)
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
@@ -75,12 +79,22 @@ def _set_providers() -> None:
     propagate.set_global_textmap(ContinueCallers())
 
 
+class _Reader(InMemoryMetricReader):
+    """Collects for as long as it takes; `get_metrics_data` gives up after ten seconds."""
+
+    def read(self) -> MetricsData | None:
+        with self._lock:
+            self.collect(timeout_millis=600_000)
+            data, self._metrics_data = self._metrics_data, None
+        return data
+
+
 class InMemoryTelemetry:
     """Spans, metrics and log lines of one test. Use as a context manager (or the fixture)."""
 
     def __init__(self) -> None:
         self.span_exporter = InMemorySpanExporter()
-        self.reader = InMemoryMetricReader(
+        self.reader = _Reader(
             preferred_aggregation={Histogram: ExponentialBucketHistogramAggregation()}
         )
         self.meter_provider = MeterProvider([self.reader], shutdown_on_exit=False, views=VIEWS)
@@ -167,7 +181,7 @@ class InMemoryTelemetry:
         return float(point.sum) if point is not None else 0.0
 
     def _points(self) -> dict[tuple[str, Attributes], Any]:
-        data = self.reader.get_metrics_data()
+        data = self.reader.read()
         return {
             (metric.name, _as_stored(point.attributes)): point
             for resource in (data.resource_metrics if data else ())

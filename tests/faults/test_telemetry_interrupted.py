@@ -15,9 +15,13 @@ import pytest
 from tests.otlp_sink import OtlpSink
 from tests.unit.test_telemetry_providers import run_alone
 
+# Far more than it takes: one that hangs does so for ever. On a machine that is busy with something
+# else a collection, an answer or a whole flush takes a hundred times as long.
+PATIENCE_S = 500
+
 _INTERRUPTED = """
 import faulthandler, itertools, signal, threading
-faulthandler.dump_traceback_later(240, exit=True)
+faulthandler.dump_traceback_later(PATIENCE_S, exit=True)
 
 def interrupt():
     log.warning("service.stopping")
@@ -73,11 +77,11 @@ for _ in range(3):
         log.info("service.started")
         telemetry.instruments.JOB_DURATION.record(0.5, outcome="success")
         telemetry.instruments.TRANSCRIPT_REQUESTS.add(1, outcome="success", source="asr")
-    assert flush(60)
+    assert flush(PATIENCE_S)
 left = dict.fromkeys(threading.enumerate(), 0)
 sys.settrace(None)
 threading.settrace(None)
-assert running.shutdown(60)
+assert running.shutdown(PATIENCE_S)
 print(json.dumps(next(number)))
 """
 
@@ -88,13 +92,16 @@ print(json.dumps(next(number)))
 def test_what_is_written_and_measured_before_any_line_arrives(kind: str) -> None:
     with OtlpSink() as sink:
         stdout, _ = run_alone(
-            f"import sys\nKIND = {kind!r}\n{_INTERRUPTED}",
+            f"import sys\nKIND, PATIENCE_S = {kind!r}, {PATIENCE_S}\n{_INTERRUPTED}",
             sink.url,
             LOG_RATE_LIMIT_PER_MIN="1000000",  # all, but by way of the limit
             OTEL_BSP_MAX_QUEUE_SIZE="1000000",
             OTEL_BLRP_MAX_QUEUE_SIZE="1000000",
-            # What is sent twice because its answer came late would be counted twice.
-            OTEL_EXPORTER_OTLP_TIMEOUT="120",
+            # What is sent twice because its answer came late would be counted twice, and what a
+            # collection at the end does not count in an interval not at all.
+            OTEL_EXPORTER_OTLP_TIMEOUT=str(PATIENCE_S),
+            OTEL_METRIC_EXPORT_INTERVAL=str(PATIENCE_S * 1000),
+            OTEL_METRIC_EXPORT_TIMEOUT=str(PATIENCE_S * 1000),
         )
         interrupted = json.loads(stdout.splitlines()[-1])
         assert interrupted > 300

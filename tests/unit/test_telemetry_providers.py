@@ -57,7 +57,7 @@ def run_alone(
         env=_environ(endpoint, environ),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=560,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-10_000:]
