@@ -10,6 +10,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -41,11 +42,21 @@ FAST_TELEMETRY = {
     "OTEL_BLRP_SCHEDULE_DELAY": "300",
 }
 
+# Prometheus' times, a fifth of what they are.
+_FASTER_CLOCKS = {
+    "scrape_interval: 15s": "scrape_interval: 3s",
+    "scrape_timeout: 10s": "scrape_timeout: 3s",
+    "evaluation_interval: 15s": "evaluation_interval: 3s",
+    "rule_query_offset: 30s": "rule_query_offset: 3s",
+}
+
 
 def wait_for(
     what: str, check: Callable[[], T | None], timeout_s: float = 180.0, every_s: float = 0.25
 ) -> T:
     """The first true value of `check`, asked again and again with a pause between.
+
+    The pause is as long as the check took, or `every_s`: what is awaited needs the machine, too.
 
     Raises:
         AssertionError: it stayed false for `timeout_s`; the text says what was awaited and
@@ -53,14 +64,14 @@ def wait_for(
     """
     end = time.monotonic() + timeout_s
     last: object = None
-    while time.monotonic() < end:
+    while (began := time.monotonic()) < end:
         try:
             if value := check():
                 return value
             last = value
         except (requests.RequestException, KeyError, IndexError, ValueError) as error:
             last = error
-        time.sleep(every_s)
+        time.sleep(max(every_s, time.monotonic() - began))
     raise AssertionError(f"waited {timeout_s:.0f} s for {what}; last: {last!r}")
 
 
@@ -169,6 +180,32 @@ class LiveStack:
         )
         answer.raise_for_status()
         return answer.json() if answer.content else None
+
+
+def change_config(stack: LiveStack, engine: str, changes: Mapping[str, str]) -> None:
+    """Replace texts in a running engine's configuration, which it reads again.
+
+    Raises:
+        AssertionError: one of them is not there.
+    """
+    file = stack.layout.config_dir / engine / f"{engine}.yml"
+    text = file.read_text()
+    for old, new in changes.items():
+        assert old in text, f"{file.name} no longer says {old}"
+        text = text.replace(old, new)
+    file.write_text(text)
+    os.kill(stack.pid(engine), signal.SIGHUP)
+
+
+def faster_clocks(stack: LiveStack) -> None:
+    """Scrape targets and evaluate rules every three seconds."""
+    change_config(stack, "prometheus", _FASTER_CLOCKS)
+    wait_for(
+        "rules every 3 s",
+        lambda: stack.number(
+            'min(prometheus_rule_group_interval_seconds{rule_group=~".*breakers.alerts"}) == 3'
+        ),
+    )
 
 
 def healthy_videos(stack: LiveStack) -> list[str]:

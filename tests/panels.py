@@ -152,7 +152,7 @@ def all_good(stack: LiveStack, start: float, service: str = SERVICE) -> list[Ans
         return not left
 
     try:
-        wait_for("data in every must-have panel", check)
+        wait_for("data in every must-have panel", check, every_s=2)
     except AssertionError:
         pytest.fail("empty or refused:\n" + "\n".join(map(str, bad)))
     return _ask(stack, start, service)

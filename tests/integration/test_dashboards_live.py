@@ -19,7 +19,7 @@ from stack.layout import CHECKOUT, Layout
 from stack.supervise import Supervisor
 from tests.contract.places import all_places
 from tests.contract.promql import expand
-from tests.live import FAST_TELEMETRY, LiveStack, running_stack, wait_for
+from tests.live import FAST_TELEMETRY, LiveStack, faster_clocks, running_stack, wait_for
 from tests.panels import all_good
 
 LISTING = CHECKOUT / ".stack" / "dashboards-live.txt"
@@ -30,10 +30,8 @@ def stack() -> Iterator[LiveStack]:
     """A stack under a steady mixed load with three random faults switched on."""
     # At the end nobody waits for the answers that are still held back.
     environ = {**FAST_TELEMETRY, "WEB_CONCURRENCY": "2", "GRACEFUL_TIMEOUT_S": "3"}
-    with (
-        running_stack("dashboards", environ) as running,
-        _load(running.layout),
-    ):
+    with running_stack("dashboards", environ) as running, _load(running.layout):
+        faster_clocks(running)
         yield running
 
 
@@ -48,7 +46,7 @@ def _load(place: Layout) -> Iterator[None]:
     try:
         yield
     finally:
-        load.terminate()
+        load.kill()  # it would wait for answers that a fault holds back
         load.wait(120)
 
 
