@@ -5,6 +5,7 @@ Everything else in this package is free to change.
 
 from __future__ import annotations
 
+from . import environment as environment
 from . import instruments as instruments
 from . import vocabulary as vocabulary
 from .context import current_fields as current_fields
