@@ -146,7 +146,12 @@ def telemetry() -> Iterator[InMemoryTelemetry]:
 def live() -> Iterator[LiveStack]:
     """A running stack with two workers and the simulator; its users are in `SHARING`."""
     # The Collector's debug output is one of the places that are searched for secrets.
-    environ = {**FAST_TELEMETRY, "WEB_CONCURRENCY": "2", "OTELCOL_LOG_LEVEL": "debug"}
+    environ = {
+        **FAST_TELEMETRY,
+        "WEB_CONCURRENCY": "2",
+        "OTELCOL_LOG_LEVEL": "debug",
+        "DASHBOARD_CACHE_TTL_S": "1",  # else who asks too early waits for half a minute
+    }
     with running_stack("shared", environ) as stack:
         yield stack
 

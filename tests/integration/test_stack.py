@@ -24,7 +24,7 @@ import requests
 
 from stack.pins import ENGINES
 from stack.supervise import Supervisor, orphans
-from tests.live import LiveStack, layout, new_stack, wait_for
+from tests.live import LiveStack, change_config, layout, new_stack, wait_for
 from tests.serving import serving
 
 pytestmark = pytest.mark.timeout(1800)  # the first run may have to build the engines
@@ -265,12 +265,12 @@ def test_an_alert_reaches_the_services_webhook_with_the_token(stack: LiveStack) 
             self.send_response(200)
             self.end_headers()
 
+    change_config(stack, "alertmanager", {"group_wait: 30s": "group_wait: 1s"})
     with serving(Webhook, stack.layout.port("service")):
         name = f"Test{secrets.token_hex(3)}"
         alert = {"labels": {"alertname": name, "stage": "timedtext"}}
         url = stack.layout.engine("alertmanager", "/api/v2/alerts")
         assert requests.post(url, json=[alert], timeout=10).status_code == 200
-        # group_wait is 30 s
         wait_for("the webhook", lambda: any(name in json.dumps(r[2]) for r in received))
 
     path, authorization, _ = received[0]
