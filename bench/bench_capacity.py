@@ -297,7 +297,7 @@ def _points_stored(rig: Rig) -> int:
 
 
 SIGNALS = (
-    Signal("traces", 4000, 512, 91.0, "jaeger", _spans, _spans_stored),
-    Signal("logs", 4000, 512, 15.0, "victorialogs", _lines, _lines_stored),
-    Signal("metrics", 4000, 250, 17.0, "prometheus", _metrics, _points_stored),
+    Signal("traces", 16000, 512, 91.0, "jaeger", _spans, _spans_stored),
+    Signal("logs", 16000, 512, 15.0, "victorialogs", _lines, _lines_stored),
+    Signal("metrics", 16000, 250, 17.0, "prometheus", _metrics, _points_stored),
 )

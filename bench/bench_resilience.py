@@ -84,7 +84,7 @@ def cost_of_a_call() -> list[Row]:
     }
     return [
         _row(
-            "one call through a closed breaker, metrics included",
+            f"one call through a closed breaker, metrics included ({name})",
             value,
             "µs",
             name,

@@ -108,11 +108,18 @@ class Recording:
         traces = b"".join(body.SerializeToString() for body in self._traces)
         return traces, b"".join(body.SerializeToString() for body in self._logs)
 
-    def send_metrics(self, url: str, factor: int) -> None:
-        """The worker's last export, as after `factor` times as many requests."""
+    def send_metrics(self, url: str, factor: int, at: float | None = None) -> None:
+        """The worker's last export, as after `factor` times as many requests.
+
+        Args:
+            url: what `/v1/metrics` is appended to.
+            factor: counters and histograms are multiplied by it.
+            at: Unix time in seconds that the points get; now where it is not given.
+        """
         body = ExportMetricsServiceRequest.FromString(self._metrics)
+        time_ns = time.time_ns() if at is None else int(at * 1e9)
         for kind, point in points(body):
-            point.time_unix_nano = time.time_ns()
+            point.time_unix_nano = time_ns
             if kind == "sum":
                 which = point.WhichOneof("value")
                 setattr(point, which, getattr(point, which) * factor)

@@ -1,7 +1,8 @@
 """Take what the last `make bench` measured into docs/performance.json: `python -m bench.take`.
 
 Rows that were not run keep what an earlier run measured, where machine and versions are the same.
-Rows that were run again keep the earlier ratio beside the new one: does it repeat?
+Rows that were run again keep the earlier ratio beside the new one, and where there is no peer the
+earlier value: does it repeat? bench/reasons.py says why where it does not.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ def main() -> None:
         rows = kept["rows"] if all(kept[key] == value for key, value in about.items()) else {}
     for row in json.loads(RESULT.read_text()):
         before = rows.get(row["name"])
-        rows[row["name"]] = row | ({"ratio_before": before["ratio"]} if before else {})
+        kept_back = (
+            {f"{what}_before": before[what] for what in ("value", "ratio")} if before else {}
+        )
+        rows[row["name"]] = row | kept_back
     document = {**about, "rows": dict(sorted(rows.items()))}
     COMMITTED.write_text(json.dumps(document, indent=1) + "\n")
 

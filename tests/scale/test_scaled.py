@@ -14,8 +14,11 @@ from typing import Any
 import pytest
 import requests
 
+from stack.layout import CHECKOUT
 from stack.programs import SCALED
 from stack.supervise import Supervisor
+from tests.contract.places import dashboards
+from tests.contract.promql import expand
 from tests.live import LOOPBACK, LiveStack, Load, healthy_videos, new_stack, wait_for
 from tests.needed import needed
 
@@ -29,6 +32,12 @@ INTERVAL_S = 5
 # front has not passed on (docs/scaling.md).
 IN_MEMORY_S = INTERVAL_S + 3
 COUNTED = f'max_over_time(transcript_requests_total{{job="{SERVICE}"}}[1h])'
+
+# Thanos, which has the port of the single one, and each replica.
+PROMETHEUS = ("prometheus", "prometheus-1", "prometheus-2")
+# Of some 140 questions of the boards so many have an answer even where no browser, speech engine
+# or proxy is in use and nothing has gone wrong yet.
+MUST_HAVE = 30
 
 # Program → what the dashboard calls it when it is away.
 MISSING = {
@@ -153,7 +162,7 @@ def test_every_request_is_counted_once_over_three_services(scaled: LiveStack) ->
         load.more(60)
     assert set(load.statuses) == {200}
     sent = len(load.statuses)
-    for port in ("prometheus", "prometheus-1", "prometheus-2"):
+    for port in PROMETHEUS:
         wait_for(f"all of them in {port}", partial(counts, scaled, port, sent))
     per_service = asked(scaled, "prometheus", f"sum by (instance) ({COUNTED}) > 0")
     assert len(per_service) == 3
@@ -175,6 +184,36 @@ def test_thanos_says_the_same_95th_percentile_as_each_prometheus(scaled: LiveSta
     both = value(scaled, "prometheus", promql)
     assert both == pytest.approx(one, rel=0.01)
     assert both == pytest.approx(other, rel=0.01)
+
+
+def test_thanos_answers_grafana_like_each_prometheus(scaled: LiveStack) -> None:
+    """Every question of every board, put as Grafana does. Grafana itself is not in this form."""
+    at = time.time() - INTERVAL_S
+
+    def answer(port: str, path: str, **parameters: object) -> Any:
+        url = scaled.layout.engine(port, f"/api/v1/{path}")
+        found = requests.post(url, parameters, timeout=20).json()
+        assert found["status"] == "success", (parameters, found)
+        assert not found.get("warnings"), (parameters, found)
+        return found["data"]
+
+    answered = 0
+    for question in {
+        expand(place.expression) for place in dashboards(CHECKOUT) if place.language == "promql"
+    }:
+        both, *each = (
+            answer(port, "query", query=question, time=at)["result"] for port in PROMETHEUS
+        )
+        assert both or not all(each), question
+        answered += bool(both)
+    assert answered >= MUST_HAVE
+    span: dict[str, object] = {"start": at - 3600, "end": at}
+    both, *each = (
+        answer(port, "query_exemplars", query="transcript_request_duration_seconds", **span)
+        for port in PROMETHEUS
+    )
+    assert both
+    assert all(each)
 
 
 def test_the_loss_of_any_one_loses_no_request_and_no_number(scaled: LiveStack) -> None:
