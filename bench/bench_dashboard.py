@@ -52,7 +52,8 @@ from transcript_service.web import dashboard_api, problems
 _row = partial(row, "dashboard")
 WEEK_S = 168 * 3600
 PATH = "/api/dashboard/metrics"
-REPEATS = 2000
+REPEATS = 200
+ROUNDS = 10
 MISSES = 120
 DIRECT = (
     "histogram_quantile(0.95, sum by (stage) (increase(transcript_stage_duration_seconds[1h])))"
@@ -290,10 +291,11 @@ def _move(pid: int, cores: set[int]) -> None:
 def hits() -> Iterator[Row]:
     application = app()
     asked(application, PATH)
-    times = [asked(application, PATH)[1] * 1000 for _ in range(REPEATS)]
-    yield _row(
-        "cache hit, whole handler, P95", p95(times), "ms", goal="≤ 2 ms", met=p95(times) <= 2
+    # Of the median round: what else the machine does falls on some of them only.
+    found = statistics.median(
+        p95([asked(application, PATH)[1] * 1000 for _ in range(REPEATS)]) for _ in range(ROUNDS)
     )
+    yield _row("cache hit, whole handler, P95", found, "ms", goal="≤ 2 ms", met=found <= 2)
 
 
 def _miss(application: Flask, watch: Watch, hours: float) -> tuple[float, float, float] | None:

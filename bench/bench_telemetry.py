@@ -217,7 +217,7 @@ def _registry() -> list[Row]:
                 telemetry.reader,
             ),
         }
-        for _ in range(5):
+        for _ in range(20):
             for name, candidate in candidates.items():
                 best[name] = min(best.get(name, float("inf")), cost_us(*candidate))
     return [
