@@ -60,19 +60,15 @@ def connections_ending(deadline: Deadline) -> Iterator[None]:
             connected.close()
 
 
-def _tell(connected: socket.socket) -> socket.socket:
-    _told.get()(connected)
-    return connected
-
-
 class _Connection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        return _tell(super()._new_conn())
+        connected = super()._new_conn()
+        _told.get()(connected)
+        return connected
 
 
-class _SecureConnection(HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        return _tell(super()._new_conn())
+class _SecureConnection(_Connection, HTTPSConnection):
+    pass
 
 
 class _Pool(urllib3.HTTPConnectionPool):
@@ -81,7 +77,7 @@ class _Pool(urllib3.HTTPConnectionPool):
     def _get_conn(self, timeout: float | None = None) -> Any:
         connection: Any = super()._get_conn(timeout)
         if connection.sock is not None:  # one that was kept
-            _tell(connection.sock)
+            _told.get()(connection.sock)
         return connection
 
 
