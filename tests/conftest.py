@@ -66,6 +66,13 @@ def _interrupt_once(number: int, frame: FrameType | None) -> None:
     signal.default_int_handler(number, frame)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End a worker that was interrupted and has cleaned up: the run waits for that."""
+    if hasattr(config, "workerinput") and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        os._exit(2)
+
+
 def run_of(config: pytest.Config) -> str:
     """Which of the two runs this is most like."""
     return "make test-all" if config.getoption("markexpr").startswith("slow") else "make test"
@@ -122,9 +129,11 @@ class Interrupt:
     """Tells the workers of a run that is broken off, so that their fixtures clean up in time."""
 
     def pytest_keyboard_interrupt(self) -> None:
-        # xdist asks them to end, waits 10 s and kills them; execnet ends them after 15.
-        for worker in psutil.Process().children():
+        # And waits: execnet ends them after 15 s, in which no stack goes down on a busy machine.
+        workers = psutil.Process().children()
+        for worker in workers:
             worker.send_signal(signal.SIGINT)
+        psutil.wait_procs(workers, timeout=180)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
