@@ -105,6 +105,15 @@ def failing(word: str, status: int) -> fakes.Behaviour:
     return behave
 
 
+def test_a_row_unlike_the_others_is_looked_at_however_far_down(page: Page) -> None:
+    rows = "<tr><td>dark</td></tr>" * 9 + '<tr><td style="color: #bbb">pale</td></tr>'
+    page.set_content(f"<html lang=en><title>-</title><main><h1>-</h1><table>{rows}</table></main>")
+    (violation,) = serious_violations(page)
+    assert violation.startswith("color-contrast")
+    assert "nth-child(10)" in violation
+    assert page.locator("tr[data-alike]").count() == 7
+
+
 def test_a_page_that_waits_shows_where_its_numbers_will_be_and_stands_still(
     page: Page, place: Place
 ) -> None:
