@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import statistics
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -37,7 +38,8 @@ from transcript_service.settings import Settings
 from transcript_service.telemetry import configure_logging
 
 _row = partial(row, "browser")
-ROUNDS = 15
+_draw = random.Random(7)
+ROUNDS = 25
 _SETTINGS = Settings(
     _env_file=None,
     browser_acquire_timeout_s=120,
@@ -95,53 +97,87 @@ def run() -> list[Row]:
     """The rows of this benchmark; times in milliseconds, memory in MiB."""
     configure_logging(Settings(_env_file=None, log_level="ERROR"))  # a line per lease otherwise
     with site() as url:
-        per_request = asyncio.run(_browser_per_request())
-        fresh = asyncio.run(_fresh_context(url))
+        times, crawlee = _times(url)
         pool = BrowserPool(_SETTINGS)
         try:
-            acquire, load = _pooled(pool, url)
-            cycle = _back_to_back(pool, url)
             memory = _memory(pool, url)
         finally:
             pool.close(5)
-        crawlee = _crawlee(url)
+    return [*_rows(times, crawlee), *memory]
+
+
+def _times(url: str) -> tuple[dict[str, list[float]], str]:
+    """Milliseconds by what was done, in turns in an order drawn anew; and why crawlee is missing.
+
+    All browsers run all the time: what else the machine does meanwhile meets all alike.
+    """
+    found: dict[str, list[float]] = {}
+
+    def note(**times: float) -> None:
+        for name, took in times.items():
+            found.setdefault(name, []).append(took)
+
+    with ExitStack() as stack:
+        pool = BrowserPool(_SETTINGS)
+        stack.callback(pool.close, 5)
+        others = stack.enter_context(_Others())
+        turns: list[Callable[[], dict[str, float]]] = [
+            lambda: _pooled(pool, url),
+            others.launched,
+            lambda: others.fresh(url),
+        ]
+        why_not = ""
+        try:
+            turns.append(stack.enter_context(_crawlee(url)))
+        except (subprocess.SubprocessError, OSError, ValueError) as error:
+            why_not = f"did not run ({type(error).__name__})"
+        for turn in turns:  # the first one starts a browser
+            turn()
+        for _ in range(ROUNDS):
+            _draw.shuffle(turns)
+            for turn in turns:
+                note(**turn())
+    return found, why_not
+
+
+def _rows(times: dict[str, list[float]], why_not: str) -> list[Row]:
     rows = []
     for name, part in (("P50", 50), ("P95", 95)):
         rows += [
             _row(
                 f"acquire a page, {name}",
-                _percentile(acquire, part),
+                _percentile(times["acquired"], part),
                 "ms",
                 "a browser per request",
-                _percentile(per_request, part),
+                _percentile(times["launched"], part),
                 0.05,
             ),
             _row(
                 f"acquire and load a page, {name}",
-                _percentile(load, part),
+                _percentile(times["loaded"], part),
                 "ms",
                 "a fresh context in the same browser",
-                _percentile(fresh, part),
+                _percentile(times["fresh"], part),
                 1.0,
             ),
         ]
     for name, ours, theirs in (
-        ("acquire and load a page, beside crawlee, P50", load, "pooled"),
+        ("acquire and load a page, beside crawlee, P50", "loaded", "crawlee_loaded"),
         # Ours has cleaned the context and opened the next page by then, crawlee has not.
-        ("back to back, beside crawlee, P50", cycle, "cycle"),
+        ("back to back, beside crawlee, P50", "cycle", "crawlee_cycle"),
     ):
-        peer = crawlee.get(theirs) if isinstance(crawlee, dict) else None
+        peer = times.get(theirs)
         rows.append(
             _row(
                 name,
-                _percentile(ours, 50),
+                _percentile(times[ours], 50),
                 "ms",
-                CRAWLEE if peer else f"{CRAWLEE}: {crawlee}",
+                CRAWLEE if peer else f"{CRAWLEE}: {why_not}",
                 _percentile(peer, 50) if peer else None,
                 None,
             )
         )
-    return rows + memory
+    return rows
 
 
 def _percentile(values: list[float], part: int) -> float:
@@ -152,65 +188,59 @@ def _ms_since(started: float) -> float:
     return (time.perf_counter() - started) * 1000
 
 
-async def _browser_per_request() -> list[float]:
-    """The baseline: with a running driver, launch Chromium and open a page, per request."""
-    times = []
-    async with async_playwright() as driver:
-        program = find_chromium(None, driver.chromium.executable_path)
-        options = launch_options(_SETTINGS, program, _BARE)
-        for _ in range(ROUNDS):
+class _Others:
+    """Playwright itself: its driver, and one Chromium that stays."""
+
+    def __enter__(self) -> _Others:
+        self._loop = asyncio.Runner()
+        self._driver = self._loop.run(async_playwright().start())
+        program = find_chromium(None, self._driver.chromium.executable_path)
+        self._options = launch_options(_SETTINGS, program, _BARE)
+        self._browser: Browser = self._loop.run(self._driver.chromium.launch(**self._options))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.run(self._browser.close())
+        self._loop.run(self._driver.stop())
+        self._loop.close()
+
+    def launched(self) -> dict[str, float]:
+        """The baseline: with a running driver, launch Chromium and open a page, per request."""
+
+        async def launch() -> float:
             started = time.perf_counter()
-            browser = await driver.chromium.launch(**options)
+            browser = await self._driver.chromium.launch(**self._options)
             await (await browser.new_context()).new_page()
-            times.append(_ms_since(started))
+            took = _ms_since(started)
             await browser.close()
-    return times
+            return took
 
+        return {"launched": self._loop.run(launch())}
 
-async def _fresh_context(url: str) -> list[float]:
-    """Context, page and navigation, in a browser that runs already."""
-    times = []
-    async with async_playwright() as driver:
-        program = find_chromium(None, driver.chromium.executable_path)
-        options = launch_options(_SETTINGS, program, _BARE)
-        browser: Browser = await driver.chromium.launch(**options)
-        for _ in range(ROUNDS):
+    def fresh(self, url: str) -> dict[str, float]:
+        """Context, page and navigation, in a browser that runs already."""
+
+        async def load() -> float:
             started = time.perf_counter()
-            context = await browser.new_context()
+            context = await self._browser.new_context()
             await (await context.new_page()).goto(url)
-            times.append(_ms_since(started))
+            took = _ms_since(started)
             await context.close()
-        await browser.close()
-    return times
+            return took
+
+        return {"fresh": self._loop.run(load())}
 
 
-def _pooled(pool: BrowserPool, url: str) -> tuple[list[float], list[float]]:
-    """Milliseconds until there is a page, and until it has loaded."""
-    acquire, load = [], []
-    for number in range(ROUNDS + 1):
-        started = time.perf_counter()
-        with pool.lease() as context:
-            page = context.new_page()
-            acquired = _ms_since(started)
-            page.goto(url)
-            loaded = _ms_since(started)
-        if number:  # the first one starts the browser
-            acquire.append(acquired)
-            load.append(loaded)
-        _wait(lambda: stats(pool).leased == 0)
-    return acquire, load
-
-
-def _back_to_back(pool: BrowserPool, url: str) -> list[float]:
-    """Milliseconds from one lease's begin to the next one's, cleaning included."""
-    times = []
-    for _ in range(ROUNDS):
-        started = time.perf_counter()
-        with pool.lease() as context:
-            context.new_page().goto(url)
-        _wait(lambda: stats(pool).leased == 0)
-        times.append(_ms_since(started))
-    return times
+def _pooled(pool: BrowserPool, url: str) -> dict[str, float]:
+    """Until there is a page, until it has loaded, and until the context is clean again."""
+    started = time.perf_counter()
+    with pool.lease() as context:
+        page = context.new_page()
+        acquired = _ms_since(started)
+        page.goto(url)
+        loaded = _ms_since(started)
+    _wait(lambda: stats(pool).leased == 0)
+    return {"acquired": acquired, "loaded": loaded, "cycle": _ms_since(started)}
 
 
 def _memory(pool: BrowserPool, url: str) -> list[Row]:
@@ -302,65 +332,67 @@ def _wait(condition: Callable[[], bool], most_s: float = 120.0) -> None:
 
 
 # Crawlee's pool opens pages in one context that it never cleans: cookies and storage of
-# one use are there in the next. It gets the same Chromium, switches and page.
+# one use are there in the next. It gets the same Chromium, switches and page, and for each line
+# that it reads it does the work once.
 _CRAWLEE_SCRIPT = """
 import asyncio, json, sys, time
 from crawlee.browsers import BrowserPool, PlaywrightBrowserPlugin
 
-async def main(url, executable, switches, rounds):
+async def main(url, executable, switches):
     plugin = PlaywrightBrowserPlugin(
         browser_launch_options={"executable_path": executable, "args": switches,
                                 "chromium_sandbox": False})
-    pooled, cycle = [], []
     async with BrowserPool([plugin]) as pool:
-        for number in range(rounds + 1):
+        while await asyncio.to_thread(sys.stdin.readline):
             started = time.perf_counter()
             page = (await pool.new_page()).page
             await page.goto(url)
             loaded = time.perf_counter()
             await page.close()
-            if number:
-                pooled.append((loaded - started) * 1000)
-                cycle.append((time.perf_counter() - started) * 1000)
-    print(json.dumps({"pooled": pooled, "cycle": cycle}))
+            closed = time.perf_counter()
+            print(json.dumps({"crawlee_loaded": (loaded - started) * 1000,
+                              "crawlee_cycle": (closed - started) * 1000}), flush=True)
 
-asyncio.run(main(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4])))
+asyncio.run(main(sys.argv[1], sys.argv[2], json.loads(sys.argv[3])))
 """
 
 
-def _crawlee(url: str) -> dict[str, list[float]] | str:
-    """The same work through crawlee in a throw-away environment, or why not."""
+@contextmanager
+def _crawlee(url: str) -> Iterator[Callable[[], dict[str, float]]]:
+    """The same work through crawlee, in an environment that is thrown away.
+
+    Raises:
+        OSError: it could not be run.
+        subprocess.SubprocessError: it could not be installed.
+    """
     with tempfile.TemporaryDirectory(prefix="bench-crawlee-") as folder:
         python = str(Path(folder) / "bin" / "python")
-        try:
-            for command in (
-                [sys.executable, "-m", "venv", folder],
-                [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", CRAWLEE],
-            ):
-                subprocess.run(command, check=True, capture_output=True, timeout=INSTALL_MOST_S)
-        except (subprocess.SubprocessError, OSError) as error:
-            return f"not installed ({type(error).__name__})"
+        for command in (
+            [sys.executable, "-m", "venv", folder],
+            [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", CRAWLEE],
+        ):
+            subprocess.run(command, check=True, capture_output=True, timeout=INSTALL_MOST_S)
         program = find_chromium()
-        try:
-            done = subprocess.run(
-                [
-                    python,
-                    "-c",
-                    _CRAWLEE_SCRIPT,
-                    url,
-                    program,
-                    json.dumps(launch_options(_SETTINGS, program, _BARE)["args"]),
-                    str(ROUNDS),
-                ],
-                check=True,
-                capture_output=True,
-                text=True,
-                timeout=INSTALL_MOST_S,
-            )
-        except (subprocess.SubprocessError, OSError) as error:
-            return f"did not run ({type(error).__name__})"
-        answer: dict[str, list[float]] = json.loads(done.stdout.strip().splitlines()[-1])
-        return answer
+        switches = json.dumps(launch_options(_SETTINGS, program, _BARE)["args"])
+        with subprocess.Popen(
+            [python, "-c", _CRAWLEE_SCRIPT, url, program, switches],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as process:
+            asked, answers = process.stdin, process.stdout
+            assert asked
+            assert answers
+
+            def turn() -> dict[str, float]:
+                print(file=asked, flush=True)
+                times: dict[str, float] = json.loads(answers.readline())
+                return times
+
+            turn()
+            yield turn
+            asked.close()
 
 
 if __name__ == "__main__":
