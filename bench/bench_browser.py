@@ -39,7 +39,7 @@ from transcript_service.telemetry import configure_logging
 
 _row = partial(row, "browser")
 _draw = random.Random(7)
-ROUNDS = 25
+ROUNDS = 60
 _SETTINGS = Settings(
     _env_file=None,
     browser_acquire_timeout_s=120,

@@ -162,7 +162,7 @@ def performance() -> Iterator[str]:
         "not listed have not been taken on this machine.\n\n"
         f"Machine: {measured['machine']}.\nVersions: {versions}.\n"
     )
-    yield "| what | ours | peer | its value | ratio | the run before | goal | met |"
+    yield "| what | ours | peer | its value | ratio | another run | goal | met |"
     yield "|---|---|---|---|---|---|---|---|"
     rows = measured["rows"].values()
     for row in rows:
