@@ -31,23 +31,27 @@ from transcript_service.transcripts.cache_file import CacheFile
 from transcript_service.transcripts.model import Segment, Transcript
 
 _row = functools.partial(row, "resilience")
-CALLS = 5000
-ROUNDS = 7
+CALLS = 1000
+ROUNDS = 50
 THREADS = 8
 CALL_S = 0.05
 # The fastest thing a breaker protects here: one caption request over the Internet.
 CHEAPEST_CALL_US = 50_000.0
 
 
-def microseconds(call: Callable[[], object], calls: int = CALLS) -> float:
-    """Processor time, best mean of several rounds: whoever else is busy does not count."""
-    best = float("inf")
+def microseconds(calls: dict[str, Callable[[], object]], count: int = CALLS) -> dict[str, float]:
+    """Processor time of one call of each, in turns; the best of several rounds.
+
+    Whoever else is busy does not count, and a processor that is slower for a while meets all.
+    """
+    best = dict.fromkeys(calls, float("inf"))
     for _ in range(ROUNDS):
-        began = time.thread_time()
-        for _ in range(calls):
-            call()
-        best = min(best, time.thread_time() - began)
-    return best / calls * 1e6
+        for name, call in calls.items():
+            began = time.thread_time()
+            for _ in range(count):
+                call()
+            best[name] = min(best[name], (time.thread_time() - began) / count * 1e6)
+    return best
 
 
 def wall(call: Callable[[], object]) -> float:
@@ -77,22 +81,27 @@ def through(breaker: CircuitBreaker, work: Callable[[], object]) -> None:
 
 def cost_of_a_call() -> list[Row]:
     ours = CircuitBreaker("timedtext")
-    value = microseconds(lambda: through(ours, nothing))
     peers: dict[str, Any] = {
         "pybreaker": pybreaker.CircuitBreaker(),
         "circuitbreaker": circuitbreaker.CircuitBreaker(),
     }
+    took = microseconds(
+        {
+            "ours": lambda: through(ours, nothing),
+            **{name: functools.partial(peer.call, nothing) for name, peer in peers.items()},
+        }
+    )
     return [
         _row(
             f"one call through a closed breaker, metrics included ({name})",
-            value,
+            took["ours"],
             "µs",
             name,
-            microseconds(functools.partial(peer.call, nothing)),
+            took[name],
             goal="under 0.2 % of a 50 ms call",
-            met=value < 0.002 * CHEAPEST_CALL_US,
+            met=took["ours"] < 0.002 * CHEAPEST_CALL_US,
         )
-        for name, peer in peers.items()
+        for name in peers
     ]
 
 
@@ -109,18 +118,20 @@ def cost_of_a_refusal() -> Row:
         except error:
             return
 
-    value = microseconds(lambda: refused(lambda: through(ours, nothing), CallNotPermitted))
-    peer_value = microseconds(
-        lambda: refused(lambda: peer.call(nothing), pybreaker.CircuitBreakerError)
+    took = microseconds(
+        {
+            "ours": lambda: refused(lambda: through(ours, nothing), CallNotPermitted),
+            "peer": lambda: refused(lambda: peer.call(nothing), pybreaker.CircuitBreakerError),
+        }
     )
     return _row(
         "one call refused by an open breaker",
-        value,
+        took["ours"],
         "µs",
         "pybreaker",
-        peer_value,
+        took["peer"],
         goal="under 0.2 % of a 50 ms call",
-        met=value < 0.002 * CHEAPEST_CALL_US,
+        met=took["ours"] < 0.002 * CHEAPEST_CALL_US,
     )
 
 
@@ -191,16 +202,21 @@ def cost_of_a_hit() -> Row:
         cache.put(key, transcript)
         with sqlite3.connect(path) as bare:
             query = "SELECT value FROM entries WHERE key = ?"
-            peer_value = microseconds(lambda: bare.execute(query, (key,)).fetchone(), 1000)
-        value = microseconds(lambda: cache.get(key), 1000)
+            took = microseconds(
+                {
+                    "ours": lambda: cache.get(key),
+                    "peer": lambda: bare.execute(query, (key,)).fetchone(),
+                },
+                100,
+            )
     return _row(
         "one 50 kB transcript from the cache",
-        value,
+        took["ours"],
         "µs",
         "sqlite3 SELECT",
-        peer_value,
+        took["peer"],
         goal="under 1 ms",
-        met=value < 1000,
+        met=took["ours"] < 1000,
     )
 
 
