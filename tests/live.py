@@ -71,7 +71,8 @@ def wait_for(
             last = value
         except (requests.RequestException, KeyError, IndexError, ValueError) as error:
             last = error
-        time.sleep(max(every_s, time.monotonic() - began))
+        now = time.monotonic()
+        time.sleep(max(0, min(max(every_s, now - began), end - now)))
     raise AssertionError(f"waited {timeout_s:.0f} s for {what}; last: {last!r}")
 
 

@@ -263,6 +263,25 @@ def test_a_worker_is_told_by_the_start_of_its_id(instance: str, shown: str) -> N
 # --- links between the data sources ----------------------------------------------------------
 
 
+def test_no_window_is_too_short_for_a_rate() -> None:
+    """Four scrapes fit into each on a board, as into Grafana's own `$__rate_interval`.
+
+    A rule may look at less, where it counts samples.
+    """
+    scrape_s = float(
+        read_yaml(CHECKOUT / "prometheus/prometheus.yml")["global"]["scrape_interval"][:-1]
+    )
+    unit_s = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+    windows = [
+        (int(number) * unit_s[unit], place.where)
+        for place in all_places()
+        if place.language == "promql" and not place.where.startswith("rules/")
+        for number, unit in re.findall(r"\[(\d+)([smhd])[]:]", place.expression)
+    ]
+    assert len(windows) > 50
+    assert [(s, where) for s, where in windows if s < 4 * scrape_s] == []
+
+
 def test_an_exemplar_leads_to_its_trace() -> None:
     link = _source("prometheus")["jsonData"]["exemplarTraceIdDestinations"][0]
     assert (link["name"], link["datasourceUid"]) == ("trace_id", "jaeger")

@@ -54,13 +54,14 @@ FASTER_NOTIFICATIONS = {
     "repeat_interval: 14m": "repeat_interval: 9s",
 }
 # The rules' delays, and the windows after which they forget. Windows of ten minutes and more
-# need not be full for an alert, and some expressions count what ten minutes hold.
+# need not be full for an alert, and some expressions count what ten minutes hold. The one hour is
+# how long a worker is remembered: its alert comes at any time within it.
 QUICK_RULES = (
     (re.compile(r"\bfor: \w+"), "for: 6s"),
     (re.compile(r"keep_firing_for: \w+"), "keep_firing_for: 6s"),
     (re.compile(r"\[2m\]"), "[15s]"),
     (re.compile(r"\[[45]m\]"), "[30s]"),
-    (re.compile(r"(telemetry_workers:count)\[1h\]"), r"\1[150s]"),
+    (re.compile(r"(telemetry_workers:count)\[1h\]"), r"\1[200s]"),
 )
 
 ENVIRON = {
@@ -217,12 +218,12 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
     """A running stack with the rules, faster clocks, and healthy load on it."""
     with running_stack("alerts", ENVIRON) as live:
         quick = request.param == "quick"
-        scene = Scene(live, hour="150s" if quick else "1h")
+        scene = Scene(live, hour="200s" if quick else "1h")
         faster_alerts(live, quick_rules=quick)
         videos = live.simulator("GET", "videos")["videos"]
         # No captions, private, removed and live ones included; not those with a fault of their own.
         ordinary = [video["id"] for video in videos if not video["default_fault"]]
-        # With little of it there is enough of everything, and each refused one is listened to.
+        # Two clients are enough, and each refused video costs a speech recognition.
         with Load(live, ordinary, threads=2 if quick else 4, pause_s=2):
             yield scene
 

@@ -68,6 +68,12 @@ def test_a_secret_does_not_survive_in_the_middle_of_a_page_of_text(form: str) ->
     assert canaries.PREFIX not in redact_text(text)
 
 
+@pytest.mark.parametrize("text", ["Ba\u017fic QWxhZGRpbjpvcGVu", "Coo\u212aie: SID=abc; HSID=def"])
+def test_letters_that_stand_for_others_hide_no_word(text: str) -> None:
+    """A long s and the sign of Kelvin are an s and a k to a pattern that ignores case."""
+    assert redact_text(text).endswith(MASK)
+
+
 @pytest.mark.parametrize("form", canaries.FORMS)
 def test_masking_twice_changes_nothing_more(form: str) -> None:
     once = redact_text(form.format(c=canaries.build(9)))
