@@ -105,13 +105,48 @@ def failing(word: str, status: int) -> fakes.Behaviour:
     return behave
 
 
-def test_a_row_unlike_the_others_is_looked_at_however_far_down(page: Page) -> None:
-    rows = "<tr><td>dark</td></tr>" * 9 + '<tr><td style="color: #bbb">pale</td></tr>'
-    page.set_content(f"<html lang=en><title>-</title><main><h1>-</h1><table>{rows}</table></main>")
-    (violation,) = serious_violations(page)
-    assert violation.startswith("color-contrast")
-    assert "nth-child(10)" in violation
+ROW = '<tr><td><span role="img" tabindex="0" aria-label="Line">dark</span></td></tr>'
+
+
+def found_in(page: Page, content: str) -> list[str]:
+    """What is found in a page of this content."""
+    page.set_content(f"<html lang=en><title>-</title><main><h1>-</h1>{content}</main>")
+    return serious_violations(page)
+
+
+@pytest.mark.parametrize(
+    ("rule", "good", "bad"),
+    [
+        ("color-contrast", "<td>", '<td style="color: #bbb">'),
+        ("tabindex", 'tabindex="0"', 'tabindex="5"'),
+        ("aria-roles", 'role="img"', 'role="imag"'),
+        ("role-img-alt", 'aria-label="Line"', 'aria-label=""'),
+    ],
+)
+def test_a_row_unlike_the_others_is_looked_at_however_far_down(
+    page: Page, rule: str, good: str, bad: str
+) -> None:
+    assert found_in(page, f"<table>{ROW * 10}</table>") == []
+    assert good in ROW
+    (violation,) = found_in(page, f"<table>{ROW * 9}{ROW.replace(good, bad)}</table>")
+    assert violation.startswith(f"{rule}:")
     assert page.locator("tr[data-alike]").count() == 7
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        f"<details><summary>-</summary><table>{ROW * 4}</table></details><table>",
+        f"<table>{ROW * 4}</table><table>",
+        f"<table><tbody hidden>{ROW * 4}</tbody>",
+    ],
+    ids=["closed", "another", "hidden"],
+)
+def test_like_rows_of_another_table_or_out_of_sight_do_not_count(page: Page, before: str) -> None:
+    """They may stand on another background, and what is hidden has no contrast."""
+    pale = f'<tbody style="color: #bbb">{ROW * 4}</tbody></table>'
+    violations = found_in(page, before + pale)
+    assert [violation.partition(":")[0] for violation in violations] == ["color-contrast"] * 2
 
 
 def test_a_page_that_waits_shows_where_its_numbers_will_be_and_stands_still(
