@@ -120,7 +120,7 @@ def _levels(rig: Rig, recording: Recording, api: Gunicorn) -> Iterator[Level]:
             recording.send_metrics(url, times)
             time.sleep(EXPORT_S)
         recording.send_metrics(url, times)
-        # Who looks at the dashboard does so while requests come.
+        # The dashboard is asked when the last has just come and the engines have caught up.
         recording.send(url)
         times += 1
         time.sleep(BATCH_S)
@@ -131,13 +131,14 @@ def _levels(rig: Rig, recording: Recording, api: Gunicorn) -> Iterator[Level]:
 
 
 def _wait_for_rest(rig: Rig) -> None:
-    """Until the engines have digested what they got, or an answer's time is mostly waiting."""
+    """Until the engines use little CPU: while they merge, an answer mostly waits for its turn."""
     end = time.monotonic() + REST_MOST_S
     while time.monotonic() < end:
         before = _cpu_s(rig)
         time.sleep(BATCH_S)
         if (_cpu_s(rig) - before) / BATCH_S < REST_CORES:
             return
+    print("bench: growth: asked though the engines were still busy", file=sys.stderr)
 
 
 def _cpu_s(rig: Rig) -> float:
@@ -216,7 +217,7 @@ def _metrics_of_a_day(recording: Recording, folder: Path) -> list[Row]:
         _row("disk a day, metrics of a busy worker", busy.day_mb, "MB",
              "a worker that nobody asks", idle.day_mb),
         _row("disk of one sample of it", busy.sample_bytes, "By",
-             "at most, by Prometheus' documentation", 2.0),
+             "at most on average, by Prometheus' documentation", 2.0),
     ]  # fmt: skip
 
 

@@ -9,14 +9,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 _MOMENT = (
-    "asked fifteen times within a second, while the engines were still merging what they had "
-    "just been sent. The benchmark now waits until they rest, and asks thirty times."
+    "both runs asked fifteen times within a second, while the engines were still merging what "
+    "they had just been sent. The benchmark has learnt to wait until they rest, and to ask thirty "
+    "times; it was not run to its end since."
 )
 _SHARED = (
     "counted as PSS, which divides what Chromiums share by how many run: those of other tests came "
     "and went during both runs."
 )
-_BLOCKS = "the two were measured one after the other. They now take turns, fifty short ones each."
+_BLOCKS = (
+    "at least one of the runs measured the two one after the other. They take turns now, fifty "
+    "short ones each."
+)
 
 REASONS: Final[dict[str, str]] = {
     "browser: acquire a page, P50": (
@@ -35,13 +39,13 @@ REASONS: Final[dict[str, str]] = {
         "one step of 4,000 between what held and what did not. The steps are half as long now."
     ),
     "dashboard: cache hit, whole handler, P95": (
-        "0.63 ms on two quiet cores; 1.0 in the best of ten rounds where thirty processes waited "
-        "for them, 3.8 in the usual round."
+        "0.63 ms on two quiet cores. The other is the best of ten rounds where thirty processes "
+        "waited for them."
     ),
     "dashboard: time of a miss in which no query was running, P95": (
-        "eight answers are parsed, joined and written in Python by threads that take turns. 3.0 ms "
-        "of 70 on two quiet cores, 12.4 of 148 where thirty processes waited for them; the CPU "
-        "time of a miss is the same."
+        "eight answers are parsed, joined and written in Python by threads that take turns: 3.0 ms "
+        "of 70 on two quiet cores, twice that part where thirty processes waited for them. The "
+        "CPU time of a miss is the same."
     ),
     "growth: performance, a miss after 1,000,000 requests, median": _MOMENT,
     "growth: performance, a miss after 10,000 requests, median": _MOMENT,
@@ -57,11 +61,12 @@ REASONS: Final[dict[str, str]] = {
         "the peer neither masks nor adds ids. 1.93 in the other run."
     ),
     "telemetry: registry counter": (
-        "the best of five rounds was too few. It is the best of twenty now."
+        "both are the best of five rounds, which was too few. It is the best of twenty now."
     ),
     "telemetry: uncached request over HTTP, P50": (
-        "the peer has no telemetry at all, and YouTube's stand-in answers at once: 2 ms of 18. "
-        "With YouTube's usual pauses a transcript takes 267 ms, of which 2 ms are less than 1 %."
+        "the peer has no telemetry at all, and YouTube's stand-in answers at once: 2.3 ms of 19.7, "
+        "most of it the instrumentations of requests and Flask. With YouTube's usual pauses a "
+        "transcript takes 267 ms, of which 2.3 are less than 1 %."
     ),
 }
 

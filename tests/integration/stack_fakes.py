@@ -44,7 +44,7 @@ elif command == "build":
 """
 
 # Serves 200 at every address it is told to listen on; FAKE_JAEGER=exit and the like make it fail.
-# Without `http.server`, whose import takes longer than all else of it: it is started 150 times.
+# Without `http.server`, whose import takes longer than all else of it: it is started very often.
 FAKE_ENGINE = """\
 import os, re, socket, sys, threading
 

@@ -186,8 +186,8 @@ def test_thanos_says_the_same_95th_percentile_as_each_prometheus(scaled: LiveSta
     assert both == pytest.approx(other, rel=0.01)
 
 
-def test_thanos_answers_grafana_like_each_prometheus(scaled: LiveStack) -> None:
-    """Every question of every board, put as Grafana does. Grafana itself is not in this form."""
+def test_thanos_leaves_no_question_of_a_board_empty(scaled: LiveStack) -> None:
+    """Every question of every board, at one moment. Grafana itself is not in this form."""
     at = time.time() - INTERVAL_S
 
     def answer(port: str, path: str, **parameters: object) -> Any:
