@@ -124,6 +124,28 @@ def test_panel_answers_give_the_same_kind_of_segments() -> None:
 
 
 @pytest.mark.parametrize(
+    ("end", "lasts"), [({"endMs": "560"}, 0.5), ({"endMs": "20"}, 0.0), ({}, 0.0)]
+)
+def test_a_line_of_a_panel_lasts_until_its_end_and_never_less_than_nothing(
+    end: dict[str, str], lasts: float
+) -> None:
+    line = {"startMs": "60", **end, "snippet": {"simpleText": "line"}}
+    body = orjson.dumps({"transcriptSegmentRenderer": line})
+    assert parse_get_transcript(body) == [Segment(0.06, lasts, "line")]
+
+
+def test_an_event_without_times_is_at_the_beginning_and_has_no_length() -> None:
+    body = orjson.dumps({"events": [{"segs": [{"utf8": "line"}]}]})
+    assert parse_captions(body, "json3") == [Segment(0.0, 0.0, "line")]
+
+
+def test_half_of_a_surrogate_pair_costs_that_character_only() -> None:
+    body = JSON3.replace(b"two", b"\\uD83D \\ud83d\\ude00")
+    read = parse_captions(body, "json3")
+    assert [segment.text for segment in read] == ["\ufffd 😀 words", "whole 🎬"]
+
+
+@pytest.mark.parametrize(
     ("body", "error_type"),
     [
         (b"", "empty_body"),
@@ -134,6 +156,7 @@ def test_panel_answers_give_the_same_kind_of_segments() -> None:
         (b"\n<HTML lang=en>", "html_body"),
         (b"\n<!-- served by x -->\n<!DOCTYPE html>", "html_body"),
         (b"<?XML version='1.0'?> <!--- a - b --> <!----><html>", "html_body"),
+        (b"<!-- without an end <html>", "parse_error"),
         (b'<html><form action="https://consent.youtube.com/save">', "consent_required"),
         (b'<html><div class="g-recaptcha">', "ip_blocked"),
         (SRV1[:90], "parse_error"),

@@ -275,6 +275,21 @@ def test_a_failed_probe_starts_the_wait_anew(clock: Clock) -> None:
     assert refused.value.retry_after_s == 1
 
 
+@pytest.mark.parametrize("jump_s", [0.5, 3600])
+def test_a_clock_that_is_set_back_makes_no_wait_longer(clock: Clock, jump_s: float) -> None:
+    breaker = opened(clock, half_open_calls=1)
+    clock.now -= jump_s
+    with pytest.raises(CallNotPermitted) as refused, breaker.permit():
+        pytest.fail("the call was made")
+    assert (refused.value.state, refused.value.retry_after_s) == ("open", 60)
+    clock.now += 60
+    breaker.permit(lifetime_s=10).__enter__()
+    clock.now -= jump_s
+    with pytest.raises(CallNotPermitted) as refused, breaker.permit():
+        pytest.fail("a second probe was made")
+    assert (refused.value.state, refused.value.retry_after_s) == ("half_open", 10)
+
+
 # Forced states
 
 

@@ -65,6 +65,33 @@ def test_records_arrive_in_order_and_are_counted(exporter: Exporter) -> None:
     assert queue.ledger() == Ledger(accepted=35, delivered=35)
 
 
+def test_a_record_alone_is_delivered_though_nobody_asks(exporter: Exporter) -> None:
+    queue = make(exporter)
+    queue.put(1)
+    exporter.wait_attempts(1)
+    assert queue.flush(60)
+    assert exporter.got == [1]
+
+
+def test_what_is_left_after_a_batch_waits_for_others_to_share_the_next() -> None:
+    batches: list[list[int]] = []
+    answered = threading.Event()
+
+    def deliver(batch: Sequence[int]) -> Delivery:
+        batches.append(list(batch))
+        return Delivery.DELIVERED
+
+    queue = ExportQueue(
+        "logs", deliver, batch_size=2, delay_s=3600, on_answer=lambda *_: answered.set()
+    )
+    for number in (1, 2, 3):
+        queue.put(number)
+    assert answered.wait(60)
+    queue.put(4)
+    assert queue.flush(60)
+    assert batches == [[1, 2], [3, 4]]
+
+
 def test_a_failed_batch_is_kept_and_delivered_when_the_collector_is_back(
     exporter: Exporter,
 ) -> None:
@@ -374,7 +401,8 @@ def test_after_a_failure_one_record_is_tried_before_batches_grow_again() -> None
         sizes.append(len(batch))
         return Delivery.RETRY if len(sizes) < 3 else Delivery.DELIVERED
 
-    queue = ExportQueue("logs", deliver, batch_size=16, delay_s=0.01)
+    # Full, but not over: what could not be delivered has a place to come back to.
+    queue = ExportQueue("logs", deliver, capacity=60, batch_size=16, delay_s=0.01)
     for number in range(60):
         queue.put(number)
     all_put.set()
