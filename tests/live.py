@@ -42,7 +42,7 @@ FAST_TELEMETRY = {
     "OTEL_BLRP_SCHEDULE_DELAY": "300",
 }
 
-# Prometheus' times, a fifth of what they are.
+# Prometheus' times, a fifth of what they are or less.
 _FASTER_CLOCKS = {
     "scrape_interval: 15s": "scrape_interval: 3s",
     "scrape_timeout: 10s": "scrape_timeout: 3s",

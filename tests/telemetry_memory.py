@@ -20,11 +20,7 @@ from opentelemetry import metrics, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 from opentelemetry.sdk.metrics import Histogram, MeterProvider
-from opentelemetry.sdk.metrics.export import (
-    HistogramDataPoint,
-    InMemoryMetricReader,
-    MetricsData,
-)
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, MetricReader, MetricsData
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
@@ -79,14 +75,16 @@ def _set_providers() -> None:
     propagate.set_global_textmap(ContinueCallers())
 
 
-class _Reader(InMemoryMetricReader):
-    """Collects for as long as it takes; `get_metrics_data` gives up after ten seconds."""
+class _Reader(MetricReader):
+    """Keeps the last collection, however long it took; the SDK's own gives up after ten seconds."""
 
-    def read(self) -> MetricsData | None:
-        with self._lock:
-            self.collect(timeout_millis=600_000)
-            data, self._metrics_data = self._metrics_data, None
-        return data
+    data: MetricsData | None = None
+
+    def _receive_metrics(self, metrics_data: MetricsData, *_: Any, **__: Any) -> None:
+        self.data = metrics_data
+
+    def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
+        pass
 
 
 class InMemoryTelemetry:
@@ -181,7 +179,8 @@ class InMemoryTelemetry:
         return float(point.sum) if point is not None else 0.0
 
     def _points(self) -> dict[tuple[str, Attributes], Any]:
-        data = self.reader.read()
+        self.reader.collect(timeout_millis=600_000)
+        data = self.reader.data
         return {
             (metric.name, _as_stored(point.attributes)): point
             for resource in (data.resource_metrics if data else ())

@@ -18,12 +18,13 @@ from typing import Any
 from xmlrpc.server import SimpleXMLRPCDispatcher, SimpleXMLRPCRequestHandler
 
 import pytest
+from supervisor.xmlrpc import Faults
 
 from stack.errors import StackError
 from stack.layout import HOST, Layout
 from stack.pins import ENGINES
 from stack.ports import is_free
-from stack.supervise import Supervisor, orphans
+from stack.supervise import SPAWN_ERROR, Supervisor, orphans
 from tests.integration.stack_fakes import FakeStack, fake_stack
 
 ENGINE_NAMES = [engine.name for engine in ENGINES]
@@ -205,7 +206,8 @@ class Supervisord(socketserver.UnixStreamServer, SimpleXMLRPCDispatcher):
 
 def test_a_program_that_ended_before_the_supervisor_answered_was_launched(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
-    ended = xmlrpc.client.Fault(50, "SPAWN_ERROR: prometheus")
+    assert SPAWN_ERROR == Faults.SPAWN_ERROR
+    ended = xmlrpc.client.Fault(Faults.SPAWN_ERROR, "SPAWN_ERROR: prometheus")
     unknown = xmlrpc.client.Fault(10, "BAD_NAME: promteheus")
     faults = {"prometheus": ended, "promteheus": unknown}
     with Supervisord(layout.supervisor_socket, faults) as server:

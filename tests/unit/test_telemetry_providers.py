@@ -19,8 +19,6 @@ _START = """
 import os, json, sys, logging, time
 from transcript_service import telemetry
 from transcript_service.settings import Settings
-from transcript_service.telemetry.environment import apply_defaults
-apply_defaults()
 running = telemetry.start(Settings())
 log = telemetry.get_logger("test")
 
