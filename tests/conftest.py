@@ -8,6 +8,7 @@ import signal
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -23,6 +24,7 @@ from simulator.testing import RunningSimulator, running_simulator
 from stack.layout import CHECKOUT
 from tests.live import FAST_TELEMETRY, LiveStack, running_stack
 from tests.telemetry_memory import InMemoryTelemetry
+from transcript_service.telemetry.logs import Stderr
 
 # Containers often forbid Python to keep what it has compiled. The tests start it hundreds of times,
 # and each time it would compile the service and all its libraries.
@@ -54,9 +56,20 @@ settings.load_profile("quick")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let the fixtures clean up at the end of a job (SIGTERM), and in a script's background."""
+    if config.getoption("capture") != "no":
+        Stderr.write = _write_in_tests  # type: ignore[method-assign]
     once = hasattr(config, "workerinput")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupt_once if once else signal.default_int_handler)
+
+
+def _write_in_tests(self: Stderr, line: bytes) -> None:
+    # Threads outlive a test, such as a shared pool's or a query's that timed out. What they write
+    # between two tests would stand in the midst of the run's report. Asked for once: pytest puts
+    # descriptor 2 back from another thread.
+    if (kept := sys.stderr) is not sys.__stderr__:
+        with suppress(OSError, ValueError):
+            os.write(kept.fileno(), line)
 
 
 def _interrupt_once(number: int, frame: FrameType | None) -> None:
