@@ -8,11 +8,14 @@ import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from itertools import count
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from tests.telemetry_memory import InMemoryTelemetry
+from transcript_service.telemetry import export_queue
 from transcript_service.telemetry.export_queue import Answer, Delivery, ExportQueue, Ledger
 from transcript_service.telemetry.providers import OutageLog
 
@@ -193,6 +196,35 @@ def test_closing_delivers_what_is_queued(exporter: Exporter) -> None:
     queue.close(5)
     assert queue.ledger().lost == 0
     assert exporter.got == list(range(25))
+
+
+@pytest.mark.parametrize("line", range(1, 21))
+def test_closing_delivers_what_is_queued_whatever_is_going_on(line: int) -> None:
+    exporter, lines = Exporter(), count(1)
+    closers: list[threading.Thread] = []
+
+    def interrupt(frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code.co_filename != export_queue.__file__ or frame.f_code.co_name != "_loop":
+            return None
+        if event == "line" and next(lines) == line:
+            closer = threading.Thread(target=queue.close, args=(20,))
+            closer.start()
+            closers.append(closer)
+            time.sleep(0.01)  # as far as it gets: the exporting thread may have the lock
+        return interrupt
+
+    queue, before = make(exporter), threading.gettrace()
+    threading.settrace(interrupt)
+    try:
+        for number in range(15):
+            queue.put(number)
+        exporter.wait_attempts(1)
+    finally:
+        threading.settrace(before)
+    while not closers:
+        time.sleep(0.001)
+    closers[0].join()
+    assert queue.ledger() == Ledger(accepted=15, delivered=15)
 
 
 def test_closing_gives_up_at_the_deadline_and_counts_the_rest(exporter: Exporter) -> None:

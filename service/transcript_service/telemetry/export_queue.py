@@ -229,15 +229,14 @@ class ExportQueue(Generic[T]):
         retry_s = _FIRST_RETRY_S
         wait_s = self._delay_s
         while True:
-            if not self._closing:
+            # As it was before the last batch is taken: what comes later still wants to be taken.
+            if not (closing := self._closing):
                 with suppress(Empty):
                     self._wake.get(timeout=wait_s)
             batch = self._take()
-            while batch:
-                if self._send(batch) is Delivery.RETRY:
-                    break
-                batch = self._take(only_full=not self._closing)
-            if self._closing:
+            while batch and self._send(batch) is not Delivery.RETRY:
+                batch = self._take(only_full=not closing)
+            if closing:
                 return
             if self._failing:
                 wait_s = max(retry_s, self._retry_after_s)

@@ -44,6 +44,7 @@ VERSION: Final = version("transcript-service")
 # The standard library's numbers.
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _MAX_FRAMES: Final = 30
+_FIRST: Final[EventDict] = dict.fromkeys(("timestamp", "level", "event"))
 _PACKAGE_PARENT: Final = os.path.dirname(os.path.dirname(os.path.dirname(__file__))) + os.sep  # noqa: PTH120 - a string prefix, compared for every warning
 
 # Say per request or connection what spans and our own events say better.
@@ -109,9 +110,9 @@ class Stderr:
         with suppress(OSError):
             os.write(2, line)
 
-    def line(self, text: str) -> None:
+    def line(self, line: str | bytes) -> None:
         """Write a finished line; structlog calls this by its level."""
-        self.write(f"{text}\n".encode())
+        self.write((line if isinstance(line, bytes) else line.encode()) + b"\n")
 
     debug = info = warning = error = critical = line
 
@@ -130,11 +131,7 @@ class ToOtlp:
                 severity_text=severity.name,
                 body=line["event"],
                 event_name=line["event"],
-                attributes={
-                    key: value
-                    for key, value in line.items()
-                    if value is not None and key != "level"
-                },
+                attributes={k: v for k, v in line.items() if v is not None and k != "level"},
             )
         return line
 
@@ -214,10 +211,13 @@ def _mask(_: Any, __: str, line: EventDict) -> EventDict:
         return {"event": line["event"], "level": line["level"], "redaction": FAILED}
     if clean is not line:
         instruments.TELEMETRY_REDACTIONS.add(count_masks(clean), signal="logs")
-    # Most text is ASCII, and asking here is three times as quick as calling.
+    # Most values are plain, and asking here is three times as quick as calling.
     return {
         key if type(key) is str and key.isascii() else _encodable(key): value
-        if (type(value) is str and value.isascii()) or type(value) is bool
+        if ((kind := type(value)) is str and value.isascii())
+        or (kind is int and abs(value) < 1 << 63)
+        or (kind is float and math.isfinite(value))
+        or kind is bool
         else _encodable(value)
         for key, value in clean.items()
     }
@@ -242,14 +242,12 @@ def _encodable(value: Any) -> Any:
     return _encodable(value.isoformat() if isinstance(value, datetime) else text_of(value))
 
 
-def _with_trace(line: EventDict, **common: str) -> EventDict:
+def _with_trace(line: EventDict, **own: str) -> EventDict:
     """The line with what a call cannot replace, which comes first."""
-    own: EventDict = {key: line[key] for key in ("timestamp", "level", "event")} | common
-    current = trace.get_current_span().get_span_context()
-    if current.is_valid:
-        own["trace_id"] = f"{current.trace_id:032x}"
-        own["span_id"] = f"{current.span_id:016x}"
-    return {**own, **line, **own}
+    ids = trace.get_current_span().get_span_context()
+    if ids.is_valid:  # formatted in the quickest way
+        own |= {"trace_id": "%032x" % ids.trace_id, "span_id": "%016x" % ids.span_id}  # noqa: UP031
+    return {**_FIRST, **own, **line, **own}
 
 
 def _for_people(_: Any, __: str, line: EventDict) -> EventDict:
@@ -275,7 +273,7 @@ def arrange(settings: Settings) -> list[Processor]:
 
     def to_json(_: Any, __: str, line: EventDict) -> ProcessorReturnValue:
         line["timestamp"] = datetime.now(UTC)  # orjson writes it in a quarter of the time
-        return orjson.dumps(_with_trace(line, **common), option=orjson.OPT_UTC_Z).decode()
+        return orjson.dumps(_with_trace(line, **common), option=orjson.OPT_UTC_Z)
 
     rendering: list[Processor] = [to_json]
     if not settings.enable_structured_logging:
@@ -305,8 +303,7 @@ class RecordHandler(logging.Handler):
     def __init__(self, processors: list[Processor]) -> None:
         super().__init__()
         self._sdk = RateLimit(1)
-        chain = [_from_record, *processors]
-        self.setFormatter(ProcessorFormatter(processors=chain))
+        self.setFormatter(ProcessorFormatter(processors=[_from_record, *processors, _as_text]))
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Write the record. Never raises, and does not take the lock that handlers take.
@@ -337,6 +334,10 @@ def _from_record(logger: Any, name: str, line: EventDict) -> EventDict:
     if record.levelno >= logging.WARNING:
         line["source"] = f"{record.module}:{record.lineno}"
     return line
+
+
+def _as_text(_: Any, __: str, line: Any) -> str:
+    return line.decode() if isinstance(line, bytes) else line
 
 
 def configure_logging(settings: Settings) -> None:

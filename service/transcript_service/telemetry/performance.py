@@ -31,7 +31,6 @@ _FACTORS: Final = {
 }
 # fmt: on
 
-
 # By their names with underscores, ours and Prometheus'.
 _INSTRUMENTS: Final = {
     name: instrument

@@ -280,6 +280,8 @@ def redact_mapping(fields: Mapping[Any, Any], depth: int = 0) -> Mapping[Any, An
             clean: Any = MASK
         elif isinstance(value, str):
             clean = redact_text(f"?{value}")[1:] if key in _QUERY_KEYS else redact_text(value)
+        elif (kind := type(value)) is float or kind is int:
+            continue
         else:
             clean = redact_value(value, depth + 1)
         if clean != value if isinstance(value, str) else clean is not value:
