@@ -53,6 +53,8 @@ from transcript_service.telemetry import (
     span,
     start,
 )
+from transcript_service.telemetry.export_queue import Answer, Delivery
+from transcript_service.telemetry.providers import OutageLog
 
 # Spans of one trace: a trace is the unit in which Jaeger is asked.
 TRACE = 100
@@ -84,19 +86,16 @@ class Generator:
         threading.Thread(target=self._steadily, daemon=True).start()
 
     def _note_answers(self) -> None:
-        """Write down which exports of metrics were taken; the SDK says it to nobody."""
-        assert self._telemetry.meter_provider is not None
-        (reader,) = self._telemetry.meter_provider._metric_readers
-        exporter: Any = reader._exporter  # type: ignore[attr-defined]
-        export = exporter.export
+        """Write down which exports of metrics were taken: the outage log is told each answer."""
+        told = OutageLog.__call__
 
-        def noted(*arguments: Any, **named: Any) -> Any:
-            number = self._collections  # export follows collection on the same thread
-            result = export(*arguments, **named)
-            self._write(exported=number, taken=result.name == "SUCCESS")
-            return result
+        def noted(outages: OutageLog, signal: str, answer: Answer, lost: int = 0) -> None:
+            if signal == "metrics":  # on the thread that collected and exported
+                taken = answer.delivery is Delivery.DELIVERED
+                self._write(exported=self._collections, taken=taken)
+            told(outages, signal, answer, lost)
 
-        exporter.export = noted
+        OutageLog.__call__ = noted  # type: ignore[method-assign,assignment]
 
     def _collected(self, _: CallbackOptions) -> Sequence[Observation]:
         self._collections += 1
