@@ -60,6 +60,7 @@ def render(layout: Layout, options: Options | None = None) -> None:
         _prometheus(layout, options)
     not_built(layout, options, frozenset())
     _alertmanager(layout)
+    _grafana(layout)
 
 
 def not_built(layout: Layout, options: Options, engines: Collection[str]) -> None:
@@ -109,9 +110,11 @@ def _prometheus(layout: Layout, options: Options, replica: str = "") -> None:
     page.parent.mkdir(parents=True, exist_ok=True)
     page.unlink(missing_ok=True)
     page.symlink_to(layout.binary(PAGE.name))
-    rules = target / "rules"
+    # Replicas share theirs: two files would be two rules to Thanos, and every alert would be there
+    # twice.
+    rules = layout.config_dir / "prometheus/rules"
     shutil.rmtree(rules, ignore_errors=True)  # a rule file that was deleted must go
-    rules.mkdir()
+    rules.mkdir(parents=True)
     for file in sorted((source / "rules").glob("*.yml")):
         # An alert of this stack leads to this stack's service.
         write(rules / file.name, file.read_text().replace(LINK_BASE, layout.url("service")))
@@ -123,6 +126,28 @@ def _alertmanager(layout: Layout) -> None:
     source = layout.checkout / "prometheus" / "alertmanager.yml"
     write(target / "alertmanager.yml", source.read_text())
     _link_secrets(layout, target)
+
+
+def _grafana(layout: Layout) -> None:
+    """For a Grafana of one's own: the sources and boards that containers give to theirs.
+
+    In the scaled form the address of `prometheus` is Thanos', that of `victorialogs` the front's.
+    """
+    source = layout.checkout / "grafana"
+    here = {
+        "http://prometheus:9090": layout.url("prometheus"),
+        "http://jaeger:16686": layout.url("jaeger"),
+        "http://victorialogs:9428": layout.url("victorialogs"),
+        "/run/secrets/engine_password": str(layout.engine_password),
+        "/etc/grafana/dashboards": str(source / "dashboards"),
+    }
+    for file in source.glob("provisioning/*/*.yaml"):
+        text = file.read_text()
+        for elsewhere, address in here.items():
+            text = text.replace(elsewhere, address)
+        target = layout.config_dir / file.relative_to(layout.checkout)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write(target, text)
 
 
 def _link_secrets(layout: Layout, target: Path) -> None:

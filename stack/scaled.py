@@ -125,6 +125,7 @@ def as_replica(prometheus_yml: str, replica: str) -> str:
     """
     config = yaml.safe_load(prometheus_yml)
     config["global"]["external_labels"] = {REPLICA: replica}
+    config["rule_files"] = [f"../prometheus/{files}" for files in config["rule_files"]]
     drop = {"action": "labeldrop", "regex": REPLICA}
     config["alerting"]["alert_relabel_configs"] = [drop]
     text: str = yaml.safe_dump(config, sort_keys=False)

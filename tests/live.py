@@ -239,8 +239,9 @@ class Load:
         self.statuses: list[int] = []
         """Of every request so far; 0 where no answer came."""
         self.trace_ids: list[str] = []
+        self.began: list[float] = []
         self.ended: list[float] = []
-        """When the answers of `trace_ids` came, in seconds since the epoch."""
+        """When those of `trace_ids` were asked and answered, in seconds since the epoch."""
 
     def __enter__(self) -> Load:
         for thread in self._threads:
@@ -254,6 +255,7 @@ class Load:
 
     def _run(self, dice: random.Random) -> None:
         while not self._stop.wait(self._pause_s):
+            began = time.time()
             try:
                 answer = self._stack.get(f"/api/transcripts/{dice.choice(self._videos)}")
             except requests.RequestException:
@@ -262,6 +264,7 @@ class Load:
                 self.statuses.append(answer.status_code)
                 # A balancer's own answers have none.
                 self.trace_ids.append(answer.headers.get("X-Correlation-ID", ""))
+                self.began.append(began)
                 self.ended.append(time.time())
 
     def more(self, count: int, timeout_s: float = 240) -> None:

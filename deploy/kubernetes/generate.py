@@ -9,6 +9,7 @@ check` runs that.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from itertools import chain
@@ -19,14 +20,16 @@ import yaml
 
 from stack.generated import write_or_check
 from stack.layout import CHECKOUT
+from stack.pins import THANOS
+from stack.scaled import REPLICA
 
 FOLDER = Path(__file__).parent / "operator"
 API = "monitoring.coreos.com/v1"
 # Those of the release whose definitions these objects were held against.
 OPERATOR = "0.85.0"
 HEADER = "# Made by `make generate` from {source}; for Prometheus Operator {operator} or newer.\n"
-# A second tier that only the sampling has; what else is scraped stands in prometheus.yml.
-_GATEWAY = {"job_name": "otel-gateway"}
+# What only large installations have; what else is scraped stands in prometheus.yml.
+_MORE = ({"job_name": "otel-gateway"}, {"job_name": "thanos", "basic_auth": {}})
 
 
 def read(path: str) -> Any:
@@ -49,7 +52,7 @@ def rules() -> Iterator[dict[str, Any]]:
 
 def monitors() -> Iterator[dict[str, Any]]:
     """An object for each scrape job."""
-    for job in [*read("prometheus/prometheus.yml")["scrape_configs"], _GATEWAY]:
+    for job in [*read("prometheus/prometheus.yml")["scrape_configs"], *_MORE]:
         name = job["job_name"]
         # The operator's Prometheus has no password.
         signs_in = "basic_auth" in job and name != "prometheus"
@@ -77,14 +80,18 @@ def _basic_auth() -> dict[str, Any]:
 
 
 def prometheus() -> dict[str, Any]:
-    """The server: the same image, flags and settings as in containers."""
+    """Two servers under Thanos: the same image, flags and settings as in containers."""
     config = read("prometheus/prometheus.yml")
     compose = read("docker-compose.yml")["services"]["prometheus"]
     flags = dict(flag.partition("=")[::2] for flag in compose["command"])
     given = config["global"]
     otlp = config["otlp"]
     spec = {
-        "replicas": 1,
+        "replicas": 2,
+        # By which Thanos tells the two; the operator keeps it from alerts.
+        "replicaExternalLabelName": REPLICA,
+        "prometheusExternalLabelName": "",
+        "thanos": {"image": f"quay.io/thanos/thanos:v{thanos_version()}"},
         "image": compose["image"],
         "version": compose["image"].partition(":")[2],
         "serviceAccountName": "prometheus",
@@ -132,6 +139,12 @@ def prometheus() -> dict[str, Any]:
         },
     }
     return _object("Prometheus", "prometheus", spec)
+
+
+def thanos_version() -> str:
+    """The one that `make scale-demo` builds."""
+    text = (THANOS.module_dir / "go.mod").read_text()
+    return re.findall(r"github\.com/thanos-io/thanos v([0-9.]+)", text)[0]  # type: ignore[no-any-return]
 
 
 def files() -> dict[Path, str]:

@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from stack.layout import CHECKOUT
-from stack.pins import GATEWAY
+from stack.pins import ENGINES_BY_NAME, GATEWAY, Engine
 from transcript_service.resilience import circuit_breaker
 
 FOLDER = CHECKOUT / "otel-collector"
@@ -21,6 +22,7 @@ def read(name: str) -> Any:
 
 
 CONFIG, BALANCER, GATEWAY_CONFIG = map(read, ("config.yaml", "balancer.yaml", "gateway.yaml"))
+COLLECTOR = ENGINES_BY_NAME["otel-collector"]
 BUILDER, USUAL = read("gateway-builder.yaml"), read("builder.yaml")
 
 
@@ -41,14 +43,17 @@ def test_it_is_built_of_the_usual_parts_and_of_what_the_two_files_add() -> None:
     assert parts(BUILDER) == parts(USUAL) | {"loadbalancingexporter", "tailsamplingprocessor"}
 
 
-def test_its_module_was_generated_from_its_builder() -> None:
-    required = (GATEWAY.module_dir / "go.mod").read_text()
-    imported = "".join(path.read_text() for path in GATEWAY.module_dir.glob("*.go"))
+@pytest.mark.parametrize(
+    ("engine", "builder"), [(GATEWAY, BUILDER), (COLLECTOR, USUAL)], ids=["gateway", "usual"]
+)
+def test_its_module_was_generated_from_its_builder(engine: Engine, builder: Any) -> None:
+    required = (engine.module_dir / "go.mod").read_text().splitlines()
+    imported = "".join(path.read_text() for path in engine.module_dir.glob("*.go"))
     for kind in (*KINDS, "providers"):
-        for part in BUILDER[kind]:
-            assert part["gomod"] in required
+        for part in builder[kind]:
+            assert f"\t{part['gomod']}" in required
             assert f'"{part["gomod"].split()[0]}"' in imported
-    assert f'"{BUILDER["dist"]["version"]}"' in imported
+    assert f'"{builder["dist"]["version"]}"' in imported
 
 
 def test_spans_are_measured_before_any_is_left_out() -> None:

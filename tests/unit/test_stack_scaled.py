@@ -54,6 +54,9 @@ def test_a_replica_of_prometheus_differs_by_its_label_and_keeps_it_from_alerts()
     assert replica["alerting"].pop("alert_relabel_configs") == [
         {"action": "labeldrop", "regex": "replica"}
     ]
+    # One file for both, or Thanos would take their rules for two.
+    assert replica.pop("rule_files") == ["../prometheus/rules/*.yml"]
+    assert single.pop("rule_files") == ["rules/*.yml"]
     assert replica == single
 
 
@@ -76,6 +79,24 @@ def test_every_part_is_a_target_of_both_prometheus(tmp_path: Path) -> None:
     other = {"thanos": 0, "thanos-sidecar-1": 0, "thanos-sidecar-2": 0}
     ports = [SCALED[name].ports[other.get(name, -1)] for name in names]
     assert found == [sorted(map(layout.address, ports))] * 2
+
+
+def test_grafana_is_told_of_what_stands_in_front_of_several(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "state", offset=7)
+    render(layout, Options(scaled=True))
+    folder = layout.config_dir / "grafana/provisioning"
+    sources = yaml.safe_load((folder / "datasources/stack.yaml").read_text())["datasources"]
+    asked = {source["type"]: source["url"] for source in sources}
+
+    # The first port of each is where it is asked.
+    in_front = {"prometheus": "thanos", "jaeger": "jaeger"}
+    in_front["victoriametrics-logs-datasource"] = "victorialogs-front"
+    assert asked == {kind: layout.url(SCALED[name].ports[0]) for kind, name in in_front.items()}
+    for source in sources:
+        password = source["secureJsonData"]["basicAuthPassword"]
+        assert password == f"$__file{{{layout.engine_password}}}"
+    (boards,) = yaml.safe_load((folder / "dashboards/stack.yaml").read_text())["providers"]
+    assert boards["options"]["path"] == str(CHECKOUT / "grafana/dashboards")
 
 
 def test_while_thanos_is_built_nobody_is_asked_in_its_place(tmp_path: Path) -> None:
