@@ -189,6 +189,13 @@ def test_the_ports_are_the_same() -> None:
                 assert MOVED.get(port, BASE_PORTS[port]) in listening[name], port
 
 
+def test_prometheus_looks_for_its_targets_at_their_ports() -> None:
+    for file in sorted((CHECKOUT / "prometheus/targets-compose").glob("*.yml")):
+        for target in (target for group in read_yaml(file) for target in group["targets"]):
+            name, _, port = target.partition(":")
+            assert int(port) in _ports(SAME[name]).values(), file.name
+
+
 def test_a_policy_or_a_monitor_names_a_port_that_there_is() -> None:
     ports = {port["name"] for container in CONTAINERS.values() for port in container["ports"]}
     numbers = {port["containerPort"] for c in CONTAINERS.values() for port in c["ports"]}
