@@ -138,11 +138,11 @@ def own_names(stack: LiveStack) -> set[str]:
 def have_the_same(stack: LiveStack, at: float) -> bool:
     """Whether both have received everything of until `at`, whichever Collector it comes through."""
     # All that a service sends comes at once; what a Collector counts of its spans by itself.
+    names = (f'target_info{{job="{SERVICE}"}}', "traces_span_metrics_calls_total")
     received = " + ".join(
-        f"sum(count_over_time({name}[{BOARD_S + 300}s] @ {at:.3f}))"
-        for name in (f'target_info{{job="{SERVICE}"}}', "traces_span_metrics_calls_total")
+        f"sum(count_over_time({name}[{BOARD_S + 300}s] @ {at:.3f}))" for name in names
     )
-    newest = f'min(timestamp(target_info{{job="{SERVICE}"}}))'
+    newest = f"min({' or '.join(f'timestamp({name})' for name in names)})"
     if any(value(stack, port, newest) <= at + INTERVAL_S for port in PROMETHEUS[1:]):
         return False
     one, other = (value(stack, port, received) for port in PROMETHEUS[1:])
