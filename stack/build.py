@@ -16,9 +16,11 @@ from typing import IO
 from stack import signals, toolchain
 from stack.errors import StackError
 from stack.job import Job
-from stack.layout import Layout
+from stack.layout import CHECKOUT, Layout
 from stack.pins import BUILD_FLAGS, Engine
 from stack.toolchain import Go
+
+BUILD_SCRIPT = CHECKOUT / "stack" / "build_engine.sh"
 
 # With empty Go caches, one after the other in the order of ENGINES (the first ones pay for what
 # they share), in bytes: what stays (the engine, and what Go keeps of it to be quick the next
@@ -28,7 +30,7 @@ DISK = {
     "prometheus": (860_000_000, 1_300_000_000),
     "alertmanager": (240_000_000, 500_000_000),
     "victorialogs": (60_000_000, 400_000_000),
-    "jaeger": (1_170_000_000, 2_250_000_000),
+    "jaeger": (1_170_000_000, 1_250_000_000),
     "otel-gateway": (760_000_000, 900_000_000),
     "kustomize": (150_000_000, 300_000_000),
     "prometheus-page": (3_000_000, 800_000_000),
@@ -162,6 +164,7 @@ class Build:
         temporary.mkdir(parents=True)
         env = toolchain.environment(self._go)
         env["GOTMPDIR"] = str(temporary)  # the linker's files: on the disk that was checked
+        env["GO"] = str(self._go.path)
         if toolchain.keeps_no_modules(self._go):
             # Removed with the folder; with a cache of Go's own they would stay for good.
             env["GOMODCACHE"] = str(temporary / "modules")
@@ -169,13 +172,12 @@ class Build:
         log = self._layout.log(f"build-{self.engine.name}")
         if self.engine.script:
             command = [str(self.engine.module_dir / self.engine.script), str(self._staging)]
-            env |= {"PYTHON": sys.executable, "GO": str(self._go.path)}
+            env["PYTHON"] = sys.executable
             return Job(command, env=env, cwd=self.engine.module_dir, log=log)
-        command = [str(self._go.path), "build", "-v", *BUILD_FLAGS, "-tags", self.engine.tags]
         # With "." the program takes its name from the file, else from the folder of the package.
-        single = self.engine.packages == (".",)
-        output = self._staging / self.engine.binaries[0] if single else self._staging
-        command += ["-o", str(output) + ("" if single else os.sep), *self.engine.packages]
+        name = self.engine.binaries[0] if self.engine.packages == (".",) else ""
+        env |= {"PACKAGES": " ".join(self.engine.packages), "OUTPUT": f"{self._staging}/{name}"}
+        command = [str(BUILD_SCRIPT), *BUILD_FLAGS, "-tags", self.engine.tags]
         return Job(command, env=env, cwd=self.engine.module_dir, log=log)
 
     def _link(self) -> None:

@@ -23,17 +23,20 @@ if command == "version":
     print("go version", os.environ.get("FAKE_GO_VERSION", "go1.99.1"), "linux/amd64")
 elif command == "env":
     print(os.environ["FAKE_GO_CACHE"] + "\\n" + os.environ["FAKE_GO_CACHE"])
-elif command == "build":
-    with open(os.environ["FAKE_GO_LOG"], "a") as log:
-        log.write(pathlib.Path.cwd().name + "\\n")
-    print("go: downloading example.org/thing v1.2.3", flush=True)
+elif command == "list":
+    print("go: downloading example.org/thing v1.2.3", file=sys.stderr)
     if mode == "offline":
         sys.exit("go: example.org/thing@v1.2.3: dial tcp: lookup example.org: no such host")
+    print("example.org/thing")
+elif "-o" not in sys.argv:
+    print("example.org/thing", flush=True)
+else:
+    with open(os.environ["FAKE_GO_LOG"], "a") as log:
+        log.write(pathlib.Path.cwd().name + "\\n")
     if mode == "full":
         sys.exit("link: write out.o: no space left on device")
     if mode == "broken":
         sys.exit("main.go:1:1: expected 'package'")
-    print("example.org/thing", flush=True)
     time.sleep(float(os.environ.get("FAKE_GO_SECONDS", "0")))
     output = sys.argv[sys.argv.index("-o") + 1]
     packages = sys.argv[sys.argv.index("-o") + 2 :]
