@@ -145,6 +145,9 @@ def have_the_same(stack: LiveStack, at: float) -> bool:
     newest = f"min({' or '.join(f'timestamp({name})' for name in names)})"
     if any(value(stack, port, newest) <= at + INTERVAL_S for port in PROMETHEUS[1:]):
         return False
+    # And what they asked engines for until then.
+    if any(value(stack, port, "min(timestamp(up))") <= at for port in PROMETHEUS[1:]):
+        return False
     one, other = (value(stack, port, received) for port in PROMETHEUS[1:])
     return one == other
 
@@ -276,6 +279,11 @@ def test_thanos_answers_every_question_of_a_board_as_one_prometheus_does(
     assert grafanas_prometheus(scaled) == scaled.layout.engine("prometheus")
     with Load(scaled, healthy_videos(scaled), threads=3) as load:
         load.more(60)
+        # A Collector counts spans every 15 seconds.
+        calls = "traces_span_metrics_calls_total"
+        wait_for(
+            "spans that were counted", lambda: all(asked(scaled, p, calls) for p in PROMETHEUS)
+        )
         at = time.time()
         wait_for("the same in both", lambda: have_the_same(scaled, at))
     times: dict[str, dict[str, float]] = {
