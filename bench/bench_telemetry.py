@@ -32,7 +32,7 @@ import structlog
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader
 from pythonjsonlogger.orjson import OrjsonFormatter
 
 from bench.rows import Row, row
@@ -190,7 +190,7 @@ def _registry() -> list[Row]:
     attributes = {"stage": "asr", "outcome": "success"}
     calls = 20_000
 
-    def cost_us(call: Callable[[], object], reads: InMemoryMetricReader) -> float:
+    def cost_us(call: Callable[[], object], reads: MetricReader) -> float:
         reads.collect()
         began = time.thread_time()
         for _ in range(calls):
@@ -200,7 +200,7 @@ def _registry() -> list[Row]:
 
     best: dict[str, float] = {}
     with InMemoryTelemetry() as telemetry:
-        candidates: dict[str, tuple[Callable[[], object], InMemoryMetricReader]] = {
+        candidates: dict[str, tuple[Callable[[], object], MetricReader]] = {
             "raw_counter": (
                 lambda: counter.add(1, {"outcome": "success", "source": "asr"}),
                 reader,
@@ -432,7 +432,8 @@ def _percentiles() -> list[Row]:
     with InMemoryTelemetry() as telemetry:
         for value in values:
             instruments.TRANSCRIPT_REQUEST_DURATION.record(value, outcome="success")
-        data: Any = telemetry.reader.get_metrics_data()
+        telemetry.reader.collect()
+        data: Any = telemetry.reader.data
     (point,) = (
         point
         for resource in data.resource_metrics
