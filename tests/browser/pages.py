@@ -92,9 +92,9 @@ def fits(page: Page) -> None:
 
 def bottom(page: Page, selector: str) -> float:
     """Where the first such element ends, in pixels from the top of the screen."""
-    box = page.locator(selector).first.bounding_box()
-    assert box is not None
-    return box["y"] + box["height"]
+    # In one go: between two questions a refresh may draw it anew.
+    where = "(of) => document.querySelector(of)?.getBoundingClientRect().bottom"
+    return float(wait_for(f"{selector} on the page", lambda: page.evaluate(where, selector)))
 
 
 def drag(page: Page, selector: str, start: float, end: float) -> None:

@@ -46,7 +46,12 @@ def test_requests_over_reloads_and_a_killed_worker_are_counted_exactly(
     tmp_path: Path, count: int, workers: int
 ) -> None:
     started = '"service.started"'
-    with OtlpSink() as sink, gunicorn(tmp_path, environ(sink.url), workers=workers) as running:
+    # A batch whose answer comes later than that is sent again.
+    patient = {"OTEL_EXPORTER_OTLP_TIMEOUT": "60"}
+    with (
+        OtlpSink() as sink,
+        gunicorn(tmp_path, environ(sink.url, **patient), workers=workers) as running,
+    ):
 
         def reload(times: int) -> None:
             running.wait_for_log(started, times * workers)
