@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from itertools import count
+from itertools import count, pairwise
 from types import FrameType
 from typing import Any
 
@@ -196,6 +196,24 @@ def test_closing_delivers_what_is_queued(exporter: Exporter) -> None:
     queue.close(5)
     assert queue.ledger().lost == 0
     assert exporter.got == list(range(25))
+
+
+def test_each_pause_between_tries_is_twice_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_queue, "_FIRST_RETRY_S", 0.002)
+    exporter, tried = Exporter(), list[float]()
+    exporter.answer = Delivery.RETRY
+
+    def deliver(batch: Sequence[int]) -> Delivery:
+        tried.append(time.monotonic())
+        return exporter(batch)
+
+    queue = ExportQueue[int]("logs", deliver, delay_s=0.01)
+    queue.put(1)
+    exporter.wait_attempts(9)  # half a second; it gives up after ten
+    pauses = [after - before for before, after in pairwise(tried[:9])]
+    for number, pause in enumerate(pauses):
+        assert pause >= 0.002 * 2**number
+    queue.close(5)
 
 
 @pytest.mark.parametrize("line", range(1, 21))
