@@ -48,6 +48,9 @@ MUST_HAVE, MUST_HAVE_OF_ENGINES = 30, 10
 # What a board shows, in seconds.
 BOARD_S = 120
 
+# By labels and time.
+Points = dict[tuple[frozenset[tuple[str, str]], float], list[float]]
+
 # Program → what the dashboard calls it when it is away.
 MISSING = {
     "service-1": "service-1",
@@ -152,9 +155,9 @@ def have_the_same(stack: LiveStack, at: float) -> bool:
     return one == other
 
 
-def points(answer: dict[str, Any]) -> dict[tuple[frozenset[tuple[str, str]], float], list[float]]:
+def points(answer: dict[str, Any]) -> Points:
     """By labels and time: the value, or a histogram's count and sum."""
-    found = {}
+    found: Points = {}
     for series in answer["result"]:
         labels = frozenset(series["metric"].items())
         for at, number in [*series.get("values", ()), *filter(None, [series.get("value")])]:
@@ -162,6 +165,23 @@ def points(answer: dict[str, Any]) -> dict[tuple[frozenset[tuple[str, str]], flo
         for at, drawn in [*series.get("histograms", ()), *filter(None, [series.get("histogram")])]:
             found[labels, float(at)] = [float(drawn["count"]), float(drawn["sum"])]
     return found
+
+
+def answers(stack: LiveStack, path: str, question: str, at: float) -> list[Points]:
+    """Of Thanos and of each Prometheus, as a board that ends at that time asks."""
+    times: dict[str, dict[str, float]] = {
+        "query": {"time": at},
+        "query_range": {"start": at - BOARD_S, "end": at, "step": INTERVAL_S},
+    }
+    return [points(api(stack, port, path, query=question, **times[path])) for port in PROMETHEUS]
+
+
+def has_the_series_of_each(stack: LiveStack, path: str, question: str) -> bool:
+    """Whether Thanos now knows what both know, and nothing that neither does."""
+    both, one, other = (
+        {labels for labels, _ in found} for found in answers(stack, path, question, time.time())
+    )
+    return one & other <= both <= one | other
 
 
 def value(stack: LiveStack, port: str, promql: str) -> float:
@@ -286,28 +306,23 @@ def test_thanos_answers_every_question_of_a_board_as_one_prometheus_does(
         )
         at = time.time()
         wait_for("the same in both", lambda: have_the_same(scaled, at))
-    times: dict[str, dict[str, float]] = {
-        "query": {"time": at},
-        "query_range": {"start": at - BOARD_S, "end": at, "step": INTERVAL_S},
-    }
     own = own_names(scaled)
     answered = Counter[bool]()
     for path, question in sorted(questions()):
-        both, *each = (
-            points(api(scaled, port, path, query=question, **times[path])) for port in PROMETHEUS
-        )
-        assert not any("replica" in dict(labels) for labels, _ in both), question
         is_pushed = own.isdisjoint(re.findall(r"[a-zA-Z_:][\w:]*", question))
-        answered[is_pushed] += bool(both)
         if is_pushed:
+            both, *each = answers(scaled, path, question, at)
             for single in each:
                 assert both.keys() == single.keys(), question
                 for when, found in both.items():
                     assert found == pytest.approx(single[when], rel=0.01, nan_ok=True), question
         else:
-            # Each Prometheus asks the engines, and evaluates its rules, at moments of its own.
-            one, other = ({labels for labels, _ in single} for single in each)
-            assert one & other <= {labels for labels, _ in both} <= one | other, question
+            # Each Prometheus asks the engines, and evaluates its rules, at moments of its own:
+            # two that are a minute old need not know the same yet.
+            wait_for(question, partial(has_the_series_of_each, scaled, path, question))
+            both = answers(scaled, path, question, time.time())[0]
+        assert not any("replica" in dict(labels) for labels, _ in both), question
+        answered[is_pushed] += bool(both)
     assert answered[True] >= MUST_HAVE
     assert answered[False] >= MUST_HAVE_OF_ENGINES
     query = "transcript_request_duration_seconds"
