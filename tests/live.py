@@ -240,8 +240,7 @@ class Load:
         """Of every request so far; 0 where no answer came."""
         self.trace_ids: list[str] = []
         self.began: list[float] = []
-        self.ended: list[float] = []
-        """When those of `trace_ids` were asked and answered, in seconds since the epoch."""
+        """When those of `trace_ids` were asked, in seconds since the epoch."""
 
     def __enter__(self) -> Load:
         for thread in self._threads:
@@ -265,7 +264,6 @@ class Load:
                 # A balancer's own answers have none.
                 self.trace_ids.append(answer.headers.get("X-Correlation-ID", ""))
                 self.began.append(began)
-                self.ended.append(time.time())
 
     def more(self, count: int, timeout_s: float = 240) -> None:
         """Wait for `count` further answers."""
