@@ -74,9 +74,14 @@ def process_ids() -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process exists and has not ended; one that nobody waited for yet has."""
+    """Whether any thread of a process runs; one that nobody waited for yet has ended.
+
+    The first thread may have ended before the others, and the process has its ports until the
+    last one has.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return False
-    return fields[0] not in ("Z", "X")
+    state, threads = fields[0], int(fields[17])
+    return state not in ("Z", "X") or threads > 1

@@ -77,6 +77,62 @@ def test_routes_and_listeners_run_where_they_may_use_the_view(
     assert all(name.startswith("browser-handler") for name in threads)
 
 
+def test_what_a_handler_raises_comes_out_in_its_own_lease_alone(
+    pool: BrowserPool, site: Site
+) -> None:
+    def fail(_: Any) -> None:
+        raise KeyError("mine")
+
+    with pool.lease() as one, pool.lease() as other:
+        page, elsewhere = one.new_page(), other.new_page()
+        page.on("request", fail)
+        page.goto(site.url)
+        for _ in range(20):
+            assert elsewhere.evaluate("1") == 1
+        with pytest.raises(KeyError, match="mine"):
+            page.evaluate("1")
+        assert page.evaluate("1") == 1  # once is enough
+
+
+def test_what_an_exposed_function_raises_comes_out_in_the_page(
+    pool: BrowserPool, site: Site
+) -> None:
+    def fail() -> None:
+        raise KeyError("mine")
+
+    with pool.lease() as context:
+        page = context.new_page()
+        page.expose_function("fail", fail)
+        page.goto(site.url)
+        assert "mine" in page.evaluate("fail().catch(error => error.message)")
+        assert page.evaluate("1") == 1
+
+
+def test_a_handler_that_ends_after_its_lease_costs_nothing(
+    pool: BrowserPool, site: Site, telemetry: InMemoryTelemetry
+) -> None:
+    gone = threading.Event()
+    late: list[str] = []
+
+    def listen(request: Any) -> None:
+        gone.wait(30)
+        try:
+            request.url  # noqa: B018 - the lease has ended: LeaseLost
+        except LeaseLost as error:
+            late.append(error.reason)
+            raise
+
+    with pool.lease() as context:
+        context.on("request", listen)
+        context.new_page().goto(site.url)
+    gone.set()
+    wait_until(lambda: late == ["returned"])
+    wait_until(lambda: idle(pool))
+    with pool.lease() as context:
+        context.new_page().goto(site.url)
+    assert [r["reason"] for r in telemetry.events("browser.context.retired")] == []
+
+
 def test_a_predicate_that_makes_calls_is_told_so_instead_of_hanging(
     pool: BrowserPool, site: Site
 ) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
+from playwright.async_api import Error as PlaywrightError
+from playwright.async_api import Route
 
 from simulator.testing import RunningSimulator, running_simulator
 from tests.browser.site import Site, serve
@@ -129,6 +133,32 @@ def test_a_page_script_that_never_ends_is_left_in_time_and_the_pool_serves_on(
     assert deadline.remaining() > 300 - 8 - 3
     simulator.set_fault(video)
     assert fetch(video, "en").segments
+
+
+def test_a_request_that_cannot_be_sent_on_costs_no_other_lease_a_call(
+    fetch: Fetch,
+    healthy: Callable[..., str],
+    pool: BrowserPool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As that of a page which is just being closed."""
+    send_on = Route.continue_
+    failed: list[Route] = []
+
+    async def fail(route: Route, **options: Any) -> None:
+        await send_on(route, **options)  # or the stage would wait for its answer
+        failed.append(route)
+        raise PlaywrightError("Target page, context or browser has been closed")
+
+    with pool.lease("mobile") as elsewhere:
+        page = elsewhere.new_page()
+        monkeypatch.setattr(Route, "continue_", fail)
+        with ThreadPoolExecutor() as threads:
+            fetching = threads.submit(fetch, healthy("classic"), "en")
+            while not fetching.done():
+                assert page.evaluate("1") == 1
+        assert fetching.result().segments
+        assert failed
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import signal
 import socket
 import socketserver
 import subprocess
+import sys
 import threading
 import time
 import xmlrpc.client
@@ -23,7 +24,7 @@ from supervisor.xmlrpc import Faults
 from stack.errors import StackError
 from stack.layout import HOST, Layout
 from stack.pins import ENGINES
-from stack.ports import is_free
+from stack.ports import is_alive, is_free
 from stack.supervise import SPAWN_ERROR, Supervisor, orphans
 from tests.integration.stack_fakes import FakeStack, fake_stack
 
@@ -382,6 +383,31 @@ def test_programs_whose_supervisor_was_killed_are_ended_first(stack: FakeStack) 
 
     assert done.returncode == 0, done.stderr
     assert len(orphans(stack.layout)) == len(ENGINE_NAMES)
+
+
+def test_a_process_whose_first_thread_has_ended_still_has_its_ports() -> None:
+    """As one that is being ended, for a moment."""
+    program = """
+import ctypes, socket, threading
+server = socket.create_server(("127.0.0.1", 0))
+print(server.getsockname()[1], flush=True)
+threading.Thread(target=server.accept).start()
+ctypes.CDLL(None).syscall(ctypes.c_long({exit_thread}), ctypes.c_long(0))
+"""
+    exit_thread = {"x86_64": 60, "aarch64": 93}[os.uname().machine]
+    command = [sys.executable, "-c", program.format(exit_thread=exit_thread)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            port = int(process.stdout.readline())
+            stat = Path(f"/proc/{process.pid}/stat")
+            assert eventually(lambda: ") Z " in stat.read_text())
+            assert not is_free(port)
+            assert is_alive(process.pid)
+        finally:
+            process.kill()
+        assert eventually(lambda: not is_alive(process.pid))  # not waited for yet
+        assert is_free(port)
 
 
 def test_down_also_ends_programs_whose_supervisor_was_killed(stack: FakeStack) -> None:

@@ -5,8 +5,9 @@ live on the pool's loop; a call made through this view is carried out there whil
 calling thread waits, at most until the lease's deadline.
 
 Handlers (`on`, `route`, `expose_function`) run in a thread of their own, so they may use
-the view too. Predicates (`expect_response(lambda response: ...)`) run on the loop and have
-to answer at once: they can read properties, not make calls.
+the view too; what one raises is raised by the lease's next call. Predicates
+(`expect_response(lambda response: ...)`) run on the loop and have to answer at once: they can
+read properties, not make calls.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
-from functools import partial
+from functools import partial, wraps
 from typing import Any, Final
 
 from .errors import LeaseLost
@@ -25,9 +26,10 @@ from .lease import Lease, LeasedContext, LeasedPage
 # Methods whose function argument is a handler; of all others it is a predicate.
 _ROUTE_METHODS: Final = frozenset({"route", "unroute"})
 _HANDLER_METHODS: Final = _ROUTE_METHODS | {
-    *("on", "once", "remove_listener"),
-    *("expose_function", "expose_binding", "add_locator_handler"),
+    *("on", "once", "remove_listener", "add_locator_handler")
 }
+# Those whose result and error are for the page.
+_EXPOSING: Final = frozenset({"expose_function", "expose_binding"})
 # A lease past its deadline is closed by the pool; this is only for a loop that is stuck.
 _SLACK_S: Final = 2.0
 
@@ -47,6 +49,7 @@ class Bridge:
         self.lease = lease
         self._explaining = explaining
         self._adapted: dict[Callable[..., Any], Callable[..., Any]] = {}
+        self._raised: Exception | None = None
 
     def call(self, function: Callable[[], Any]) -> Any:
         """The result as a sync view; otherwise as `result_of`."""
@@ -58,10 +61,14 @@ class Bridge:
         Raises:
             LeaseLost: the deadline passed before there was a result.
             RuntimeError: called on the loop itself, as from a predicate.
+            Exception: what a handler raised since the last call, once.
         """
         if _running_loop() is self._loop:
             raise RuntimeError("predicates run on the browser's loop and can only read properties")
         self.lease.check()  # now, because a loop that has ended answers nothing
+        raised, self._raised = self._raised, None
+        if raised is not None:
+            raise raised
 
         async def on_loop() -> Any:
             self.lease.check()  # once more: the block may have ended meanwhile
@@ -113,12 +120,28 @@ class Bridge:
                 return value
             # The first argument of `route` says what to match.
             matches = method in _ROUTE_METHODS and place in (0, "url")
+            if method in _EXPOSING:
+                return self._in_thread(value)
             is_handler = method in _HANDLER_METHODS and not matches
             return self._handler(value) if is_handler else self._predicate(value)
 
         return [take(*item) for item in enumerate(args)], {k: take(k, v) for k, v in kwargs.items()}
 
     def _handler(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        in_thread = self._in_thread(function)
+
+        @wraps(in_thread)
+        async def kept(*args: Any) -> None:
+            # Playwright would raise it in the next call on the browser, whoever makes that.
+            try:
+                await in_thread(*args)
+            except Exception as error:
+                self._raised = error
+
+        # The same one again, because `remove_listener` and `unroute` compare functions.
+        return self._adapted.setdefault(function, kept)
+
+    def _in_thread(self, function: Callable[..., Any]) -> Callable[..., Any]:
         async def in_thread(*args: Any) -> Any:
             shown = map(self.show, args)
             return await self._loop.run_in_executor(None, lambda: function(*shown))
@@ -126,8 +149,7 @@ class Bridge:
         # Playwright passes as many arguments as a handler has parameters.
         with suppress(TypeError, ValueError):
             in_thread.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
-        # Kept, because `remove_listener` and `unroute` compare functions.
-        return self._adapted.setdefault(function, in_thread)
+        return in_thread
 
     def _predicate(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return self._adapted.setdefault(function, lambda *args: function(*map(self.show, args)))

@@ -104,7 +104,11 @@ async def open_and_capture(page: Page, track: Track, video_id: str, timeout_s: f
             task.add_done_callback(reading.discard)
 
     async def ask_for_track(route: Route) -> None:
-        await route.continue_(post_data=_for_track(route.request.post_data_buffer, track, video_id))
+        # Playwright would raise the error, that of a page being closed for instance, in the
+        # next call on this browser: another lease's perhaps.
+        with suppress(PlaywrightError):
+            body = _for_track(route.request.post_data_buffer, track, video_id)
+            await route.continue_(post_data=body)
 
     await page.route("**/youtubei/v1/get_transcript?*", ask_for_track)
     await page.route("**/youtubei/v1/get_panel?*", ask_for_track)
