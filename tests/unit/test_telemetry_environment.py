@@ -355,6 +355,27 @@ def test_what_makes_no_sense_is_named_and_the_service_runs() -> None:
     assert "hunter2" not in str(lines)
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "hunter2hunter2",
+        "x-key=other,hunter2hunter2",
+        # A colon where "=" belongs; what ends in padding looks like a pair.
+        "x-key: hunter2hunter2==,x-other=1",
+        "hunter2hunter2/hunter2=",
+    ],
+)
+@pytest.mark.parametrize("name", ["HEADERS", "TRACES_HEADERS"])
+def test_badly_written_headers_are_no_reason_to_print_a_secret(name: str, written: str) -> None:
+    with OtlpSink() as sink:
+        variable = {f"OTEL_EXPORTER_OTLP_{name}": written}
+        stdout, lines = run(_WORK, sink.url, **variable)
+        assert len(sink.spans) == 1
+    assert "hunter2" not in f"{stdout}{lines}{sink.bodies}"
+    said = {line["event"] for line in lines}
+    assert said & {"telemetry.environment.invalid", "telemetry.sdk"}
+
+
 def test_an_argument_makes_sense_to_its_sampler() -> None:
     given = {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "2"}
     with OtlpSink() as sink:

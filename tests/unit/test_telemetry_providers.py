@@ -181,9 +181,10 @@ print(time.monotonic() - began)
     assert len(lines) <= 1
 
 
-def test_records_refused_for_good_are_counted_not_retried() -> None:
-    with OtlpSink(status=400) as sink:
-        stdout, _ = run(
+@pytest.mark.parametrize("status", [302, 400, 401, 404])
+def test_records_refused_for_good_are_counted_and_told_not_retried(status: int) -> None:
+    with OtlpSink(status=status) as sink:
+        stdout, lines = run(
             """
 with telemetry.span("x"):
     pass
@@ -192,7 +193,9 @@ print(running.queues[0].ledger().dropped)
 """,
             sink.url,
         )
-        assert stdout.splitlines()[-1] == "{'refused': 1}"
+    assert stdout.splitlines()[-1] == "{'refused': 1}"
+    (line,) = [line for line in lines if line["event"] == "telemetry.export.failing"]
+    assert str(status) in line["reason"]
 
 
 def test_a_disabled_sdk_leaves_only_stderr() -> None:

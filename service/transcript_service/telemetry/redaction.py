@@ -164,9 +164,9 @@ def register_environment(environ: Mapping[str, str] = os.environ) -> None:
     found: list[str] = []
     for name, value in environ.items():
         if name.startswith("OTEL_EXPORTER_OTLP_") and name.endswith("HEADERS"):
-            # However they are written: a header without its name is all secret.
-            found.extend(part.partition("=")[2] or part for part in value.split(","))
-            found.extend(unquote(secret) for secret in found[-value.count(",") - 1 :])
+            for entry in map(str.strip, value.split(",")):  # the SDK repeats what it cannot read
+                given = entry.partition("=")[2].strip() or entry
+                found += entry, given, unquote(given)
         elif is_secret_key(name):
             found.append(value)
         elif "://" in value and "@" in value and (match := _USERINFO.search(value)):
