@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -182,7 +183,7 @@ def test_points_that_are_not_taken_are_counted(
     body = response.SerializeToString()
     partly = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
     busy = answer("503 Service Unavailable", "Retry-After: 60")
-    with collector(busy, answer("400 Bad Request"), OK, partly) as (url, _):
+    with collector(answer("400 Bad Request"), OK, partly, busy) as (url, _):
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "30")
         watch, told = watch_for("otlp_proto_http"), list[Answer]()
@@ -190,11 +191,40 @@ def test_points_that_are_not_taken_are_counted(
         exporter = masking(**watch.arguments)
         for _ in range(4):
             exporter.export(two)
-    assert [one.failed for one in told] == [True, True, False, True]
+    assert [one.failed for one in told] == [True, False, True, True]
     name = "otel.sdk.exporter.metric_data_point.exported"
     assert telemetry.metric(name) == 3
     assert telemetry.metric(name, error_type="unavailable") == 2
     assert telemetry.metric(name, error_type="refused") == 3
+
+
+def test_points_are_not_sent_before_the_time_that_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, telemetry: InMemoryTelemetry
+) -> None:
+    reader = InMemoryMetricReader()
+    meter = MeterProvider([reader], shutdown_on_exit=False).get_meter("test")
+    meter.create_counter("one.point").add(1)
+    one = reader.get_metrics_data()
+    assert one is not None
+    busy = answer("503 Service Unavailable", "Retry-After: 60")
+    with collector(busy, OK) as (url, seen):
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "30")
+        watch, told = watch_for("otlp_proto_http"), list[Answer]()
+        masking: Any = masking_metrics(OTLPMetricExporter, watch, told.append)
+        exporter = masking(**watch.arguments)
+        began = time.monotonic()
+        assert exporter.export(one).name == "FAILURE"
+        assert exporter.export(one).name == "FAILURE"
+        assert len(seen) == 1
+        with monkeypatch.context() as later:
+            later.setattr(time, "monotonic", lambda: began + 300)
+            assert exporter.export(one).name == "SUCCESS"
+        assert len(seen) == 2
+    assert [one.failed for one in told] == [True, False]
+    name = "otel.sdk.exporter.metric_data_point.exported"
+    assert telemetry.metric(name, error_type="unavailable") == 2
+    assert telemetry.metric(name) == 1
 
 
 def _no_ipv6() -> bool:

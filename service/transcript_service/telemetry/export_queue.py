@@ -31,7 +31,7 @@ T = TypeVar("T")
 # Seconds between two attempts while nothing can be delivered: this, doubled up to that.
 _FIRST_RETRY_S: Final = 0.5
 _LAST_RETRY_S: Final = 5.0
-_LONGEST_WAIT_S: Final = 300.0
+LONGEST_WAIT_S: Final = 300.0
 
 
 class Delivery(Enum):
@@ -275,7 +275,7 @@ class ExportQueue(Generic[T]):
         again = result is Delivery.RETRY
         self._attempt_size = 1 if again else min(2 * self._attempt_size, self._batch_size)
         # The wait is over when it stops being asked for; no more than five minutes at a time.
-        self._retry_after_s = min(answer.retry_after_s, _LONGEST_WAIT_S)
+        self._retry_after_s = min(answer.retry_after_s, LONGEST_WAIT_S)
         self._failing = answer.failed
         with self._exclusively():
             if self._give_up:

@@ -89,8 +89,7 @@ def _correlate_excluded() -> None:
     if not trace.get_current_span().get_span_context().is_valid:
         ids = RandomIdGenerator()
         own = SpanContext(ids.generate_trace_id(), ids.generate_span_id(), is_remote=False)
-        nobody = trace.set_span_in_context(trace.NonRecordingSpan(own))
-        g.excluded = otel_context.attach(nobody)
+        g.excluded = otel_context.attach(trace.set_span_in_context(trace.NonRecordingSpan(own)))
 
 
 def _leave_excluded(_: BaseException | None) -> None:

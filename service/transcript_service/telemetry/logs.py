@@ -355,8 +355,7 @@ def configure_logging(settings: Settings) -> None:
 def _uncaught(error: BaseException | None, thread: threading.Thread | None) -> None:
     """Python would print exceptions that nobody caught as they are, secrets included."""
     if isinstance(error, Exception):
-        name = thread.name if thread else None
-        kind = type(error).__name__
+        kind, name = type(error).__name__, thread and thread.name
         log.error("worker.exception", thread=name, error_type=kind, exc_info=error)
 
 

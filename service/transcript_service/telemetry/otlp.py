@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final, TypeVar
@@ -26,7 +27,7 @@ from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
 from . import instruments
-from .export_queue import Answer, Delivery, ExportQueue
+from .export_queue import LONGEST_WAIT_S, Answer, Delivery, ExportQueue
 from .redacting import redact_metrics
 from .redaction import redact_text
 
@@ -85,8 +86,7 @@ class WatchedCalls(Watch):
         ]
         if not codes or codes[0] in _RETRYABLE_CODES:
             return super().verdict(succeeded)
-        said = f"The Collector answers {codes[0]}; records are lost."
-        return Answer(Delivery.REFUSED, said)
+        return Answer(Delivery.REFUSED, f"The Collector answers {codes[0]}; records are lost.")
 
 
 class WatchedSession(requests.Session, Watch):
@@ -100,8 +100,7 @@ class WatchedSession(requests.Session, Watch):
         self.forget()
 
     def forget(self) -> None:
-        self.tried = False
-        self.answer = None
+        self.tried, self.answer = False, None
 
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
         """As in requests."""
@@ -129,9 +128,8 @@ class WatchedSession(requests.Session, Watch):
 
 def watch_for(exporter: str) -> Watch:
     """What says how the exporter of that entry point fared."""
-    if exporter == "otlp_proto_http":
-        return WatchedSession()
-    return WatchedCalls() if exporter == "otlp_proto_grpc" else Watch()
+    kinds = {"otlp_proto_http": WatchedSession, "otlp_proto_grpc": WatchedCalls}
+    return kinds.get(exporter, Watch)()
 
 
 def _partial(body: bytes) -> Answer:
@@ -140,8 +138,7 @@ def _partial(body: bytes) -> Answer:
         partial = ExportLogsServiceResponse.FromString(body).partial_success
     except DecodeError:  # an answer in another form is a yes all the same
         return _DELIVERED
-    rejected: int = partial.rejected_log_records
-    if not rejected:
+    if not (rejected := partial.rejected_log_records):
         return _DELIVERED
     said = f"The Collector rejected {rejected} records: {redact_text(partial.error_message[:200])}"
     return Answer(Delivery.DELIVERED, said, rejected)
@@ -195,21 +192,26 @@ class QueueProcessor(SpanProcessor, LogRecordProcessor):
 def masking_metrics(
     exporter: type[MetricExporter], watch: Watch, on_answer: Callable[[Answer], None]
 ) -> type[MetricExporter]:
-    """That class, masking points and telling what became of them; silent in a forked child, where
-    the SDK restarts its reader, which would send the parent's sums again.
+    """That class, masking points, telling what became of them and pausing when asked to. Silent in
+    a forked child, where the SDK restarts its reader, which would send the parent's sums again.
     """
-    owner = os.getpid()
+    owner, rest_until = os.getpid(), 0.0
 
     class Masking(exporter):  # type: ignore[valid-type,misc]
         def export(
             self, metrics_data: MetricsData, timeout_millis: float | None = 10_000, **kwargs: Any
         ) -> MetricExportResult:
+            nonlocal rest_until
             if os.getpid() != owner:
                 return MetricExportResult.SUCCESS
+            if time.monotonic() < rest_until:
+                _count_points(metrics_data, _UNREACHABLE)
+                return MetricExportResult.FAILURE
             watch.forget()
             data = redact_metrics(metrics_data)
             result: MetricExportResult = super().export(data, timeout_millis, **kwargs)
             answer = watch.verdict(result is MetricExportResult.SUCCESS)
+            rest_until = time.monotonic() + min(answer.retry_after_s, LONGEST_WAIT_S)
             _count_points(metrics_data, answer)
             on_answer(answer)
             return result
