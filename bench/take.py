@@ -1,8 +1,9 @@
 """Take what the last `make bench` measured into docs/performance.json: `python -m bench.take`.
 
-Rows that were not run keep what an earlier run measured, where machine and versions are the same.
-Rows that were run again keep the earlier ratio beside the new one, and where there is no peer the
-earlier value: does it repeat? bench/reasons.py says why where it does not.
+A benchmark that was not run keeps what an earlier run measured, and where. One that was run again
+on the same machine, with the same versions, keeps the earlier ratio of each row beside the new
+one, and where there is no peer the earlier value: does it repeat? bench/reasons.py says why where
+it does not.
 """
 
 from __future__ import annotations
@@ -34,19 +35,27 @@ _PEERS = (
 
 def main() -> None:
     """Merge it."""
-    about = {"machine": _machine(), "versions": {name: version(name) for name in _PEERS}}
-    rows: dict[str, Any] = {}
-    if COMMITTED.exists():
-        kept = json.loads(COMMITTED.read_text())
-        rows = kept["rows"] if all(kept[key] == value for key, value in about.items()) else {}
-    for row in json.loads(RESULT.read_text()):
+    here = {"machine": _machine(), "versions": {name: version(name) for name in _PEERS}}
+    kept = json.loads(COMMITTED.read_text()) if COMMITTED.exists() else {"taken": {}, "rows": {}}
+    taken, rows = kept["taken"], kept["rows"]
+    measured = json.loads(RESULT.read_text())
+    for benchmark in {benchmark_of(row["name"]) for row in measured}:
+        if taken.get(benchmark) != here:
+            taken[benchmark] = here
+            rows = {name: row for name, row in rows.items() if benchmark_of(name) != benchmark}
+    for row in measured:
         before = rows.get(row["name"])
         kept_back = (
             {f"{what}_before": before[what] for what in ("value", "ratio")} if before else {}
         )
         rows[row["name"]] = row | kept_back
-    document = {**about, "rows": dict(sorted(rows.items()))}
+    document = {"taken": dict(sorted(taken.items())), "rows": dict(sorted(rows.items()))}
     COMMITTED.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def benchmark_of(row: str) -> str:
+    """Rows are named `benchmark: what`."""
+    return row.partition(":")[0]
 
 
 def _machine() -> str:

@@ -154,14 +154,18 @@ def performance() -> Iterator[str]:
     measured = json.loads((DOCS / "performance.json").read_text())
     yield _NOTE.format(source="docs/performance.json (`python -m bench.take`)")
     yield "# Performance\n"
-    versions = ", ".join(f"{name} {number}" for name, number in measured["versions"].items())
     yield (
         "Measured by `make bench`, each value beside a named peer's in the same run: machines "
         "differ and are noisy, ratios less so. Beside each ratio (each value where there is no "
-        "peer) stands that of another run, and by how much this one differs. Benchmarks that are "
-        "not listed have not been taken on this machine.\n\n"
-        f"Machine: {measured['machine']}.\nVersions: {versions}.\n"
+        "peer) stands that of another run on the same machine, and by how much this one differs.\n"
     )
+    places: dict[tuple[str, str], list[str]] = {}
+    for benchmark, taken in measured["taken"].items():
+        versions = ", ".join(f"{name} {number}" for name, number in taken["versions"].items())
+        places.setdefault((taken["machine"], versions), []).append(benchmark)
+    for (machine, versions), benchmarks in places.items():
+        yield f"* {', '.join(benchmarks)}: {machine}; {versions}."
+    yield ""
     yield "| what | ours | peer | its value | ratio | another run | goal | met |"
     yield "|---|---|---|---|---|---|---|---|"
     rows = measured["rows"].values()
