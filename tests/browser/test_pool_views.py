@@ -78,7 +78,7 @@ def test_routes_and_listeners_run_where_they_may_use_the_view(
 
 
 def test_what_a_handler_raises_comes_out_in_its_own_lease_alone(
-    pool: BrowserPool, site: Site
+    pool: BrowserPool, site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(_: Any) -> None:
         raise KeyError("mine")
@@ -92,6 +92,7 @@ def test_what_a_handler_raises_comes_out_in_its_own_lease_alone(
         with pytest.raises(KeyError, match="mine"):
             page.evaluate("1")
         assert page.evaluate("1") == 1  # once is enough
+    assert "a handler of a lease failed" in caplog.text  # also where no call follows
 
 
 def test_what_an_exposed_function_raises_comes_out_in_the_page(

@@ -137,6 +137,9 @@ class Bridge:
                 await in_thread(*args)
             except Exception as error:
                 self._raised = error
+                # And said, because there may be no next call.
+                said = {"message": "a handler of a lease failed", "exception": error}
+                self._loop.call_exception_handler(said)
 
         # The same one again, because `remove_listener` and `unroute` compare functions.
         return self._adapted.setdefault(function, kept)
